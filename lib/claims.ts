@@ -1,0 +1,95 @@
+import { OidcError } from './errors.ts'
+import { parseClaimConstraints } from './options.ts'
+import { now } from './time.ts'
+import type { IdTokenClaims, OidcClaims, OidcSession } from '../types/claims.ts'
+import type { ClaimValue, GuardOptions } from '../types/options.ts'
+
+// They belong to the token, not to the person.
+const PROTOCOL_CLAIMS = new Set([
+  'aud', 'azp', 'exp', 'iat', 'nbf', 'jti', 'nonce', 'at_hash', 'c_hash', 's_hash', 'sid', 'auth_time'
+])
+
+/** The claims that the session keeps; `iss` and `sub` always. */
+export function keepClaims (claims: IdTokenClaims, names: readonly string[] | undefined): OidcClaims {
+  const kept = Object.entries(claims).filter(([name]) => names === undefined ? !PROTOCOL_CLAIMS.has(name) : names.includes(name))
+  return { ...Object.fromEntries(kept), iss: claims.iss, sub: claims.sub }
+}
+
+/** What a guard asks, ready to be compared. */
+export interface Constraints {
+  scopes: readonly string[]
+  claims: ReadonlyArray<readonly [path: string, accepted: readonly unknown[]]>
+  roles: readonly string[]
+  acr: readonly string[]
+  maxAge: number | undefined
+}
+
+const GUARD_OPTIONS = ['scopes', 'claims', 'roles', 'acr', 'maxAge']
+
+/** Throws FST_OIDC_OPTION: a misspelled constraint must not leave a route open. */
+export function parseConstraints (options: GuardOptions, requiredClaims: Record<string, ClaimValue | ClaimValue[]>): Constraints {
+  for (const key of Object.keys(options)) {
+    check(GUARD_OPTIONS.includes(key), `"${key}" is not an option of a guard`)
+  }
+  const claims = parseClaimConstraints(options.claims ?? {}, 'claims')
+  const { maxAge } = options
+  check(maxAge === undefined || (Number.isInteger(maxAge) && maxAge >= 0), '"maxAge" must be a number of seconds')
+  return {
+    scopes: words(options.scopes, 'scopes', ' '),
+    claims: [...Object.entries(requiredClaims), ...Object.entries(claims)].map(([path, accepted]) => [path, [accepted].flat()]),
+    roles: words(options.roles, 'roles', null),
+    acr: words(options.acr, 'acr', null),
+    maxAge
+  }
+}
+
+function words (value: string | string[] | undefined, key: string, separator: string | null): string[] {
+  if (value === undefined) return []
+  const list = typeof value === 'string' && separator !== null ? value.split(separator).filter(Boolean) : [value].flat()
+  check(list.length > 0 && list.every((entry) => typeof entry === 'string' && entry !== ''), `"${key}" must be a string or strings, not empty`)
+  return list
+}
+
+/** Whether the person may pass; `undefined` when so, else why not. */
+export function findProblem (constraints: Constraints, session: OidcSession, claims: OidcClaims): OidcError | undefined {
+  if (!isRecent(constraints.maxAge, session)) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD')
+  const missing = constraints.scopes.filter((scope) => !session.scopes.includes(scope))
+  if (missing.length > 0) return forbidden(`scope ${missing.join(' ')} was not granted`)
+  const claim = constraints.claims.find(([path, accepted]) => !hasClaim(claims, path, accepted))
+  if (claim !== undefined) return forbidden(`claim ${claim[0]} does not have a value that is asked for`)
+  if (constraints.roles.length > 0 && !rolesOf(claims).some((role) => constraints.roles.includes(role))) return forbidden('the role is missing')
+  if (constraints.acr.length > 0 && !constraints.acr.includes(session.acr ?? '')) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail: 'another acr is asked for' })
+  return undefined
+}
+
+function isRecent (maxAge: number | undefined, { authTime }: OidcSession): boolean {
+  return maxAge === undefined || (authTime !== undefined && authTime + maxAge >= now())
+}
+
+function hasClaim (claims: OidcClaims, path: string, accepted: readonly unknown[]): boolean {
+  return [claimAt(claims, path)].flat().some((value) => accepted.includes(value))
+}
+
+/** The claim of that very name, else the one that the dots lead to: names may be URLs, which have dots themselves. */
+function claimAt (claims: OidcClaims, path: string): unknown {
+  return Object.hasOwn(claims, path) ? claims[path] : path.split('.').reduce<unknown>(property, claims)
+}
+
+function property (value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
+}
+
+/** The roles, from the places where providers put them. */
+export function rolesOf (claims: OidcClaims): string[] {
+  const clients = Object.values(property(claims, 'resource_access') ?? {})
+  const lists = [claims['roles'], claims['groups'], property(property(claims, 'realm_access'), 'roles'), ...clients.map((client) => property(client, 'roles'))]
+  return lists.flat().filter((role): role is string => typeof role === 'string')
+}
+
+function forbidden (detail: string): OidcError {
+  return new OidcError('FST_OIDC_FORBIDDEN', { detail })
+}
+
+function check (condition: boolean, message: string): asserts condition {
+  if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
+}

@@ -1,0 +1,34 @@
+import type { FastifyReply } from 'fastify'
+
+/** The value of the first cookie of that name in a Cookie header (RFC 6265, section 5.4), as it was sent. */
+export function readCookie (header: string | undefined, name: string): string | undefined {
+  if (header === undefined) return undefined
+  const needle = `${name}=`
+  for (let at = header.indexOf(needle); at !== -1; at = header.indexOf(needle, at + 1)) {
+    if (beginsPair(header, at)) return valueFrom(header, at + needle.length)
+  }
+  return undefined
+}
+
+// A name inside another cookie's value must not pass for a cookie: a pair begins the header or follows a semicolon.
+function beginsPair (header: string, at: number): boolean {
+  let before = at - 1
+  while (before >= 0 && header[before] === ' ') before--
+  return before < 0 || header[before] === ';'
+}
+
+function valueFrom (header: string, start: number): string {
+  const end = header.indexOf(';', start)
+  return header.slice(start, end === -1 ? undefined : end).trimEnd()
+}
+
+/** The names of the cookies that begin with `prefix`, each once. */
+export function cookieNames (header: string | undefined, prefix: string): string[] {
+  const names = (header ?? '').split(';').map((pair) => pair.split('=', 1)[0]?.trim() ?? '')
+  return [...new Set(names.filter((name) => name.startsWith(prefix)))]
+}
+
+/** Adds a Set-Cookie header beside those that are there. */
+export function addSetCookie (reply: FastifyReply, setCookie: string): void {
+  reply.header('set-cookie', setCookie)
+}

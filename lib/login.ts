@@ -1,0 +1,39 @@
+import { now } from './time.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Core } from './core.ts'
+
+export interface LoginRequest {
+  /** A URL that `urls` made. */
+  returnTo: string
+  maxAge?: number | undefined
+  acrValues?: string[] | undefined
+  authorizationParams?: Record<string, string>
+  restarted?: boolean
+}
+
+/** Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0, section 3.1.2.1). */
+export async function startLogin (core: Core, request: FastifyRequest, reply: FastifyReply, options: LoginRequest): Promise<FastifyReply> {
+  return await core.telemetry.span('oidc.login', async () => {
+    const login = {
+      ...core.pending.create(),
+      provider: core.provider.name,
+      redirectUri: core.urls.route(core.settings.routes.callback),
+      returnTo: options.returnTo,
+      maxAge: options.maxAge,
+      acrValues: options.acrValues,
+      restarted: options.restarted ?? false,
+      startedAt: now()
+    }
+    const url = await core.provider.authorizationUrl(login, options.authorizationParams ?? {})
+    core.pending.save(request, reply, login)
+    return goTo(request, reply, url.href)
+  })
+}
+
+/** A redirect that no cache keeps, and whose target learns nothing of this address. */
+export function goTo (request: FastifyRequest, reply: FastifyReply, url: string): FastifyReply {
+  return reply
+    .header('cache-control', 'no-store')
+    .header('referrer-policy', 'no-referrer')
+    .redirect(url, request.method === 'GET' ? 302 : 303)
+}

@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto'
+import type { FastifyReply } from 'fastify'
+import type { OidcError } from './errors.ts'
+
+/** The few pages that the plugin shows itself: plain HTML, nothing from elsewhere, every value escaped. */
+
+const STYLE = ':root{color-scheme:light dark;font:1.0625rem/1.6 system-ui,sans-serif}body{margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:32rem;padding:2rem;text-align:center}h1{font-size:1.5rem;line-height:1.3;margin:0 0 .75rem}p{margin:.5rem 0}small{opacity:.65}a,button{display:inline-block;margin-top:1.25rem;padding:.6rem 1.4rem;border:0;border-radius:.5rem;background:#1f5fd0;color:#fff;font:inherit;text-decoration:none;cursor:pointer}'
+const SUBMIT = 'document.forms[0].submit()'
+
+export function errorPage (reply: FastifyReply, error: OidcError, loginUrl: string | null): FastifyReply {
+  const again = loginUrl === null ? '' : `<p><a href="${escapeHtml(loginUrl)}">Log in again</a></p>`
+  return sendPage(reply, error.message, `<p><small>${error.code}</small></p>${again}`)
+}
+
+/** Asks before it logs out, because the request did not come from a page of the application. */
+export function confirmLogoutPage (reply: FastifyReply, action: string): FastifyReply {
+  return sendPage(reply, 'Do you want to log out?', `<form method="post" action="${escapeHtml(action)}"><button>Log out</button></form>`)
+}
+
+/** Posts parameters that are too long for a URL. */
+export function postPage (reply: FastifyReply, url: URL): FastifyReply {
+  const fields = [...url.searchParams].map(([name, value]) => `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`)
+  const action = url.origin + url.pathname
+  const body = `<form method="post" action="${escapeHtml(action)}">${fields.join('')}<button>Continue</button></form><script>${SUBMIT}</script>`
+  return sendPage(reply, 'Logging out', body, `; script-src '${hashOf(SUBMIT)}'`, url.origin)
+}
+
+/** Goes on by a request of the page's own, so that cookies with SameSite=Strict are sent again. */
+export function continuePage (reply: FastifyReply, url: string): FastifyReply {
+  const link = escapeHtml(url)
+  return sendPage(reply, 'You are logged in', `<p><a href="${link}">Continue</a></p>`, '', '', `<meta http-equiv="refresh" content="0;url=${link}">`)
+}
+
+function sendPage (reply: FastifyReply, title: string, body: string, policy = '', formAction = '', head = ''): FastifyReply {
+  return reply
+    .header('content-security-policy', `default-src 'none'; style-src '${hashOf(STYLE)}'; form-action 'self' ${formAction}; base-uri 'none'; frame-ancestors 'none'${policy}`)
+    .header('cache-control', 'no-store')
+    .header('x-content-type-options', 'nosniff')
+    .header('referrer-policy', 'no-referrer')
+    .type('text/html; charset=utf-8')
+    .send(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>${head}<style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>`)
+}
+
+function hashOf (content: string): string {
+  return `sha256-${createHash('sha256').update(content).digest('base64')}`
+}
+
+export function escapeHtml (text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}

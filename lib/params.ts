@@ -1,0 +1,30 @@
+import { parse } from 'node:querystring'
+import { OidcError } from './errors.ts'
+import type { FastifyRequest } from 'fastify'
+
+/** Parameters of a request, each there once: a second one of a name is refused (RFC 6749, section 3.1). */
+export type Params = ReadonlyMap<string, string>
+
+const MAX_VALUE = 4096
+
+/** The query, read from the URL itself: what an application's own query parser makes of it does not matter here. */
+export function queryParams (request: FastifyRequest): Params {
+  const url = request.raw.url ?? ''
+  const mark = url.indexOf('?')
+  return readParams(mark === -1 ? '' : url.slice(mark + 1))
+}
+
+/** The form that was posted; the scope's parser leaves it as text. */
+export function formParams (request: FastifyRequest): Params {
+  return readParams(typeof request.body === 'string' ? request.body : '')
+}
+
+function readParams (text: string): Params {
+  const params = new Map<string, string>()
+  for (const [name, value] of Object.entries(parse(text, '&', '=', { maxKeys: 100 }))) {
+    // What is not a text of Unicode (Node puts U+FFFD for it) or holds a NUL was not written by any provider.
+    if (typeof value !== 'string' || value.length > MAX_VALUE || /[\u0000\ufffd]/.test(value)) throw new OidcError('FST_OIDC_PARAMETER') // eslint-disable-line no-control-regex
+    params.set(name, value)
+  }
+  return params
+}

@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto'
+import { createBoundedMap } from './bounded-map.ts'
+import { addSetCookie, cookieNames, readCookie } from './cookies.ts'
+import { now } from './time.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Settings } from './options.ts'
+import type { AuthorizationRequest } from './provider.ts'
+import type { CookieAttributes, Sealer } from './seal.ts'
+
+/** A login that has begun and waits for its callback. */
+export interface PendingLogin extends AuthorizationRequest {
+  provider: string
+  returnTo: string
+  /** Whether it was begun because an earlier callback came too late: it is not begun a third time. */
+  restarted: boolean
+  startedAt: number
+}
+
+/**
+ * What is left of a pending login once its callback came, or was never asked for in this browser:
+ * - `fresh`: take it, nobody else has.
+ * - `over`: this browser began it, but it is too old or was taken before.
+ * - `unknown`: this browser did not begin it.
+ */
+export type Taken =
+  { status: 'fresh', login: PendingLogin } |
+  { status: 'over', returnTo: string, restarted: boolean } |
+  { status: 'unknown' }
+
+export interface PendingLogins {
+  /** Fresh values for a login: 128 bits or more each (RFC 9700, section 2.1). */
+  create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier'>
+  save: (request: FastifyRequest, reply: FastifyReply, login: PendingLogin) => void
+  /** The login of this state, once: the second caller gets `over`, whatever cookie it sends. */
+  take: (request: FastifyRequest, reply: FastifyReply, state: string) => Taken
+  /** Drops the oldest until the plugin's cookies stay within `bytes`. */
+  fit: (request: FastifyRequest, reply: FastifyReply, bytes: number) => void
+  /** Drops all that the browser sent. */
+  clear: (request: FastifyRequest, reply: FastifyReply) => void
+}
+
+/** How long a login may take, in seconds. */
+const LIFETIME = 600
+/** How long the browser keeps the cookie: a late callback still knows where it was to go. */
+const COOKIE_LIFETIME = 7200
+/** All the plugin's cookies together, in bytes. */
+export const COOKIE_BUDGET = 8000
+const MAX_PENDING = 12
+const MAX_CONSUMED = 100_000
+
+/** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
+export function createPendingLogins (settings: Settings, sealer: Sealer): PendingLogins {
+  const prefix = `${settings.session.cookieName}-login-`
+  const attributes: CookieAttributes = { maxAge: COOKIE_LIFETIME, sameSite: settings.provider.responseMode === 'form_post' ? 'none' : 'lax' }
+  const consumed = createBoundedMap<true>(MAX_CONSUMED)
+
+  function nameOf (state: string): string {
+    return prefix + state.slice(0, 16)
+  }
+
+  function set (reply: FastifyReply, name: string, value: string, maxAge = attributes.maxAge): void {
+    addSetCookie(reply, sealer.setCookie(name, value, { ...attributes, maxAge }))
+  }
+
+  // The names begin with the time of the login, so that the oldest are found without opening them.
+  function names (request: FastifyRequest): string[] {
+    return cookieNames(request.headers.cookie, prefix).sort()
+  }
+
+  function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
+    const value = readCookie(request.headers.cookie, nameOf(state))
+    const content = value === undefined ? null : sealer.open('login', value)?.content as PendingLogin | Trace | undefined
+    return content?.state === state ? content : null
+  }
+
+  function drop (request: FastifyRequest, reply: FastifyReply, most: number, bytes: number): void {
+    const kept = names(request)
+    const size = (name: string): number => name.length + (readCookie(request.headers.cookie, name)?.length ?? 0) + 3
+    let total = kept.reduce((sum, name) => sum + size(name), 0)
+    while (kept.length > 0 && (kept.length > most || total > bytes)) {
+      const oldest = kept.shift() as string
+      total -= size(oldest)
+      set(reply, oldest, '', 0)
+    }
+  }
+
+  return {
+    create () {
+      const time = Date.now().toString(36).padStart(9, '0')
+      return { state: time + randomToken(16), nonce: randomToken(16), codeVerifier: randomToken(32) }
+    },
+
+    save (request, reply, login) {
+      const value = sealer.seal('login', login)
+      const others = cookieBytes(request, settings.session.cookieName) - cookieBytes(request, prefix)
+      drop(request, reply, MAX_PENDING - 1, COOKIE_BUDGET - others - value.length - nameOf(login.state).length - 3)
+      set(reply, nameOf(login.state), value)
+    },
+
+    take (request, reply, state) {
+      const login = read(request, state)
+      if (login === null) return { status: 'unknown' }
+      const { returnTo, restarted } = login
+      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', returnTo, restarted }
+      consumed.set(state, true, login.startedAt + LIFETIME + 1)
+      const trace: Trace = { state, returnTo, restarted }
+      set(reply, nameOf(state), sealer.seal('login', trace), LIFETIME)
+      return { status: 'fresh', login }
+    },
+
+    fit (request, reply, bytes) {
+      drop(request, reply, MAX_PENDING, bytes)
+    },
+
+    clear (request, reply) {
+      drop(request, reply, 0, 0)
+    }
+  }
+}
+
+/** What stays of a login that was taken, so that its callback, called again, knows where to go. */
+type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted'>
+
+function isCurrent ({ startedAt }: PendingLogin): boolean {
+  return startedAt + LIFETIME > now() && startedAt <= now() + 5
+}
+
+function randomToken (bytes: number): string {
+  return randomBytes(bytes).toString('base64url')
+}
+
+/** The bytes that the cookies of this prefix take in the request. */
+export function cookieBytes (request: FastifyRequest, prefix: string): number {
+  const pairs = (request.headers.cookie ?? '').split(';').map((pair) => pair.trim())
+  return pairs.filter((pair) => pair.startsWith(prefix)).reduce((sum, pair) => sum + pair.length + 2, 0)
+}

@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto'
+import { createBoundedMap } from './bounded-map.ts'
+import { OidcError } from './errors.ts'
+import { now } from './time.ts'
+import { endSession } from './logout.ts'
+import type { FastifyRequest } from 'fastify'
+import type { Core } from './core.ts'
+import type { TokenSet } from './provider.ts'
+import type { Session } from './session-cookies.ts'
+import type { OidcTokens } from '../types/claims.ts'
+
+export type AccessToken = (request: FastifyRequest) => Promise<string>
+
+const EARLY = 30 // seconds before it expires, a token is refreshed
+const SHARED_FOR = 60 // seconds that requests with the same old refresh token get the same answer
+const MAX_SHARED = 10_000
+
+/** The access token of a session, refreshed a little before it expires: once for all requests that come with the same refresh token. */
+export function createAccessToken (core: Core): AccessToken {
+  const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
+
+  async function refreshOnce (refreshToken: string): Promise<TokenSet> {
+    const key = createHash('sha256').update(refreshToken).digest('base64')
+    const running = shared.get(key) ?? exchange(core, refreshToken)
+    shared.set(key, running, now() + SHARED_FOR)
+    return await running.catch((error: unknown) => {
+      shared.delete(key)
+      throw error
+    })
+  }
+
+  return async function accessToken (request) {
+    const session = core.sessions.read(request)
+    const tokens = core.sessions.tokens(request)
+    if (session === null || tokens.access_token === undefined) throw new OidcError('FST_OIDC_LOGIN_REQUIRED')
+    if (expiresWithin(tokens, EARLY) && tokens.refresh_token !== undefined) return await renew(request, session, tokens)
+    if (expiresWithin(tokens, 0)) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the access token has expired and cannot be refreshed' })
+    return tokens.access_token
+  }
+
+  async function renew (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): Promise<string> {
+    try {
+      const fresh = await refreshOnce(tokens.refresh_token as string)
+      checkSamePerson(session, fresh)
+      core.sessions.replaceTokens(request, { ...tokens, ...fresh.tokens })
+      return fresh.tokens.access_token
+    } catch (error) {
+      if (isRefused(error)) await endSession(core, request, 'refresh_failed')
+      else if (!expiresWithin(tokens, 0)) return tokens.access_token as string
+      throw error
+    }
+  }
+}
+
+async function exchange (core: Core, refreshToken: string): Promise<TokenSet> {
+  return await core.telemetry.span('oidc.token_exchange', async () => {
+    try {
+      const fresh = await core.provider.refresh(refreshToken)
+      core.telemetry.tokenExchange('success')
+      return fresh
+    } catch (error) {
+      core.telemetry.tokenExchange('failure')
+      throw error
+    }
+  })
+}
+
+// OpenID Connect Core 1.0, section 12.2
+function checkSamePerson ({ session, claims }: Session, fresh: TokenSet): void {
+  if (fresh.claims === undefined) return
+  const { sub, auth_time: authTime } = fresh.claims
+  const same = sub === claims.sub && (authTime === undefined || session.authTime === undefined || authTime === session.authTime)
+  if (!same) throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another person or login' })
+}
+
+function isRefused (error: unknown): boolean {
+  return error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED'
+}
+
+function expiresWithin ({ expires_at: expiresAt }: Partial<OidcTokens>, seconds: number): boolean {
+  return expiresAt !== undefined && expiresAt <= now() + seconds
+}

@@ -1,0 +1,113 @@
+import { isPrefetch } from '../caller.ts'
+import { keepClaims } from '../claims.ts'
+import { OidcError } from '../errors.ts'
+import { goTo, startLogin } from '../login.ts'
+import { continuePage } from '../pages.ts'
+import { formParams, queryParams } from '../params.ts'
+import { COOKIE_BUDGET } from '../pending.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Core } from '../core.ts'
+import type { Params } from '../params.ts'
+import type { PendingLogin, Taken } from '../pending.ts'
+import type { TokenSet } from '../provider.ts'
+import type { IdTokenClaims, OidcClaims, OidcUser } from '../../types/claims.ts'
+import type { ClaimsContext } from '../../types/options.ts'
+
+/** `GET callback`, or `POST callback` where the provider answers with a form (OpenID Connect Core 1.0, section 3.1.2.5). */
+export function callbackRoute (scope: FastifyInstance, core: Core, path: string): void {
+  if (core.settings.provider.responseMode === 'form_post') {
+    scope.post(path, async (request, reply) => await callback(core, formParams(request), request, reply))
+  } else {
+    scope.get(path, async (request, reply) => await callback(core, queryParams(request), request, reply))
+  }
+}
+
+async function callback (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
+  return await core.telemetry.span('oidc.callback', async () => {
+    const taken = core.pending.take(request, reply, params.get('state') ?? '')
+    if (taken.status !== 'fresh') return await resume(core, taken, request, reply)
+    await core.provider.checkResponseIssuer(params.get('iss'))
+    const tokenSet = await exchangeCode(core, taken.login, params)
+    return await logIn(core, taken.login, tokenSet, request, reply)
+  })
+}
+
+/** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */
+async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const returnTo = taken.status === 'over' ? taken.returnTo : core.settings.defaultReturnTo
+  if (core.sessions.read(request) !== null) return goTo(request, reply, returnTo)
+  if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
+  return await startLogin(core, request, reply, { returnTo, restarted: true })
+}
+
+async function exchangeCode (core: Core, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {
+  const code = codeOf(params)
+  return await core.telemetry.span('oidc.token_exchange', async () => {
+    try {
+      const iss = params.get('iss')
+      const tokenSet = await core.provider.exchangeCode(login, { code, state: login.state, ...(iss !== undefined && { iss }) })
+      core.telemetry.tokenExchange('success')
+      return tokenSet
+    } catch (error) {
+      core.telemetry.tokenExchange('failure')
+      throw error
+    }
+  })
+}
+
+function codeOf (params: Params): string {
+  const error = params.get('error')
+  if (error !== undefined) throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: `error ${printable(error)}: ${printable(params.get('error_description') ?? '')}` })
+  const code = params.get('code')
+  if (code === undefined || code === '') throw new OidcError('FST_OIDC_PARAMETER', { detail: 'code is missing' })
+  return code
+}
+
+function printable (text: string): string {
+  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?')
+}
+
+async function logIn (
+  core: Core, login: PendingLogin, { tokens, claims: idTokenClaims }: TokenSet & { claims: IdTokenClaims }, request: FastifyRequest, reply: FastifyReply
+): Promise<FastifyReply> {
+  const userinfo: ClaimsContext['userinfo'] = async () => await core.telemetry.span('oidc.userinfo', async () => await core.provider.userinfo(tokens.access_token, idTokenClaims.sub))
+  const claims = core.settings.provider.userinfo ? { ...await userinfo(), ...idTokenClaims } : idTokenClaims
+  const kept = await parseClaims(core, claims)
+  const user = await askApplication(core, claims, { provider: login.provider, tokens, userinfo, returnTo: login.returnTo, request, reply })
+  if (reply.sent) return reply
+  const bytes = core.sessions.begin(request, { session: sessionOf(core, login, claims, tokens.scope), claims: kept, user, tokens })
+  core.pending.fit(request, reply, COOKIE_BUDGET - bytes)
+  core.telemetry.login()
+  // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
+  return core.settings.session.sameSite === 'strict' ? continuePage(reply, login.returnTo) : goTo(request, reply, login.returnTo)
+}
+
+function sessionOf (core: Core, login: PendingLogin, claims: IdTokenClaims, scope = core.settings.provider.scope) {
+  return {
+    provider: login.provider,
+    scopes: scope.split(' ').filter(Boolean),
+    ...(typeof claims.sid === 'string' && { sid: claims.sid }),
+    ...(claims.auth_time !== undefined && { authTime: claims.auth_time }),
+    ...(typeof claims.acr === 'string' && { acr: claims.acr })
+  }
+}
+
+async function parseClaims ({ settings }: Core, claims: IdTokenClaims): Promise<OidcClaims> {
+  if (settings.parseClaims === undefined) return keepClaims(claims, settings.claims)
+  const parsed = await ask('parseClaims', async () => await settings.parseClaims?.(claims))
+  return { ...parsed, iss: claims.iss, sub: claims.sub }
+}
+
+async function askApplication ({ settings }: Core, claims: IdTokenClaims, context: ClaimsContext): Promise<OidcUser | null> {
+  return await ask('onClaims', async () => await settings.onClaims?.(claims, context)) ?? null
+}
+
+async function ask<T> (name: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    if (cause instanceof OidcError) throw cause
+    throw new OidcError('FST_OIDC_CLAIMS', { cause, detail: `${name}: ${cause instanceof Error ? cause.message : 'refused'}` })
+  }
+}

@@ -1,0 +1,72 @@
+import { hkdfSync } from 'node:crypto'
+import secureSession from '@fastify/secure-session'
+import type { FastifyInstance } from 'fastify'
+import type { Settings } from './options.ts'
+
+/** What a sealed value is for; each purpose has a key of its own, so that none passes for another. */
+export type Purpose = 'session' | 'tokens' | 'login' | 'logout'
+
+export interface CookieAttributes {
+  /** In seconds; 0 removes the cookie. */
+  maxAge: number
+  sameSite: 'lax' | 'strict' | 'none'
+}
+
+export interface Sealer {
+  /** Encrypts and authenticates a JSON value; the result is of characters that a cookie takes as they are. */
+  seal: (purpose: Purpose, content: unknown) => string
+  /** The content of a sealed value, or `null` when it is not exactly what `seal` made with one of the keys. */
+  open: (purpose: Purpose, value: string) => { content: unknown, rotated: boolean } | null
+  /** A Set-Cookie value. */
+  setCookie: (name: string, value: string, attributes: CookieAttributes) => string
+}
+
+const PURPOSES: readonly Purpose[] = ['session', 'tokens', 'login', 'logout']
+const SEALED = /^[A-Za-z0-9+/]+={0,2}\.[A-Za-z0-9+/]{32}$/
+
+/**
+ * @fastify/secure-session as the codec, in a scope of its own: the application's use of it, and of @fastify/cookie,
+ * is not disturbed, and no request but those of the plugin pays for it.
+ */
+export async function createSealer (app: FastifyInstance, settings: Settings): Promise<Sealer> {
+  let sealer: Sealer | undefined
+  await app.register(async (scope) => {
+    await scope.register(secureSession, PURPOSES.map((purpose) => ({
+      sessionName: `oidc.${purpose}`,
+      key: settings.session.keys.map((key) => deriveKey(key, purpose, settings)),
+      expiry: Number.MAX_SAFE_INTEGER // the lifetimes are inside what is sealed
+    })))
+    sealer = sealerOf(scope, settings.session.secure)
+  })
+  return sealer as unknown as Sealer
+}
+
+function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
+  return {
+    seal: (purpose, content) => scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.'),
+    open: (purpose, value) => open(scope, purpose, value),
+    setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
+      path: '/', httpOnly: true, secure, sameSite, maxAge, encode: (sealed) => sealed
+    })
+  }
+}
+
+// A key per purpose, and per client: what another application sealed with the same secret is worth nothing here.
+function deriveKey (key: Buffer, purpose: Purpose, { session, provider, baseUrl }: Settings): Buffer {
+  const context = ['fastify-oidc 1', purpose, session.cookieName, baseUrl, provider.issuer ?? provider.discoveryUrl, provider.clientId]
+  return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
+}
+
+function open (scope: FastifyInstance, purpose: Purpose, value: string): ReturnType<Sealer['open']> {
+  if (!SEALED.test(value) || !isCanonical(value)) return null
+  const session = scope.decodeSecureSession(value.replace('.', ';'), quiet, `oidc.${purpose}`)
+  return session === null ? null : { content: session.get('content'), rotated: session.changed }
+}
+
+// One content has one spelling: base64 with stray bits at its end decodes to the same bytes.
+function isCanonical (value: string): boolean {
+  const cipher = value.slice(0, -33)
+  return Buffer.from(cipher, 'base64').toString('base64') === cipher
+}
+
+const quiet = { trace () {}, debug () {} } as unknown as FastifyInstance['log']

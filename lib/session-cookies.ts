@@ -1,0 +1,158 @@
+import { createBoundedMap } from './bounded-map.ts'
+import { cookieNames, readCookie } from './cookies.ts'
+import { OidcError } from './errors.ts'
+import { COOKIE_BUDGET } from './pending.ts'
+import type { Settings } from './options.ts'
+import type { Sealer } from './seal.ts'
+import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../types/claims.ts'
+
+/** The hot part: what every guarded request needs, in one cookie. Frozen, because requests share it. */
+export interface Session {
+  version: 1
+  session: OidcSession
+  claims: OidcClaims
+  user: OidcUser | null
+  /** When the idle time began, in seconds since the epoch. */
+  seenAt: number
+  /** The cold part that belongs to it: how many cookies hold it, and its number. */
+  tokens: { chunks: number, revision: number }
+}
+
+/** The cold part, in cookies of its own: opened only when somebody asks for it. */
+interface SealedTokens {
+  id: string
+  revision: number
+  tokens: Partial<OidcTokens>
+}
+
+export interface OpenedSession {
+  session: Session
+  /** Whether an older key sealed it. */
+  rotated: boolean
+}
+
+export interface WrittenSession {
+  session: Session
+  /** The Set-Cookie values, with the removal of what the request sent and nobody needs any more. */
+  setCookies: string[]
+  /** What the cookies take in a request, in bytes. */
+  bytes: number
+}
+
+export interface SessionCookies {
+  /** The session of a Cookie header: `undefined` when there is none, `null` when it cannot be opened. */
+  open: (header: string | undefined) => OpenedSession | null | undefined
+  openTokens: (header: string | undefined, session: Session) => Partial<OidcTokens>
+  /** Both parts; throws FST_OIDC_SESSION_TOO_LARGE. `age` in seconds. */
+  write: (header: string | undefined, session: Session, tokens: Partial<OidcTokens>, age: number) => WrittenSession
+  /** The hot part alone. */
+  rewrite: (session: Session, age: number) => string
+  remove: (header: string | undefined) => string[]
+}
+
+type Cookie = [name: string, value: string]
+
+const MAX_OPENED = 4096
+const MAX_COOKIE = 4096
+const ATTRIBUTES = 90 // Path, HttpOnly, Secure, SameSite and Max-Age count as well for some browsers
+const NONCE = 32 // characters at the end of a sealed value: random, and so its shortest name
+/** Leaves room for pending logins, in bytes. */
+const SESSION_BUDGET = COOKIE_BUDGET - 1000
+
+export function createSessionCookies (settings: Settings, sealer: Sealer): SessionCookies {
+  const { cookieName, sameSite, tokens: keptTokens } = settings.session
+  const tokensName = `${cookieName}-tokens-`
+  const cache = createBoundedMap<OpenedSession & { value: string }>(MAX_OPENED)
+
+  function setCookie (name: string, value: string, maxAge: number): string {
+    return sealer.setCookie(name, value, { maxAge, sameSite })
+  }
+
+  function removals (header: string | undefined, kept: readonly string[]): string[] {
+    const stale = cookieNames(header, cookieName).filter((name) => (name === cookieName || name.startsWith(tokensName)) && !kept.includes(name))
+    return stale.map((name) => setCookie(name, '', 0))
+  }
+
+  function sealTokens (session: Session, tokens: Partial<OidcTokens>): string[] {
+    if (keptTokens.size === 0) return []
+    const kept = Object.entries(tokens).filter(([name]) => name === 'token_type' || name === 'expires_at' || name === 'scope' || keptTokens.has(name))
+    const content: SealedTokens = { id: session.session.id, revision: session.tokens.revision, tokens: Object.fromEntries(kept) }
+    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES)
+  }
+
+  return {
+    open (header) {
+      const value = readCookie(header, cookieName)
+      if (value === undefined) return undefined
+      const key = value.slice(-NONCE)
+      const known = cache.get(key)
+      if (known?.value === value) return known
+      const opened = sealer.open('session', value)
+      if (opened === null) return null
+      const entry = { value: detach(value), session: freeze(opened.content as Session), rotated: opened.rotated }
+      cache.set(key, entry)
+      return entry
+    },
+
+    openTokens (header, { session, tokens: { chunks, revision } }) {
+      const values = Array.from({ length: chunks }, (_, index) => readCookie(header, tokensName + index) ?? '')
+      const sealed = sealer.open('tokens', values.join(''))?.content as SealedTokens | undefined
+      return sealed?.id === session.id && sealed.revision === revision ? sealed.tokens : {}
+    },
+
+    write (header, session, tokens, age) {
+      const chunks = sealTokens(session, tokens)
+      const complete = { ...session, tokens: { ...session.tokens, chunks: chunks.length } }
+      const cookies: Cookie[] = [[cookieName, sealSession(sealer, complete)], ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])]
+      const names = cookies.map(([name]) => name)
+      return {
+        session: freeze(complete),
+        setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, names)],
+        bytes: checkSize(cookies, tokens)
+      }
+    },
+
+    rewrite: (session, age) => setCookie(cookieName, sealSession(sealer, session), age),
+
+    remove: (header) => removals(header, [])
+  }
+}
+
+function sealSession (sealer: Sealer, session: Session): string {
+  try {
+    return sealer.seal('session', session)
+  } catch (cause) {
+    throw new OidcError('FST_OIDC_CLAIMS', { cause, detail: 'the claims, or what onClaims returned, cannot be written as JSON' })
+  }
+}
+
+function checkSize (cookies: Cookie[], tokens: Partial<OidcTokens>): number {
+  const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
+  const [name, hot] = cookies[0] as Cookie
+  if (name.length + hot.length + 1 + ATTRIBUTES > MAX_COOKIE) {
+    throw tooLarge(`the claims and the user make a cookie of ${hot.length} bytes, ${MAX_COOKIE} is the limit of browsers: keep fewer "claims", or return less from "onClaims"`)
+  }
+  if (bytes > SESSION_BUDGET) {
+    const sizes = Object.entries(tokens).filter(([name]) => name.endsWith('_token')).map(([name, value]) => `${name} ${String(value).length}`)
+    throw tooLarge(`its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: keep fewer "session.tokens" (${sizes.join(', ')})`)
+  }
+  return bytes
+}
+
+function tooLarge (detail: string): OidcError {
+  return new OidcError('FST_OIDC_SESSION_TOO_LARGE', { detail })
+}
+
+function split (value: string, size: number): string[] {
+  return Array.from({ length: Math.ceil(value.length / size) }, (_, index) => value.slice(index * size, (index + 1) * size))
+}
+
+// A slice of the header would keep the whole header in memory.
+function detach (value: string): string {
+  return Buffer.from(value, 'latin1').toString('latin1')
+}
+
+function freeze<T> (value: T): T {
+  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(freeze)
+  return value
+}

@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto'
+import { createBoundedMap } from './bounded-map.ts'
+import { addSetCookie } from './cookies.ts'
+import { now } from './time.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Settings } from './options.ts'
+import type { Session, SessionCookies } from './session-cookies.ts'
+import type { OidcSession, OidcTokens } from '../types/claims.ts'
+
+/** What a request knows of its session. */
+interface Current {
+  session: Session | null
+  rotated: boolean
+  /** The tokens, once they were opened or replaced. */
+  tokens: Partial<OidcTokens> | null
+  /** For the response, as long as the session lives when it is sent. */
+  setCookies: string[]
+  /** For the response in any case. */
+  removals: string[]
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    [kCurrent]: Current | null
+  }
+}
+
+export interface NewSession {
+  session: Omit<OidcSession, 'id' | 'loginTime' | 'expiresAt'>
+  claims: Session['claims']
+  user: Session['user']
+  tokens: OidcTokens
+}
+
+export interface Sessions {
+  /** The session of a request, or `null`. */
+  read: (request: FastifyRequest) => Session | null
+  /** Begins the idle time again, now and then, and seals with the newest key. */
+  touch: (request: FastifyRequest) => void
+  /** The tokens of the session, as far as they are kept. */
+  tokens: (request: FastifyRequest) => Partial<OidcTokens>
+  /** A session with a new identity; the one before ends. Returns the size of its cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
+  begin: (request: FastifyRequest, content: NewSession) => number
+  replaceTokens: (request: FastifyRequest, tokens: OidcTokens) => void
+  /** Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. */
+  end: (request: FastifyRequest) => Session | null
+  /** Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent. */
+  finish: (request: FastifyRequest, reply: FastifyReply) => void
+}
+
+export const kCurrent: unique symbol = Symbol('fastify-oidc session')
+
+/** Ended sessions are remembered until they would have expired; past this number the oldest are forgotten. */
+const MAX_ENDED = 100_000
+const CLOCK_TOLERANCE = 60
+
+export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, cookies: SessionCookies): Sessions {
+  const ended = createBoundedMap<true>(MAX_ENDED)
+
+  function isAlive ({ version, session, seenAt }: Session): boolean {
+    const time = now()
+    return version === 1 && time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) &&
+      seenAt <= time + CLOCK_TOLERANCE && ended.get(session.id) === undefined
+  }
+
+  function current (request: FastifyRequest): Current {
+    request[kCurrent] ??= load(request.headers.cookie)
+    return request[kCurrent]
+  }
+
+  function load (header: string | undefined): Current {
+    const opened = cookies.open(header)
+    const nothing = { rotated: false, tokens: null, setCookies: [], removals: [] }
+    if (opened === undefined) return { ...nothing, session: null }
+    if (opened === null || !isAlive(opened.session)) return { ...nothing, session: null, removals: cookies.remove(header) }
+    return { ...nothing, session: opened.session, rotated: opened.rotated }
+  }
+
+  function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): number {
+    const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
+    request[kCurrent] = { session: written.session, rotated: false, tokens, setCookies: written.setCookies, removals: [] }
+    return written.bytes
+  }
+
+  function tokensOf (request: FastifyRequest): Partial<OidcTokens> {
+    const state = current(request)
+    if (state.session === null) return {}
+    state.tokens ??= cookies.openTokens(request.headers.cookie, state.session)
+    return state.tokens
+  }
+
+  function forget ({ session }: Session): void {
+    ended.set(session.id, true, session.expiresAt)
+  }
+
+  return {
+    read: (request) => current(request).session,
+
+    tokens: tokensOf,
+
+    touch (request) {
+      const state = current(request)
+      if (state.session === null) return
+      const time = now()
+      const session = { ...state.session, seenAt: time }
+      if (state.rotated) write(request, session, tokensOf(request))
+      else if (time - state.session.seenAt >= idleTimeout / 10) state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
+    },
+
+    begin (request, { session, claims, user, tokens }) {
+      const before = current(request).session
+      const time = now()
+      const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
+      const bytes = write(request, {
+        version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, tokens: { chunks: 0, revision: 0 }
+      }, tokens)
+      if (before !== null) forget(before)
+      return bytes
+    },
+
+    replaceTokens (request, tokens) {
+      const { session } = current(request)
+      if (session === null) return
+      write(request, { ...session, tokens: { ...session.tokens, revision: session.tokens.revision + 1 } }, tokens)
+    },
+
+    end (request) {
+      const { session } = current(request)
+      if (session !== null) forget(session)
+      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], removals: cookies.remove(request.headers.cookie) }
+      return session
+    },
+
+    finish (request, reply) {
+      const state = request[kCurrent]
+      if (state === null) return
+      // The session may have ended while the request was under way: nothing brings it back then.
+      const alive = state.session !== null && isAlive(state.session)
+      const setCookies = alive ? state.setCookies : state.removals
+      for (const setCookie of setCookies) addSetCookie(reply, setCookie)
+      preventCaching(reply, setCookies.length > 0)
+    }
+  }
+}
+
+/** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */
+function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
+  const own = String(reply.getHeader('cache-control') ?? '')
+  if (setsCookies || !/\bprivate\b/i.test(own)) reply.header('cache-control', 'no-store')
+  const vary = String(reply.getHeader('vary') ?? '')
+  if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(vary)) reply.header('vary', vary === '' ? 'Cookie' : `${vary}, Cookie`)
+}

@@ -1,0 +1,69 @@
+import { OidcError } from './errors.ts'
+import type { Counter, Meter, Span, Tracer } from '@opentelemetry/api'
+import type { Settings } from './options.ts'
+
+/** Spans and counters; their labels are few and bounded, and nothing personal is in them. */
+export interface Telemetry {
+  /** Runs `work` in a span, which fails with the code of the error. */
+  span: <T>(name: string, work: () => Promise<T>) => Promise<T>
+  tokenExchange: (outcome: 'success' | 'failure') => void
+  login: () => void
+  refused: (code: string) => void
+  sessionEnded: (reason: string) => void
+}
+
+type Api = typeof import('@opentelemetry/api')
+
+/** `load` finds the optional peer @opentelemetry/api; without it nothing is measured. */
+export async function createTelemetry (
+  settings: Settings['telemetry'], load: () => Promise<Api> = async () => await import('@opentelemetry/api')
+): Promise<Telemetry> {
+  if (settings === false) return silent
+  const api = await load().catch(() => undefined)
+  if (api === undefined) return silent
+  const tracer = settings?.tracer ?? api.trace.getTracer('fastify-oidc')
+  const meter = settings?.meter ?? api.metrics.getMeter('fastify-oidc')
+  return { span: createSpans(api, tracer), ...createCounters(meter) }
+}
+
+const silent: Telemetry = {
+  span: async (_name, work) => await work(),
+  tokenExchange () {},
+  login () {},
+  refused () {},
+  sessionEnded () {}
+}
+
+function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
+  return async (name, work) => await tracer.startActiveSpan(name, async (span) => {
+    try {
+      return await work()
+    } catch (error) {
+      fail(api, span, error)
+      throw error
+    } finally {
+      span.end()
+    }
+  })
+}
+
+// The message of an error may hold what the provider sent: only its code is told.
+function fail (api: Api, span: Span, error: unknown): void {
+  const code = error instanceof OidcError ? error.code : 'FST_OIDC_UNEXPECTED'
+  span.setAttribute('error.type', code)
+  span.setStatus({ code: api.SpanStatusCode.ERROR, message: code })
+}
+
+function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
+  const counter = (name: string, description: string): Counter => meter.createCounter(name, { description })
+  const exchanges = counter('oauth_token_exchange_requests_total', 'Token requests to the provider, by outcome')
+  const logins = counter('oidc_logins_total', 'Completed logins')
+  const refusals = counter('oidc_refusals_total', 'Requests that were refused, by error code')
+  const ended = counter('oidc_sessions_ended_total', 'Sessions that ended before their time, by reason')
+  return {
+    tokenExchange: (outcome) => exchanges.add(1, { outcome }),
+    login: () => logins.add(1),
+    refused: (code) => refusals.add(1, { code }),
+    sessionEnded: (reason) => ended.add(1, { reason })
+  }
+}

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto'
+import { createKeyRing } from './keys.ts'
+import type { KeyRing } from './keys.ts'
+import type { ActiveFault, Fault } from './fault.ts'
+import type { Provider, ProviderClient, ProviderOptions, ProviderRequest, ProviderUser } from './types.ts'
+
+/** What a person agreed to; every code and token belongs to one. */
+export interface Grant {
+  client: ProviderClient
+  user?: ProviderUser
+  scope: string
+  sid?: string
+  auth_time?: number
+  acr?: string
+  resource?: string
+  revoked?: boolean
+}
+
+export interface Code {
+  grant: Grant
+  redirect_uri: string
+  code_challenge: string | undefined
+  nonce: string | undefined
+  expires: number
+  used?: boolean
+}
+
+export interface AccessToken {
+  grant: Grant
+  scope: string
+  issued: number
+  expires: number
+}
+
+export interface RefreshToken {
+  grant: Grant
+  used?: boolean
+}
+
+export interface Device {
+  client: ProviderClient
+  scope: string
+  user_code: string
+  expires: number
+  polled?: number
+  grant?: Grant
+  denied?: boolean
+}
+
+export interface SsoSession {
+  sid: string
+  user: ProviderUser
+  auth_time: number
+  acr: string
+  /** Who has logged in through this session. */
+  clients: Set<ProviderClient>
+}
+
+export interface Pushed {
+  params: Record<string, string>
+  expires: number
+}
+
+export interface Context {
+  provider: Provider
+  options: ProviderOptions
+  issuer: string
+  url: string
+  clients: ProviderClient[]
+  users: ProviderUser[]
+  keys: KeyRing
+  requests: ProviderRequest[]
+  faults: ActiveFault[]
+  codes: Map<string, Code>
+  accessTokens: Map<string, AccessToken>
+  refreshTokens: Map<string, RefreshToken>
+  devices: Map<string, Device>
+  pushed: Map<string, Pushed>
+  sessions: Map<string, SsoSession>
+  assertions: Set<string>
+  /** Every ID token ever issued, for `id_token_hint`. */
+  idTokens: Set<string>
+}
+
+/** One request on its way through the provider. */
+export interface Exchange {
+  context: Context
+  request: ProviderRequest
+  faults: Fault[]
+}
+
+export const defaultClient: ProviderClient = { client_id: 'web', client_secret: 'web-secret-that-is-long-enough-for-hs256' }
+
+export const defaultUser: ProviderUser = {
+  sub: 'alice',
+  name: 'Alice Doe',
+  given_name: 'Alice',
+  family_name: 'Doe',
+  preferred_username: 'alice',
+  email: 'alice@example.com',
+  email_verified: true,
+  roles: ['user'],
+  realm_access: { roles: ['user'] }
+}
+
+export const createContext = (options: ProviderOptions): Omit<Context, 'provider' | 'issuer' | 'url'> => ({
+  options,
+  clients: options.clients ?? [structuredClone(defaultClient)],
+  users: options.users ?? [structuredClone(defaultUser)],
+  keys: createKeyRing(),
+  requests: [],
+  faults: [],
+  codes: new Map(),
+  accessTokens: new Map(),
+  refreshTokens: new Map(),
+  devices: new Map(),
+  pushed: new Map(),
+  sessions: new Map(),
+  assertions: new Set(),
+  idTokens: new Set()
+})
+
+export const forget = (context: Context): void => {
+  for (const kept of [
+    context.codes, context.accessTokens, context.refreshTokens, context.devices,
+    context.pushed, context.sessions, context.assertions
+  ]) kept.clear()
+}
+
+export const now = (): number => Math.floor(Date.now() / 1000)
+
+export const random = (): string => randomBytes(24).toString('base64url')
+
+export const words = (scope: string | undefined): string[] => scope?.split(' ').filter(Boolean) ?? []

@@ -1,0 +1,77 @@
+import { json } from './answer.ts'
+import { change } from './fault.ts'
+import { grantTypes } from './grants.ts'
+import type { Answer } from './answer.ts'
+import type { Exchange } from './context.ts'
+import type { Claims, Endpoint, ProviderOptions } from './types.ts'
+
+const standardPaths: Record<Endpoint, string> = {
+  metadata: '/.well-known/openid-configuration',
+  jwks: '/jwks',
+  authorize: '/authorize',
+  token: '/token',
+  userinfo: '/userinfo',
+  end_session: '/end-session',
+  revocation: '/revoke',
+  introspection: '/introspect',
+  device: '/device',
+  device_verification: '/device/verify',
+  par: '/par',
+  attacker_jwks: '/attacker-jwks'
+}
+
+export const paths = (options: ProviderOptions): Record<Endpoint, string> => ({ ...standardPaths, ...options.paths })
+
+/** The endpoint of a request path. RFC 8414 puts the well-known part before the path of the issuer. */
+export const findEndpoint = (options: ProviderOptions, path: string): Endpoint | 'unknown' => {
+  const { path: base = '' } = options
+  if (path === `/.well-known/oauth-authorization-server${base}`) return 'metadata'
+  const endpoints = Object.entries(paths(options)) as Array<[Endpoint, string]>
+  return endpoints.find(([, own]) => path === base + own)?.[0] ?? 'unknown'
+}
+
+const authMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none']
+
+const capabilities = (options: ProviderOptions): Claims => ({
+  response_types_supported: ['code'],
+  response_modes_supported: ['query', 'fragment', 'form_post'],
+  grant_types_supported: grantTypes,
+  subject_types_supported: ['public'],
+  scopes_supported: ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'],
+  claims_supported: ['sub', 'iss', 'aud', 'exp', 'iat', 'auth_time', 'nonce', 'acr', 'sid'],
+  id_token_signing_alg_values_supported: ['RS256', 'PS256', 'ES256', 'EdDSA', 'HS256'],
+  userinfo_signing_alg_values_supported: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+  token_endpoint_auth_methods_supported: authMethods,
+  token_endpoint_auth_signing_alg_values_supported: ['RS256', 'PS256', 'ES256', 'EdDSA', 'HS256'],
+  code_challenge_methods_supported: ['S256'],
+  prompt_values_supported: ['none', 'login', 'consent', 'select_account'],
+  authorization_response_iss_parameter_supported: true,
+  backchannel_logout_supported: true,
+  backchannel_logout_session_supported: true,
+  frontchannel_logout_supported: true,
+  frontchannel_logout_session_supported: true,
+  request_parameter_supported: false,
+  request_uri_parameter_supported: false,
+  require_pushed_authorization_requests: options.requirePar
+})
+
+const document = ({ issuer, options }: Exchange['context']): Claims => {
+  const { jwks, authorize, token, userinfo, end_session, revocation, introspection, device, par } = paths(options)
+  return {
+    issuer,
+    authorization_endpoint: issuer + authorize,
+    token_endpoint: issuer + token,
+    userinfo_endpoint: issuer + userinfo,
+    jwks_uri: issuer + jwks,
+    end_session_endpoint: issuer + end_session,
+    revocation_endpoint: issuer + revocation,
+    introspection_endpoint: issuer + introspection,
+    device_authorization_endpoint: issuer + device,
+    pushed_authorization_request_endpoint: issuer + par,
+    ...capabilities(options),
+    ...options.metadata
+  }
+}
+
+export const metadata = ({ context, faults }: Exchange): Answer =>
+  json(faults.reduce((value, fault) => change(value, fault.metadata), document(context)))

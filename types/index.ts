@@ -1,0 +1,3 @@
+export type * from './claims.ts'
+export type * from './fastify.ts'
+export type * from './options.ts'
