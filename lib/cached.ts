@@ -19,7 +19,7 @@ export interface Cached<T> {
 /** One value that is loaded when it is needed and survives outages of its source. */
 export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cached<T> {
   let value: { content: T, loadedAt: number } | undefined
-  let failure: { error: unknown, until: number } | undefined
+  let failure: { error: unknown, failedAt: number, wait: number } | undefined
   let loading: Promise<T> | undefined
   let queued: Promise<T> | undefined
 
@@ -30,8 +30,8 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
       failure = undefined
       return content
     } catch (error) {
-      const wait = (findOidcError(error)?.retryAfter ?? 0) * 1000
-      failure = { error, until: Date.now() + Math.max(times.retryAfter, Math.min(wait, 60_000)) }
+      const wait = Math.min((findOidcError(error)?.retryAfter ?? 0) * 1000, 60_000)
+      failure = { error, failedAt: Date.now(), wait: Math.max(times.retryAfter, wait) }
       throw error
     } finally {
       loading = undefined
@@ -45,16 +45,16 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
 
   async function loadOrStale (): Promise<T> {
     try {
-      if (failure !== undefined && Date.now() < failure.until) throw failure.error
+      if (failure !== undefined && isWithin(failure.failedAt, failure.wait)) throw failure.error
       return await start()
     } catch (error) {
-      if (value !== undefined && Date.now() - value.loadedAt < times.maxStale) return value.content
+      if (value !== undefined && isWithin(value.loadedAt, times.maxStale)) return value.content
       throw error
     }
   }
 
   async function get (): Promise<T> {
-    const fresh = value !== undefined && Date.now() - value.loadedAt < times.maxAge
+    const fresh = value !== undefined && isWithin(value.loadedAt, times.maxAge)
     return fresh ? (value as { content: T }).content : await loadOrStale()
   }
 
@@ -71,4 +71,10 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
   }
 
   return { get, reload }
+}
+
+// A clock that was set back must neither keep a failure nor a value for longer.
+function isWithin (since: number, duration: number): boolean {
+  const age = Date.now() - since
+  return age >= 0 && age < duration
 }

@@ -54,7 +54,7 @@ function describe (cause: unknown): string {
 
 // Another kind of JWT must not pass for an ID token (RFC 8725, section 3.11).
 function checkType ({ typ }: JWTHeaderParameters, payload: JWTPayload): void {
-  check(typ === undefined || !typ.toLowerCase().endsWith('+jwt'), 'typ names another kind of token')
+  check(typ === undefined || (typeof typ === 'string' && !typ.toLowerCase().endsWith('+jwt')), 'typ names another kind of token')
   check(!('events' in payload), 'events belongs to a logout token')
 }
 

@@ -14,20 +14,26 @@ export interface LoginRequest {
 /** Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0, section 3.1.2.1). */
 export async function startLogin (core: Core, request: FastifyRequest, reply: FastifyReply, options: LoginRequest): Promise<FastifyReply> {
   return await core.telemetry.span('oidc.login', async () => {
+    const params = { ...core.settings.provider.authorizationParams, ...options.authorizationParams }
     const login = {
       ...core.pending.create(),
       provider: core.provider.name,
       redirectUri: core.urls.route(core.settings.routes.callback),
       returnTo: options.returnTo,
-      maxAge: options.maxAge,
+      maxAge: options.maxAge ?? maxAgeOf(params),
       acrValues: options.acrValues,
       restarted: options.restarted ?? false,
       startedAt: now()
     }
-    const url = await core.provider.authorizationUrl(login, options.authorizationParams ?? {})
+    const url = await core.provider.authorizationUrl(login, params)
     core.pending.save(request, reply, login)
     return goTo(request, reply, url.href)
   })
+}
+
+// Whoever asks for a max_age gets it checked, however it was asked for (OpenID Connect Core 1.0, section 3.1.3.7, item 11).
+function maxAgeOf ({ max_age: maxAge }: Record<string, string>): number | undefined {
+  return maxAge === undefined ? undefined : Number(maxAge)
 }
 
 /** A redirect that no cache keeps, and whose target learns nothing of this address. */

@@ -180,6 +180,7 @@ export function parseAuthorizationParams (value: unknown, key: string): Record<s
     check(!RESERVED_PARAMS.has(name), `"${key}" must not set ${name}`)
     text(entry, `${key}.${name}`)
   }
+  check(value['max_age'] === undefined || /^\d+$/.test(value['max_age'] as string), `"${key}.max_age" must be a number of seconds`)
   return value as Record<string, string>
 }
 

@@ -24,7 +24,7 @@ export interface PendingLogin extends AuthorizationRequest {
  */
 export type Taken =
   { status: 'fresh', login: PendingLogin } |
-  { status: 'over', returnTo: string, restarted: boolean } |
+  { status: 'over' } & Trace |
   { status: 'unknown' }
 
 export interface PendingLogins {
@@ -100,10 +100,10 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
     take (request, reply, state) {
       const login = read(request, state)
       if (login === null) return { status: 'unknown' }
-      const { returnTo, restarted } = login
-      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', returnTo, restarted }
+      const { returnTo, restarted, maxAge, acrValues } = login
+      const trace: Trace = { state, returnTo, restarted, maxAge, acrValues }
+      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', ...trace }
       consumed.set(state, true, login.startedAt + LIFETIME + 1)
-      const trace: Trace = { state, returnTo, restarted }
       set(reply, nameOf(state), sealer.seal('login', trace), LIFETIME)
       return { status: 'fresh', login }
     },
@@ -118,8 +118,8 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
   }
 }
 
-/** What stays of a login that was taken, so that its callback, called again, knows where to go. */
-type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted'>
+/** What stays of a login that was taken, so that its callback, called again, knows where to go and what was asked for. */
+type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted' | 'maxAge' | 'acrValues'>
 
 function isCurrent ({ startedAt }: PendingLogin): boolean {
   return startedAt + LIFETIME > now() && startedAt <= now() + 5

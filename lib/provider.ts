@@ -33,6 +33,7 @@ export interface Provider {
   readonly settings: ProviderSettings
   /** Fetches the metadata, when it is not there yet. */
   discover: () => Promise<void>
+  /** `params` are those of the options and of the caller. */
   authorizationUrl: (request: AuthorizationRequest, params: Record<string, string>) => Promise<URL>
   /** Throws unless the response comes from this provider (RFC 9207). */
   checkResponseIssuer: (iss: string | undefined) => Promise<void>
@@ -59,7 +60,8 @@ const ENDPOINTS = [
 const REQUIRED = new Set(['authorization_endpoint', 'token_endpoint', 'jwks_uri'])
 
 export function createProvider (settings: ProviderSettings, transport: Fetch): Provider {
-  const discovered = createCached(async () => setUp(settings, await loadMetadata(settings, transport), transport), {
+  const load = async (): Promise<Discovered> => setUp(settings, await loadMetadata(settings, transport), transport)
+  const discovered = createCached(async () => await attempt('FST_OIDC_PROVIDER_RESPONSE', load), {
     maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000
   })
   return {
@@ -192,7 +194,6 @@ function clientAuthentication ({ clientAuth, clientSecret }: ProviderSettings): 
 
 async function authorizationParams (settings: ProviderSettings, request: AuthorizationRequest, params: Record<string, string>): Promise<Record<string, string>> {
   return {
-    ...settings.authorizationParams,
     ...params,
     ...(request.maxAge !== undefined && { max_age: String(request.maxAge) }),
     ...(request.acrValues !== undefined && { acr_values: request.acrValues.join(' ') }),
@@ -251,8 +252,13 @@ async function attempt<T> (refused: OidcErrorCode, call: () => Promise<T>): Prom
 
 function codeOf (cause: unknown, refused: OidcErrorCode): OidcErrorCode {
   const grant = cause instanceof client.ResponseBodyError && ['invalid_grant', 'invalid_target', 'access_denied'].includes(cause.error)
-  if (grant || cause instanceof client.WWWAuthenticateChallengeError) return refused
+  if (grant || isRefusedAccess(cause, refused)) return refused
   return isTokenProblem(cause) ? 'FST_OIDC_ID_TOKEN' : 'FST_OIDC_PROVIDER_RESPONSE'
+}
+
+// A challenge of UserInfo is about the access token; one of the token endpoint says that this client is not known there.
+function isRefusedAccess (cause: unknown, refused: OidcErrorCode): boolean {
+  return refused === 'FST_OIDC_USERINFO' && cause instanceof client.WWWAuthenticateChallengeError
 }
 
 // openid-client puts the claims or the header into the cause of an error about an ID token.

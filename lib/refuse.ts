@@ -12,7 +12,8 @@ export async function refuse (core: Core, cause: unknown, request: FastifyReques
   await core.settings.onError?.(error, { request, reply })
   if (reply.sent) return reply
   reply.code(error.statusCode)
-  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  const { retryAfter = error.code === 'FST_OIDC_PROVIDER_UNAVAILABLE' ? 5 : undefined } = error
+  if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
   const login = core.settings.routes.login
   if (wantsPage(request)) return errorPage(reply, error, login === null ? null : core.urls.route(login))
   return reply.header('cache-control', 'no-store').send(toJson(error, core))

@@ -33,8 +33,9 @@ export function safeUrl (value: unknown, baseUrl: string, origin: string): strin
 
 function resolve (value: string, base: string, origin: string): string | null {
   if (!URL.canParse(value, base)) return null
-  const url = new URL(value, base)
-  return url.origin === origin && url.username === '' && url.password === '' ? url.href : null
+  const { href } = new URL(value, base)
+  // Not `url.origin`: that of a blob URL is the one inside it. Credentials would stand before the host.
+  return href.startsWith(`${origin}/`) ? href : null
 }
 
 function hasControlCharacter (value: string): boolean {

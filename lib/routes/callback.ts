@@ -38,7 +38,7 @@ async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, r
   const returnTo = taken.status === 'over' ? taken.returnTo : core.settings.defaultReturnTo
   if (core.sessions.read(request) !== null) return goTo(request, reply, returnTo)
   if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
-  return await startLogin(core, request, reply, { returnTo, restarted: true })
+  return await startLogin(core, request, reply, { returnTo, maxAge: taken.maxAge, acrValues: taken.acrValues, restarted: true })
 }
 
 async function exchangeCode (core: Core, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {

@@ -1,13 +1,13 @@
 import { cookieControls } from './client/cookies.ts'
 import { formType, travel } from './client/navigate.ts'
-import { httpWire, injectWire } from './client/wire.ts'
+import { httpWire, injectWire } from './wire.ts'
 import type { CookieJar, Jar } from './client/cookies.ts'
 import type { Browser, Credentials, Follow, Page, Visit } from './client/navigate.ts'
-import type { Injectable } from './client/wire.ts'
+import type { Injectable } from './wire.ts'
 
 /** Options of `client`. */
 export interface ClientOptions {
-  /** The application; requests to the origin of `baseUrl` go through its `inject`. Without it they go over the network. */
+  /** The application: requests to the origin of `baseUrl` go through its `inject`, not over the network. */
   app?: Injectable
   /** The public URL of the application, e.g. `https://app.example.com`. */
   baseUrl: string
@@ -31,6 +31,12 @@ export interface GotoOptions {
   submit?: boolean
   /** Stops in front of this URL: the page has it as `location`, or as `form`. */
   until?: (url: URL) => boolean
+}
+
+/** Options of a single request. */
+export interface StepOptions extends GotoOptions {
+  method?: string
+  body?: FormBody
 }
 
 /** A form to post. */
@@ -61,7 +67,7 @@ export interface TestBrowser {
   /** Requests as a script does. There is no CORS check: it tells what the server does, not what a script may read. */
   fetch (url: string, options?: FetchOptions): Promise<Page>
   /** Navigates without following. */
-  step (url: string, options?: GotoOptions & { method?: string, body?: FormBody }): Promise<Page>
+  step (url: string, options?: StepOptions): Promise<Page>
   /** The same browser with a copy of the cookies, e.g. for a replay. */
   clone (): TestBrowser
 }
@@ -107,26 +113,34 @@ const scriptVisit = (url: URL, initiator: URL, options: FetchOptions): Visit => 
   }
 }
 
-const nowhere = { until: () => true }
+const nowhere: Partial<Follow> = { until: () => true }
 
-const build = (options: ClientOptions, jar: Jar): TestBrowser => {
-  const baseUrl = new URL(options.baseUrl)
+type Go = (visit: Visit, options: Partial<Follow>) => Promise<Page>
+
+const goWith = (options: ClientOptions, jar: Jar, baseUrl: URL): Go => {
   const network = httpWire(options.ca)
   const own = options.app ? injectWire(options.app) : network
   const browser: Browser = { jar, wireFor: (url) => url.origin === baseUrl.origin ? own : network }
-  const follow: Follow = { submit: options.submit ?? true, until: () => false, maxRedirects: options.maxRedirects ?? 20 }
+  return (visit, { submit = options.submit ?? true, until = () => false }) => {
+    const headers = { ...options.headers, ...visit.headers }
+    return travel(browser, { ...visit, headers }, { submit, until, maxRedirects: options.maxRedirects ?? 20 })
+  }
+}
+
+const single = (visit: Visit, { method, body }: StepOptions): Visit =>
+  body === undefined ? { ...visit, method: method ?? 'GET' } : formVisit(visit, body, method)
+
+const build = (options: ClientOptions, jar: Jar): TestBrowser => {
+  const baseUrl = new URL(options.baseUrl)
+  const go = goWith(options, jar, baseUrl)
   const at = (url: string): URL => new URL(url, baseUrl)
-  const go = (visit: Visit, how: Partial<Follow> = {}): Promise<Page> =>
-    travel(browser, { ...visit, headers: { ...options.headers, ...visit.headers } }, { ...follow, ...how })
   return {
     cookies: cookieControls(jar, baseUrl),
-    goto: (url, { submit = follow.submit, until = follow.until, ...how } = {}) => go(navigation(at(url), how), { submit, until }),
-    post: (url, form = '', { submit = follow.submit, until = follow.until, from = options.baseUrl, ...how } = {}) =>
-      go(formVisit(navigation(at(url), { from, ...how }), form), { submit, until }),
-    fetch: (url, init = {}) =>
-      go(scriptVisit(at(url), at(init.from ?? ''), init), init.redirect === 'manual' ? nowhere : {}),
-    step: (url, { method, body, ...how } = {}) =>
-      go(body === undefined ? { ...navigation(at(url), how), method: method ?? 'GET' } : formVisit(navigation(at(url), how), body, method), nowhere),
+    goto: (url, how = {}) => go(navigation(at(url), how), how),
+    post: (url, form = '', how = {}) => go(formVisit(navigation(at(url), { from: baseUrl.href, ...how }), form), how),
+    fetch: (url, how = {}) =>
+      go(scriptVisit(at(url), at(how.from ?? ''), how), how.redirect === 'manual' ? nowhere : {}),
+    step: (url, how = {}) => go(single(navigation(at(url), how), how), nowhere),
     clone: () => build(options, structuredClone(jar))
   }
 }

@@ -1,13 +1,16 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import type { JSONWebKeySet, JWK } from 'jose'
 import type { Fault, TransportFault } from './provider/fault.ts'
-import type { Claims, Endpoint, LogoutTokenOptions, Overrides, ProviderRequest, SendLogoutOptions, SignWith } from './provider/types.ts'
+import type {
+  Claims, Endpoint, LogoutTokenOptions, Overrides, ProviderRequest, SendLogoutOptions, SignWith
+} from './provider/types.ts'
 
 type Change = (claims: Claims) => Claims
 
 const set = (values: Claims): Change => (claims) => ({ ...claims, ...values })
 const append = (name: string, text: string): Change => (claims) => ({ ...claims, [name]: `${claims[name]}${text}` })
-const move = (name: string, seconds: number): Change => (claims) => ({ ...claims, [name]: Number(claims[name]) + seconds })
+const move = (name: string, seconds: number): Change => (claims) =>
+  ({ ...claims, [name]: Number(claims[name]) + seconds })
 const drop = (name: string): Change => set({ [name]: undefined })
 
 const idToken = (change: Overrides): Fault => ({ on: 'token', idToken: change as Change })
@@ -19,8 +22,14 @@ const metadata = (change: Change): Fault => ({ on: 'metadata', metadata: change 
 const isRefresh = ({ body }: ProviderRequest): boolean => body.grant_type === 'refresh_token'
 const refreshed = (change: Change): Fault => ({ on: 'token', when: isRefresh, idToken: change })
 
-const response = (change: (params: URLSearchParams) => void): Fault => ({ on: 'authorize', authorizationResponse: change })
-const afterLogout = (change: (params: URLSearchParams) => void): Fault => ({ on: 'end_session', logoutResponse: change })
+type ChangeParams = (params: URLSearchParams) => void
+
+const response = (change: ChangeParams): Fault => ({ on: 'authorize', authorizationResponse: change })
+const afterLogout = (change: ChangeParams): Fault => ({ on: 'end_session', logoutResponse: change })
+const addTo = (name: string, text: string): Fault =>
+  response((params) => params.set(name, `${params.get(name)}${text}`))
+const repeat = (name: string): Fault => response((params) => params.append(name, params.get(name) ?? ''))
+const leaveOut = (name: string): Fault => response((params) => params.delete(name))
 
 const breakSignature = (jwt: string): string => {
   const [header, claims, signature = ''] = jwt.split('.')
@@ -41,15 +50,23 @@ const randomRsa = (members: Partial<JWK> = {}): JWK => {
   return { kty: 'RSA', e: 'AQAB', n: modulus.toString('base64url'), ...members }
 }
 
+const isRsa = ({ kty }: JWK): boolean => kty === 'RSA'
+
+const rsaDecoy = (): JWK => randomRsa({ use: 'sig', alg: 'RS256' })
+
 const newEcKey = (which: 'publicKey' | 'privateKey', members: Partial<JWK> = {}): JWK =>
   ({ ...generateKeyPairSync('ec', { namedCurve: 'P-256' })[which].export({ format: 'jwk' }) as JWK, ...members })
 
 // FAPI 2.0: other keys under the same kid, told apart by alg, kty and use
 const decoysOf = ({ kid = '' }: JWK): JWK[] => [
   randomRsa({ kid, use: 'enc', alg: 'RSA-OAEP' }),
-  newEcKey('publicKey', { kid, use: 'sig', alg: 'ES384' }),
+  newEcKey('publicKey', { kid, use: 'sig', alg: 'ES256' }),
+  randomRsa({ kid, use: 'sig', alg: 'PS256' }),
+  randomRsa({ kid, use: 'sig', alg: 'RS256' }),
   { kty: 'OKP', crv: 'X25519', x: randomBytes(32).toString('base64url'), kid, use: 'enc' }
 ]
+
+const withDecoys = (key: JWK): JWK[] => [...decoysOf(key).filter(({ alg }) => alg !== key.alg), key]
 
 const strangeKeys: JWK[] = [
   { kty: 'AKP', alg: 'ML-DSA-44', pub: 'AAAA', kid: 'post-quantum' },
@@ -71,7 +88,7 @@ const tokenFaults = {
   'missing-iat': idToken(drop('iat')),
   'kid-absent-single-jwks': [signed('no-kid'), keys((all) => all.slice(-1).map(withoutKid))],
   'kid-absent-multiple-jwks': [
-    signed('no-kid'), keys((all) => [randomRsa(), ...all, randomRsa()].map((key) => ({ ...withoutKid(key), use: 'sig', alg: 'RS256' })))
+    signed('no-kid'), keys((all) => [rsaDecoy(), ...all.map(withoutKid), rsaDecoy()])
   ],
   'idtoken-sig-rs256': signed('RS256'),
   'idtoken-sig-none': signed('none'),
@@ -90,7 +107,7 @@ const tokenFaults = {
   'invalid-missing-aud': idToken(drop('aud')),
   'invalid-secondary-aud': idToken((claims) => set({ aud: [claims.aud, 'stranger'] })(claims)),
   'valid-aud-as-array': idToken((claims) => set({ aud: [claims.aud] })(claims)),
-  'invalid-expired-exp': idToken((claims) => move('exp', -3600 - 301)(claims)),
+  'invalid-expired-exp': idToken((claims) => set({ exp: Number(claims.iat) - 301 })(claims)),
   'invalid-missing-exp': idToken(drop('exp')),
   'invalid-nonce': idToken(append('nonce', '1')),
   'invalid-missing-nonce': idToken(drop('nonce')),
@@ -114,10 +131,10 @@ const tokenFaults = {
   'auth-time-missing': idToken(drop('auth_time')),
   'auth-time-too-old': idToken(move('auth_time', -86_400)),
   'acr-missing': idToken(drop('acr')),
-  'typ-logout-token': idToken((claims, header) => { header.typ = 'logout+jwt' }),
-  'typ-access-token': idToken((claims, header) => { header.typ = 'at+jwt' }),
+  'typ-logout-token': idToken((_claims, header) => { header.typ = 'logout+jwt' }),
+  'typ-access-token': idToken((_claims, header) => { header.typ = 'at+jwt' }),
   'has-events': idToken(set({ events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })),
-  'claims-prototype': idToken(set(JSON.parse('{"__proto__":{"isAdmin":true},"constructor":"x","toString":1}') as Claims)),
+  'claims-prototype': idToken(set({ ['__proto__']: { isAdmin: true }, constructor: 'x', toString: 1 })),
 
   // Signatures (RFC 8725 section 2.1, CVE lists)
   'sig-other-key': signed('other-key'),
@@ -136,7 +153,11 @@ const tokenFaults = {
   'refresh-token-invalid-nonce': refreshed(set({ nonce: 'another' })),
   'refresh-token-invalid-auth-time': refreshed(move('auth_time', -60)),
   'refresh-token-revoked': {
-    on: 'token', when: isRefresh, status: 400, headers: { 'content-type': 'application/json' }, body: '{"error":"invalid_grant"}'
+    on: 'token',
+    when: isRefresh,
+    status: 400,
+    headers: { 'content-type': 'application/json' },
+    body: '{"error":"invalid_grant"}'
   },
 
   // Token responses (RFC 6749 section 5.1)
@@ -153,16 +174,16 @@ const tokenFaults = {
 
 const responseFaults = {
   // fapi2-security-profile-final-client-test-…
-  'invalid-authorization-response-iss': response((params) => params.set('iss', `${params.get('iss')}1`)),
-  'remove-authorization-response-iss': response((params) => params.delete('iss')),
-  'ensure-authorization-response-with-invalid-state-fails': response((params) => params.set('state', `${params.get('state')}1`)),
-  'ensure-authorization-response-with-invalid-missing-state-fails': response((params) => params.delete('state')),
+  'invalid-authorization-response-iss': addTo('iss', '1'),
+  'remove-authorization-response-iss': leaveOut('iss'),
+  'ensure-authorization-response-with-invalid-state-fails': addTo('state', '1'),
+  'ensure-authorization-response-with-invalid-missing-state-fails': leaveOut('state'),
 
-  'authorization-response-without-code': response((params) => params.delete('code')),
-  'authorization-response-other-code': response((params) => params.set('code', randomBytes(24).toString('base64url'))),
-  'authorization-response-duplicate-code': response((params) => params.append('code', params.get('code') ?? '')),
-  'authorization-response-duplicate-state': response((params) => params.append('state', params.get('state') ?? '')),
-  'authorization-response-duplicate-iss': response((params) => params.append('iss', params.get('iss') ?? '')),
+  'authorization-response-without-code': leaveOut('code'),
+  'authorization-response-other-code': addTo('code', '1'),
+  'authorization-response-duplicate-code': repeat('code'),
+  'authorization-response-duplicate-state': repeat('state'),
+  'authorization-response-duplicate-iss': repeat('iss'),
   'authorization-response-with-tokens': response((params) => {
     params.set('access_token', 'from-the-front')
     params.set('id_token', 'from.the.front')
@@ -194,7 +215,7 @@ const metadataFaults = {
   'metadata-without-end-session-endpoint': metadata(drop('end_session_endpoint')),
   'metadata-without-pkce': metadata(drop('code_challenge_methods_supported')),
   'metadata-insecure-token-endpoint': metadata(set({ token_endpoint: 'http://insecure.example/token' })),
-  'metadata-javascript-endpoint': metadata(set({ authorization_endpoint: 'javascript:alert(1)//' })), // eslint-disable-line no-script-url
+  'metadata-javascript-endpoint': metadata(set({ authorization_endpoint: 'javascript:alert(1)//' })),
   'metadata-endpoint-with-credentials': metadata(set({ token_endpoint: 'https://user:password@evil.example/token' })),
   'metadata-endpoint-not-a-string': metadata(set({ token_endpoint: ['https://evil.example/token'] })),
   'metadata-huge-array': metadata(set({ scopes_supported: new Array<string>(100_000).fill('scope') }))
@@ -209,8 +230,8 @@ const keyFaults = {
   'jwks-private-keys': keys((all) => [newEcKey('privateKey', { kid: 'private' }), ...all]),
   'jwks-unknown-keys': keys((all) => [...strangeKeys, ...all]),
   'jwks-malformed-keys': keys((all) => [...brokenKeys, ...all]),
-  'jwks-same-kid-decoys': keys((all) => all.flatMap((key) => [...decoysOf(key), key])),
-  'jwks-same-kid-twice': keys((all) => all.flatMap((key) => [{ ...key, ...(key.kty === 'RSA' && { n: randomRsa().n! }) }, key])),
+  'jwks-same-kid-decoys': keys((all) => all.flatMap(withDecoys)),
+  'jwks-same-kid-twice': keys((all) => [...all.filter(isRsa).map((key) => ({ ...key, ...randomRsa() })), ...all]),
   'jwks-without-kid': keys((all) => all.map(withoutKid)),
   'jwks-without-alg': keys((all) => all.map(({ alg: _, ...key }) => key)),
   'jwks-404': { on: 'jwks', status: 404 }
@@ -230,8 +251,8 @@ const wire = {
   500: { status: 500 },
   502: { status: 502, headers: { 'content-type': 'text/html' }, body: '<h1>Bad gateway</h1>' },
   503: { status: 503, headers: { 'retry-after': '7' } },
-  redirect: { redirect: 'http://127.0.0.1:9/elsewhere' },
-  'redirect-307': { redirect: 'http://127.0.0.1:9/elsewhere', status: 307 },
+  redirect: { redirect: '/attacker' },
+  'redirect-307': { redirect: '/attacker', status: 307 },
   'redirect-cloud': { redirect: 'http://169.254.169.254/latest/meta-data/' },
   html: { garbage: 'html' },
   empty: { garbage: 'empty' },
@@ -251,16 +272,19 @@ const wire = {
 } satisfies Record<string, TransportFault>
 
 /** Endpoints that an application calls itself. */
-const called = ['metadata', 'jwks', 'token', 'userinfo', 'revocation', 'introspection', 'device', 'par'] as const satisfies Endpoint[]
+const called = [
+  'metadata', 'jwks', 'token', 'userinfo', 'revocation', 'introspection', 'device', 'par'
+] as const satisfies Endpoint[]
 
 type WireName = `${typeof called[number]}-${keyof typeof wire}`
 
 const wireFaults = Object.fromEntries(called.flatMap((on) =>
   Object.entries(wire).map(([name, fault]) => [`${on}-${name}`, { on, ...fault }]))) as Record<WireName, Fault>
 
+const all = { ...tokenFaults, ...responseFaults, ...metadataFaults, ...keyFaults, ...wireFaults }
+
 /** The names of `faults`. */
-export type FaultName =
-  keyof typeof tokenFaults | keyof typeof responseFaults | keyof typeof metadataFaults | keyof typeof keyFaults | WireName
+export type FaultName = keyof typeof all
 
 /**
  * Faults by name. The first part is named after the modules of the OpenID Foundation's conformance suite; then come
@@ -270,8 +294,7 @@ export type FaultName =
  * provider.fault(faults['invalid-iss'])
  * provider.fault({ ...faults['token-503'], times: 1 })
  */
-export const faults: Readonly<Record<FaultName, Fault | Fault[]>> =
-  { ...tokenFaults, ...responseFaults, ...metadataFaults, ...keyFaults, ...wireFaults }
+export const faults: { readonly [Name in FaultName]: typeof all[Name] extends Fault[] ? Fault[] : Fault } = all
 
 const event = 'http://schemas.openid.net/event/backchannel-logout'
 

@@ -3,11 +3,13 @@ import { approveDevice, denyDevice, publishedKeys } from './provider/endpoints.t
 import { releaseKeys, rotate } from './provider/keys.ts'
 import { listen } from './provider/server.ts'
 import { issueIdToken, issueJwtAccessToken, issueLogoutToken } from './provider/tokens.ts'
+import { httpWire, injectWire } from './wire.ts'
 import type { Context, Grant } from './provider/context.ts'
 import type { ActiveFault, Fault } from './provider/fault.ts'
 import type { Listening } from './provider/server.ts'
 import type {
-  LogoutAnswer, Provider, ProviderClient, ProviderOptions, ProviderUser, SendLogoutOptions, TokenOptions
+  AccessTokenOptions, LogoutAnswer, ProviderClient, ProviderOptions, ProviderUser, SendLogoutOptions, TestProvider,
+  TokenOptions
 } from './provider/types.ts'
 
 const clientOf = ({ clients }: Context, client_id: string | undefined): ProviderClient => {
@@ -19,9 +21,21 @@ const clientOf = ({ clients }: Context, client_id: string | undefined): Provider
 const userOf = ({ users }: Context, sub: string | undefined): ProviderUser =>
   users.find((user) => sub === undefined || user.sub === sub) ?? { sub: sub ?? 'nobody' }
 
-const grantFor = (context: Context, { client_id, sub }: TokenOptions, scope: string): Grant & { user: ProviderUser } => ({
+type UserGrant = Grant & { user: ProviderUser }
+
+const standardScope = 'openid profile email'
+
+const grantFor = (context: Context, { client_id, sub }: TokenOptions, scope = standardScope): UserGrant => ({
   client: clientOf(context, client_id), user: userOf(context, sub), scope, sid: random(), auth_time: now(), acr: '1'
 })
+
+const mintAccessToken = (context: Context, { scope = standardScope, ...options }: AccessTokenOptions): string => {
+  const issued = now()
+  const record = { grant: grantFor(context, options, scope), scope, issued, expires: issued + 3600 }
+  const token = issueJwtAccessToken(context, record, [], options)
+  context.accessTokens.set(token, record)
+  return token
+}
 
 const switchOn = (context: Context, faults: Fault[]): () => void => {
   const added: ActiveFault[] = faults.map((fault) => ({ fault, left: fault.times ?? Infinity }))
@@ -33,26 +47,18 @@ const switchOn = (context: Context, faults: Fault[]): () => void => {
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 
-const deliver = async (url: string, payload: string, app: SendLogoutOptions['app']): Promise<LogoutAnswer> => {
-  if (!app) {
-    const response = await fetch(url, { method: 'POST', headers: form, body: payload, redirect: 'manual' })
-    return { status: response.status, headers: response.headers, body: await response.text() }
-  }
-  const headers = { ...form, host: new URL(url).host }
-  const { statusCode, headers: answered, body } = await app.inject({ method: 'POST', url, headers, payload })
-  const pairs = Object.entries(answered).flatMap(([name, value]) => value === undefined ? [] : [[name, String(value)] as [string, string]])
-  return { status: statusCode, headers: new Headers(pairs), body }
+const deliver = async (url: string, body: string, app: SendLogoutOptions['app']): Promise<LogoutAnswer> => {
+  const wire = app ? injectWire(app) : httpWire()
+  const response = await wire({ method: 'POST', url: new URL(url), headers: form, body })
+  return { ...response, body: response.body.toString() }
 }
 
-const tokenMethods = (context: Context): Pick<Provider, 'idToken' | 'accessToken' | 'logoutToken' | 'sendLogoutToken'> => ({
-  idToken: (options = {}) => issueIdToken(context, { grant: grantFor(context, options, 'openid profile email'), ...options }),
-  accessToken: ({ scope = 'openid profile email', ...options } = {}) => {
-    const issued = now()
-    const record = { grant: grantFor(context, options, scope), scope, issued, expires: issued + 3600 }
-    const token = issueJwtAccessToken(context, record, [], options)
-    context.accessTokens.set(token, record)
-    return token
-  },
+type Minting = Pick<TestProvider, 'idToken' | 'accessToken' | 'logoutToken' | 'sendLogoutToken'>
+type Controls = Omit<TestProvider, 'issuer' | 'url' | 'port' | 'close' | keyof Minting>
+
+const minting = (context: Context): Minting => ({
+  idToken: (options = {}) => issueIdToken(context, { grant: grantFor(context, options), ...options }),
+  accessToken: (options = {}) => mintAccessToken(context, options),
   logoutToken: (options) => issueLogoutToken(context, clientOf(context, options.client_id), options),
   sendLogoutToken: (url, { app, fields, ...options }) => {
     const logout_token = issueLogoutToken(context, clientOf(context, options.client_id), options)
@@ -65,7 +71,7 @@ const close = async (context: Context, listening: Listening): Promise<void> => {
   releaseKeys(context.keys)
 }
 
-const controls = (context: Context): Omit<Provider, 'issuer' | 'url' | 'port' | 'close' | keyof ReturnType<typeof tokenMethods>> => ({
+const controls = (context: Context): Controls => ({
   options: context.options,
   users: context.users,
   clients: context.clients,
@@ -90,13 +96,13 @@ const controls = (context: Context): Omit<Provider, 'issuer' | 'url' | 'port' | 
  * t.teardown(() => provider.close())
  * provider.fault(faults['invalid-iss'])
  */
-export const startProvider = async (options: ProviderOptions = {}): Promise<Provider> => {
+export const startProvider = async (options: ProviderOptions = {}): Promise<TestProvider> => {
   const context = createContext(options) as Context
   const listening = await listen(options, () => context)
   const { url, port } = listening
   const issuer = url + (options.path ?? '')
-  const provider: Provider = {
-    issuer, url, port, ...controls(context), ...tokenMethods(context), close: () => close(context, listening)
+  const provider: TestProvider = {
+    issuer, url, port, ...controls(context), ...minting(context), close: () => close(context, listening)
   }
   return Object.assign(context, { issuer, url, provider }).provider
 }

@@ -118,8 +118,7 @@ interface Candidate {
   jar: Jar
 }
 
-const hasPrefix = ({ name, value }: Cookie, prefix: string): boolean =>
-  (name || value).toLowerCase().startsWith(prefix)
+const hasPrefix = ({ name }: Cookie, prefix: string): boolean => name.toLowerCase().startsWith(prefix)
 
 const isHostCookie = ({ hostOnly, path, secure }: Cookie, line: string): boolean =>
   secure && hostOnly && path === '/' && /;\s*path=\/\s*(;|$)/i.test(line)
@@ -138,8 +137,9 @@ const rules: Array<[reason: string, refuses: (candidate: Candidate) => boolean]>
     ({ cookie, line }) => hasPrefix(cookie, '__host-') && !isHostCookie(cookie, line)],
   ['__Http- without Secure and HttpOnly',
     ({ cookie }) => /^__(host-)?http-/i.test(cookie.name) && !(cookie.secure && cookie.httpOnly)],
-  ['a prefix without a name', ({ cookie }) => cookie.name === '' && /^__(host|secure|http|host-http)-/i.test(cookie.value)],
-  ['SameSite from another site', ({ cookie, context }) => cookie.sameSite !== 'none' && context.crossSite && !context.topLevel],
+  ['a prefix without a name', ({ cookie }) => cookie.name === '' && /^__(host|secure|http)-/i.test(cookie.value)],
+  ['SameSite from another site',
+    ({ cookie, context }) => cookie.sameSite !== 'none' && context.crossSite && !context.topLevel],
   ['over a Secure cookie from an insecure origin', ({ cookie, url, jar }) => !isTrustworthy(url) && !cookie.secure &&
     jar.cookies.some((old) => old.secure && old.name === cookie.name && domainMatches(old.domain, url))]
 ]
@@ -147,13 +147,13 @@ const rules: Array<[reason: string, refuses: (candidate: Candidate) => boolean]>
 const isSame = (a: Cookie, b: Cookie): boolean =>
   a.name === b.name && a.domain === b.domain && a.hostOnly === b.hostOnly && a.path === b.path
 
-const isExpired = ({ expires = Infinity }: Cookie): boolean => expires <= Date.now()
+const isAlive = ({ expires = Infinity }: Cookie): boolean => expires > Date.now()
 
 const store = (jar: Jar, cookie: Cookie): void => {
   const at = jar.cookies.findIndex((old) => isSame(old, cookie))
   if (at >= 0) jar.cookies[at] = cookie
   else jar.cookies.push(cookie)
-  jar.cookies = jar.cookies.filter((kept) => !isExpired(kept))
+  jar.cookies = jar.cookies.filter(isAlive)
 }
 
 /** Takes or refuses one `Set-Cookie` line. */
@@ -166,7 +166,7 @@ export const receiveCookie = (jar: Jar, line: string, url: URL, context: CookieC
 
 const belongs = (cookie: Cookie, url: URL): boolean =>
   (cookie.hostOnly ? cookie.domain === url.hostname : domainMatches(cookie.domain, url)) &&
-  pathMatches(cookie.path, url) && (!cookie.secure || isTrustworthy(url)) && !isExpired(cookie)
+  pathMatches(cookie.path, url) && (!cookie.secure || isTrustworthy(url)) && isAlive(cookie)
 
 const isSafe = (method: string): boolean => ['GET', 'HEAD', 'OPTIONS'].includes(method)
 
@@ -194,7 +194,7 @@ export const cookieControls = (jar: Jar, baseUrl: URL): CookieJar => {
   const at = (url: string | undefined): URL => url === undefined ? baseUrl : new URL(url, baseUrl)
   const header = (url?: string): string => cookieHeader(cookiesFor(jar, at(url)))
   return {
-    list: (url) => structuredClone(url === undefined ? jar.cookies.filter((cookie) => !isExpired(cookie)) : cookiesFor(jar, at(url))),
+    list: (url) => structuredClone(url === undefined ? jar.cookies.filter(isAlive) : cookiesFor(jar, at(url))),
     get: (name, url) => cookiesFor(jar, at(url)).find((cookie) => cookie.name === name)?.value,
     set: (name, value, url) => setValue(jar, name, value, at(url)),
     delete: (name, url) => {

@@ -7,7 +7,9 @@ export interface PageForm {
 
 const named: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
 
-const decode = (text: string): string => text.replace(/&(?:#x([0-9a-f]+)|#(\d+)|(\w+));/gi, (entity, hex, dec, name) => {
+const entities = /&(?:#x([0-9a-f]+)|#(\d+)|(\w+));/gi
+
+const decode = (text: string): string => text.replace(entities, (entity, hex, dec, name) => {
   if (hex ?? dec) return String.fromCodePoint(hex ? parseInt(hex, 16) : Number(dec))
   return named[name] ?? entity
 })
@@ -37,7 +39,7 @@ const findForm = (html: string, url: URL): PageForm | undefined => {
 const findRefresh = (html: string, url: URL): PageForm | undefined => {
   const tag = /<meta\b[^>]*http-equiv=["']?refresh["']?[^>]*>/i.exec(html)?.[0]
   const target = /^\s*0\s*[;,]\s*url\s*=\s*['"]?([^'"]*)/i.exec(tag ? attribute(tag, 'content') ?? '' : '')?.[1]
-  return target === undefined ? undefined : { method: 'GET', action: new URL(target, url), fields: new URLSearchParams() }
+  if (target !== undefined) return { method: 'GET', action: new URL(target, url), fields: new URLSearchParams() }
 }
 
 /** Where a page goes by itself: a form with a script that submits it, or a refresh without delay. */

@@ -3,7 +3,7 @@ import { findMove } from './html.ts'
 import { isSameSite, isTrustworthy } from './site.ts'
 import type { CookieContext, Jar } from './cookies.ts'
 import type { PageForm } from './html.ts'
-import type { Wire, WireResponse } from './wire.ts'
+import type { Wire, WireResponse } from '../wire.ts'
 
 /** One request of a navigation or a script, and its answer. */
 export interface Hop {
@@ -147,7 +147,8 @@ const request = async (browser: Browser, visit: Visit): Promise<Arrival> => {
   const setCookie = takeCookies(browser, visit, response.headers)
   const location = absolute(response.headers.get('location'), url)
   const { status, headers } = response
-  return { visit, response, hop: { method, url: url.href, status, setCookie, headers, sent, ...(location !== undefined && { location }) } }
+  const hop = { method, url: url.href, status, setCookie, headers, sent, ...(location !== undefined && { location }) }
+  return { visit, response, hop }
 }
 
 const becomesGet = (status: number, method: string): boolean =>
@@ -170,9 +171,8 @@ const submitted = (visit: Visit, { method, action, fields }: PageForm): Visit =>
   const url = new URL(action)
   const post = method === 'POST'
   if (!post && fields.size > 0) url.search = fields.toString()
-  return {
-    ...visit, method, url, body: post ? fields.toString() : undefined, headers: post ? formType : {}, initiator: visit.url, chain: [], user: false
-  }
+  const content = { body: post ? fields.toString() : undefined, headers: post ? formType : {} }
+  return { ...visit, method, url, ...content, initiator: visit.url, chain: [], user: false }
 }
 
 const formOf = ({ visit, response: { headers, body } }: Arrival): PageForm | undefined =>
@@ -193,6 +193,9 @@ const page = ({ response, hop: { url, location } }: Arrival, form: PageForm | un
   history
 })
 
+const tooMany = ({ length }: Hop[], { href }: URL): Error =>
+  new Error(`more than ${length - 1} redirects, last to ${href}`)
+
 const isWeb = ({ protocol }: URL): boolean => protocol === 'http:' || protocol === 'https:'
 
 /** Requests, and goes on to where the answers lead. */
@@ -204,7 +207,7 @@ export const travel = async (browser: Browser, start: Visit, follow: Follow): Pr
     const form = formOf(arrival)
     const onward = next(arrival, form, follow)
     if (!onward || !isWeb(onward.url) || follow.until(onward.url)) return page(arrival, form, history)
-    if (history.length > follow.maxRedirects) throw new Error(`more than ${follow.maxRedirects} redirects, last to ${onward.url.href}`)
+    if (history.length > follow.maxRedirects) throw tooMany(history, onward.url)
     visit = onward
   }
 }

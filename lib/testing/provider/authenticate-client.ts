@@ -48,6 +48,16 @@ const useOnce = (context: Context, { jti }: JWTPayload): void => {
   context.assertions.add(jti)
 }
 
+const assertionPart = (jwt: string, index: number): Record<string, unknown> => {
+  try {
+    return JSON.parse(Buffer.from(jwt.split('.')[index]!, 'base64url').toString()) as Record<string, unknown>
+  } catch {
+    throw invalid('the client assertion is not a JWT')
+  }
+}
+
+const assertionSubject = (jwt: string): string => String(assertionPart(jwt, 1).sub)
+
 // RFC 7523 section 3
 const assertion = (method: ClientAuthMethod) => async (context: Context, { body, path }: ProviderRequest) => {
   const jwt = body.client_assertion!
@@ -60,16 +70,6 @@ const assertion = (method: ClientAuthMethod) => async (context: Context, { body,
   return client
 }
 
-const assertionPart = (jwt: string, index: number): Record<string, unknown> => {
-  try {
-    return JSON.parse(Buffer.from(jwt.split('.')[index]!, 'base64url').toString()) as Record<string, unknown>
-  } catch {
-    throw invalid('the client assertion is not a JWT')
-  }
-}
-
-const assertionSubject = (jwt: string): string => String(assertionPart(jwt, 1).sub)
-
 const certificate = (context: Context, { body, clientCertificate }: ProviderRequest): ProviderClient => {
   const client = findClient(context, body.client_id)
   if (client.tls_client_auth_subject_dn !== clientCertificate) throw invalid('wrong client certificate')
@@ -78,7 +78,8 @@ const certificate = (context: Context, { body, clientCertificate }: ProviderRequ
 
 const open = (context: Context, { body }: ProviderRequest): ProviderClient => {
   const client = findClient(context, body.client_id)
-  if (client.client_secret || client.jwks || client.tls_client_auth_subject_dn) throw invalid('client authentication is required')
+  const { client_secret, jwks, tls_client_auth_subject_dn } = client
+  if (client_secret ?? jwks ?? tls_client_auth_subject_dn) throw invalid('client authentication is required')
   return client
 }
 

@@ -30,7 +30,7 @@ const checkTarget = ({ clients }: Context, { client_id, redirect_uri }: Params):
   const client = clients.find((client) => client.client_id === client_id)
   if (!client) throw badPage('unknown client_id')
   if (!redirect_uri || !URL.canParse(redirect_uri)) throw badPage('redirect_uri must be an absolute URL')
-  if (client.redirect_uris && !client.redirect_uris.includes(redirect_uri)) throw badPage('redirect_uri is not registered')
+  if (client.redirect_uris?.includes(redirect_uri) === false) throw badPage('redirect_uri is not registered')
   return client
 }
 
@@ -63,7 +63,8 @@ export const ssoCookie = ({ provider }: Context): string => `op_session_${provid
 /** The single sign-on session of the browser. */
 export const findSession = ({ context, request }: Exchange): [string, SsoSession] | undefined => {
   const prefix = `${ssoCookie(context)}=`
-  const id = String(request.headers.cookie ?? '').split('; ').find((pair) => pair.startsWith(prefix))?.slice(prefix.length)
+  const pairs = String(request.headers.cookie ?? '').split('; ')
+  const id = pairs.find((pair) => pair.startsWith(prefix))?.slice(prefix.length)
   const session = context.sessions.get(id ?? '')
   return session && [id!, session]
 }
@@ -104,10 +105,12 @@ interface Login {
   session: SsoSession
 }
 
-const newSession = (context: Context, user: ProviderUser, { acr_values }: Params, old: [string, SsoSession] | undefined): Login => {
+type Found = [id: string, session: SsoSession] | undefined
+
+// The same person authenticating again keeps the `sid`
+const newSession = (context: Context, user: ProviderUser, { acr_values }: Params, old: Found): Login => {
   const id = random()
-  const sid = old?.[1].user === user ? old[1].sid : random()
-  const clients = old?.[1].user === user ? old[1].clients : new Set<ProviderClient>()
+  const { sid, clients } = old?.[1].user === user ? old[1] : { sid: random(), clients: new Set<ProviderClient>() }
   if (old) context.sessions.delete(old[0])
   const session = { sid, user, auth_time: now(), acr: words(acr_values)[0] ?? String(user.acr ?? '1'), clients }
   context.sessions.set(id, session)
@@ -142,24 +145,35 @@ const makeCode = (context: Context, client: ProviderClient, params: Params, sess
 const formPost = (action: string, params: URLSearchParams): string => {
   const fields = [...params].map(([name, value]) =>
     `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`)
-  return `<body onload="document.forms[0].submit()"><form method="post" action="${escapeHtml(action)}">${fields.join('')}</form>`
+  const form = `<form method="post" action="${escapeHtml(action)}">${fields.join('')}</form>`
+  return `<body onload="document.forms[0].submit()">${form}`
 }
 
 const withParams = (uri: string, separator: string, params: URLSearchParams): string =>
   params.size > 0 ? `${uri}${uri.includes(separator) ? '&' : separator}${params}` : uri
 
-const respond = ({ context, faults }: Exchange, params: Params, result: object, headers: Record<string, string> = {}): Answer => {
-  const fields = new URLSearchParams(Object.entries({ ...result, state: params.state, iss: context.issuer })
-    .filter((pair): pair is [string, string] => pair[1] !== undefined))
-  const changed = faults.reduce((value, fault) => change(value, fault.authorizationResponse), fields)
+interface Result {
+  code?: string
+  error?: string
+  error_description?: string
+}
+
+const responseParams = ({ context, faults }: Exchange, { state }: Params, result: Result): URLSearchParams => {
+  const fields = new URLSearchParams({ ...result, ...(state !== undefined && { state }), iss: context.issuer })
+  return faults.reduce((value, fault) => change(value, fault.authorizationResponse), fields)
+}
+
+const respond = (exchange: Exchange, params: Params, result: Result, headers?: Record<string, string>): Answer => {
+  const changed = responseParams(exchange, params, result)
   const target = params.redirect_uri!
   if (params.response_mode === 'form_post') return html(formPost(target, changed), 200, headers)
   return redirect(withParams(target, params.response_mode === 'fragment' ? '#' : '?', changed), headers)
 }
 
-const sessionCookie = (context: Context, id: string): Record<string, string> => ({
-  'set-cookie': `${ssoCookie(context)}=${id}; Path=/; HttpOnly; SameSite=${context.options.tls ? 'None; Secure' : 'Lax'}`
-})
+const sessionCookie = (context: Context, id: string): Record<string, string> => {
+  const sameSite = context.options.tls ? 'None; Secure' : 'Lax'
+  return { 'set-cookie': `${ssoCookie(context)}=${id}; Path=/; HttpOnly; SameSite=${sameSite}` }
+}
 
 /** The authorization endpoint: the person is asked at once, so the answer is always the response to the client. */
 export const authorize = async (exchange: Exchange): Promise<Answer> => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createKeyRing } from './keys.ts'
 import type { KeyRing } from './keys.ts'
 import type { ActiveFault, Fault } from './fault.ts'
-import type { Provider, ProviderClient, ProviderOptions, ProviderRequest, ProviderUser } from './types.ts'
+import type { ProviderClient, ProviderOptions, ProviderRequest, ProviderUser, TestProvider } from './types.ts'
 
 /** What a person agreed to; every code and token belongs to one. */
 export interface Grant {
@@ -62,7 +62,7 @@ export interface Pushed {
 }
 
 export interface Context {
-  provider: Provider
+  provider: TestProvider
   options: ProviderOptions
   issuer: string
   url: string
@@ -89,7 +89,10 @@ export interface Exchange {
   faults: Fault[]
 }
 
-export const defaultClient: ProviderClient = { client_id: 'web', client_secret: 'web-secret-that-is-long-enough-for-hs256' }
+export const defaultClient: ProviderClient = {
+  client_id: 'web',
+  client_secret: 'web-secret-that-is-long-enough-for-hs256'
+}
 
 export const defaultUser: ProviderUser = {
   sub: 'alice',

@@ -11,7 +11,8 @@ import type { Claims, ProviderClient } from './types.ts'
 
 /** The key set. Keys for the algorithms of the clients are in it from the start. */
 export const publishedKeys = (context: Context) => {
-  const algs = context.clients.flatMap((client) => [client.id_token_signed_response_alg, client.userinfo_signed_response_alg])
+  const algs = context.clients.flatMap(({ id_token_signed_response_alg, userinfo_signed_response_alg }) =>
+    [id_token_signed_response_alg, userinfo_signed_response_alg])
   for (const alg of new Set(['RS256' as const, ...algs])) {
     if (alg && alg !== 'HS256') currentKey(context.keys, alg)
   }
@@ -21,11 +22,12 @@ export const publishedKeys = (context: Context) => {
 export const jwks = ({ context, faults }: Exchange): Answer =>
   json(faults.reduce((value, fault) => change(value, fault.jwks), publishedKeys(context)))
 
-export const attackerJwks = ({ context }: Exchange): Answer =>
+export const attacker = ({ context }: Exchange): Answer =>
   json({ keys: [...context.keys.foreign.keys()].map((alg) => publicJwk(foreignKey(context.keys, alg))) })
 
-const challenge = (error: string, description: string, status: number) =>
-  refusal(error, description, status, { 'www-authenticate': `Bearer error="${error}", error_description="${description}"` })
+const challenge = (error: string, description: string, status: number) => refusal(error, description, status, {
+  'www-authenticate': `Bearer error="${error}", error_description="${description}"`
+})
 
 const bearerToken = ({ request }: Exchange): string => {
   const header = /^bearer +(.+)$/i.exec(String(request.headers.authorization))?.[1]
@@ -55,7 +57,8 @@ export const userinfo = (exchange: Exchange): Answer => {
   if (!alg) return json(changed)
   const signed = { iss: context.issuer, aud: client.client_id, ...changed }
   const signWith = faults.find((fault) => fault.signWith)?.signWith
-  return { status: 200, headers: { 'content-type': 'application/jwt' }, body: issue(context, { client, claims: signed, alg, signWith }) }
+  const body = issue(context, { client, claims: signed, alg, signWith })
+  return { status: 200, headers: { 'content-type': 'application/jwt' }, body }
 }
 
 /** The introspection endpoint (RFC 7662). */
@@ -127,7 +130,8 @@ export const device = async (exchange: Exchange): Promise<Answer> => {
 }
 
 const findDevice = ({ devices }: Context, user_code: string | undefined): Device => {
-  const device = [...devices.values()].reverse().find((device) => user_code === undefined || device.user_code === user_code)
+  const newestFirst = [...devices.values()].reverse()
+  const device = newestFirst.find((device) => user_code === undefined || device.user_code === user_code)
   if (!device) throw refusal('invalid_request', 'unknown user_code')
   return device
 }

@@ -59,7 +59,7 @@ const checkPkce = ({ code_challenge }: Code, code_verifier: string | undefined):
 
 const checkCode = (code: Code, client: ProviderClient, body: Exchange['request']['body']): void => {
   if (code.grant.client !== client) throw invalidGrant('the code belongs to another client')
-  if (code.redirect_uri !== body.redirect_uri) throw invalidGrant('redirect_uri is not that of the authorization request')
+  if (code.redirect_uri !== body.redirect_uri) throw invalidGrant('redirect_uri is not the one of the request')
   checkPkce(code, body.code_verifier)
 }
 

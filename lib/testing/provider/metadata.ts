@@ -3,7 +3,7 @@ import { change } from './fault.ts'
 import { grantTypes } from './grants.ts'
 import type { Answer } from './answer.ts'
 import type { Exchange } from './context.ts'
-import type { Claims, Endpoint, ProviderOptions } from './types.ts'
+import type { Claims, ClientAuthMethod, Endpoint, ProviderOptions } from './types.ts'
 
 const standardPaths: Record<Endpoint, string> = {
   metadata: '/.well-known/openid-configuration',
@@ -17,7 +17,7 @@ const standardPaths: Record<Endpoint, string> = {
   device: '/device',
   device_verification: '/device/verify',
   par: '/par',
-  attacker_jwks: '/attacker-jwks'
+  attacker: '/attacker'
 }
 
 export const paths = (options: ProviderOptions): Record<Endpoint, string> => ({ ...standardPaths, ...options.paths })
@@ -27,10 +27,12 @@ export const findEndpoint = (options: ProviderOptions, path: string): Endpoint |
   const { path: base = '' } = options
   if (path === `/.well-known/oauth-authorization-server${base}`) return 'metadata'
   const endpoints = Object.entries(paths(options)) as Array<[Endpoint, string]>
-  return endpoints.find(([, own]) => path === base + own)?.[0] ?? 'unknown'
+  return endpoints.find(([, own]) => path === base + own)?.[0] ?? (path.endsWith('/attacker') ? 'attacker' : 'unknown')
 }
 
-const authMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none']
+const authMethods: ClientAuthMethod[] = [
+  'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none'
+]
 
 const capabilities = (options: ProviderOptions): Claims => ({
   response_types_supported: ['code'],

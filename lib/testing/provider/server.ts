@@ -28,7 +28,7 @@ const both = ['GET', 'POST']
 const routes: Record<Endpoint, Route> = {
   metadata: { methods: read, handle: metadata },
   jwks: { methods: read, handle: endpoints.jwks },
-  attacker_jwks: { methods: read, handle: endpoints.attackerJwks },
+  attacker: { methods: read, handle: endpoints.attacker },
   authorize: { methods: both, handle: authorize },
   token: { methods: ['POST'], handle: token },
   userinfo: { methods: both, handle: endpoints.userinfo },
@@ -51,7 +51,7 @@ const formFields = (req: IncomingMessage, rawBody: string): URLSearchParams =>
 
 const certificateName = (req: IncomingMessage): { clientCertificate?: string } => {
   const name = (req.socket as Partial<TLSSocket>).getPeerCertificate?.().subject?.CN
-  return name === undefined ? {} : { clientCertificate: String(name) }
+  return name === undefined ? {} : { clientCertificate: `CN=${name}` }
 }
 
 interface Received {
@@ -107,7 +107,9 @@ const answerFor = async (exchange: Exchange, duplicate: string | undefined): Pro
 }
 
 /** Handles one request from its arrival to its last byte. */
-const serve = async (context: Context, req: IncomingMessage, res: ServerResponse, signal: AbortSignal): Promise<void> => {
+const serve = async (
+  context: Context, req: IncomingMessage, res: ServerResponse, signal: AbortSignal
+): Promise<void> => {
   const { request, duplicate } = await receive(context, req)
   context.requests.push(request)
   const exchange = { context, request, faults: takeFaults(context.faults, request) }

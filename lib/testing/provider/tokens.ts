@@ -4,7 +4,9 @@ import { compact, currentKey, foreignKey, hmacWith, publicJwk, signatureWith } f
 import type { AccessToken, Context, Grant } from './context.ts'
 import type { Fault } from './fault.ts'
 import type { KeyAlg, SigningKey } from './keys.ts'
-import type { Alg, Claims, LogoutTokenOptions, Overrides, ProviderClient, ProviderUser, SignWith, TokenOptions } from './types.ts'
+import type {
+  Alg, Claims, LogoutTokenOptions, Overrides, ProviderClient, ProviderUser, SignWith, TokenOptions
+} from './types.ts'
 
 const scopeClaims: Record<string, string[]> = {
   profile: [
@@ -37,7 +39,9 @@ const secretSigner = (client: ProviderClient): Signer =>
 const regularSigner = (context: Context, alg: Alg, client: ProviderClient): Signer =>
   alg === 'HS256' ? secretSigner(client) : keySigner(currentKey(context.keys, alg))
 
-const tricks: Record<Exclude<SignWith, Alg>, (key: SigningKey, other: SigningKey, context: Context, client: ProviderClient) => Signer> = {
+type Trick = (key: SigningKey, other: SigningKey, context: Context, client: ProviderClient) => Signer
+
+const tricks: Record<Exclude<SignWith, Alg>, Trick> = {
   none: () => ({ header: { alg: 'none' }, sign: () => Buffer.alloc(0) }),
   'alternate-alg': (key, _other, { keys }) => keySigner(currentKey(keys, key.alg === 'PS256' ? 'RS256' : 'PS256')),
   'other-key': (key, other) => ({ ...keySigner(other), header: { alg: key.alg, kid: key.kid } }),
@@ -57,17 +61,20 @@ const tricks: Record<Exclude<SignWith, Alg>, (key: SigningKey, other: SigningKey
   'no-kid': (key) => ({ ...keySigner(key), header: { alg: key.alg } }),
   'unknown-kid': (key) => ({ ...keySigner(key), header: { alg: key.alg, kid: `unknown-${random()}` } }),
   'embedded-jwk': (_key, other) => ({ ...keySigner(other), header: { alg: other.alg, jwk: publicJwk(other) } }),
-  jku: (_key, other, { url }) =>
-    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, jku: `${url}/attacker-jwks` } }),
-  x5u: (_key, other, { url }) =>
-    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, x5u: `${url}/attacker-jwks` } }),
-  crit: (key) => ({ ...keySigner(key), header: { alg: key.alg, kid: key.kid, crit: ['urn:unknown'], 'urn:unknown': true } })
+  jku: (_key, other, { issuer }) =>
+    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, jku: `${issuer}/attacker` } }),
+  x5u: (_key, other, { issuer }) =>
+    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, x5u: `${issuer}/attacker` } }),
+  crit: (key) => {
+    const { header, sign } = keySigner(key)
+    return { header: { ...header, crit: ['urn:unknown'], 'urn:unknown': true }, sign }
+  }
 }
 
 const isTrick = (signWith: SignWith): signWith is Exclude<SignWith, Alg> => signWith in tricks
 
 /** The signature for a client's tokens: the registered algorithm, or what a fault asks for. */
-const signerFor = (context: Context, client: ProviderClient, signWith: SignWith | undefined, alg: Alg = 'RS256'): Signer => {
+const signerFor = (context: Context, { client, signWith, alg = 'RS256' }: Draft): Signer => {
   if (!signWith || !isTrick(signWith)) return regularSigner(context, signWith ?? alg, client)
   const keyAlg: KeyAlg = alg === 'HS256' ? 'RS256' : alg
   return tricks[signWith](currentKey(context.keys, keyAlg), foreignKey(context.keys, keyAlg), context, client)
@@ -90,8 +97,8 @@ const override = (claims: Claims, header: Claims, overrides: Overrides): Claims 
 
 /** Signs a token, after whatever overrides and faults do to its claims and header. */
 export const issue = (context: Context, draft: Draft): string => {
-  const { client, claims, overrides = {}, header, signWith, alg, changes = [] } = draft
-  const signer = signerFor(context, client, signWith, alg)
+  const { claims, overrides = {}, header, changes = [] } = draft
+  const signer = signerFor(context, draft)
   const finalHeader = clean({ ...signer.header, ...header })
   const finalClaims = [overrides, ...changes]
     .reduce<Claims>((value, change) => override(value, finalHeader, change), clean(claims))

@@ -96,7 +96,9 @@ const writeBody = async (res: ServerResponse, body: Answer['body']): Promise<voi
   else await pipeline(Readable.from(body), res)
 }
 
-const write = async (res: ServerResponse, { status, headers, body }: Answer, faults: Fault[], signal: AbortSignal): Promise<void> => {
+type Send = (res: ServerResponse, answer: Answer, faults: Fault[], signal: AbortSignal) => Promise<void>
+
+const write: Send = async (res, { status, headers, body }, faults, signal) => {
   const slow = faults.find((fault) => fault.drip)?.drip
   for (const [name, value] of Object.entries(headers)) res.setHeader(name, value)
   res.statusCode = status
@@ -107,7 +109,7 @@ const write = async (res: ServerResponse, { status, headers, body }: Answer, fau
 }
 
 /** Sends the answer, or does what a fault does instead. */
-export const send = async (res: ServerResponse, answer: Answer, faults: Fault[], signal: AbortSignal): Promise<void> => {
+export const send: Send = async (res, answer, faults, signal) => {
   if (faults.some((fault) => fault.hang)) return
   // A client that goes away in the middle is what these faults are for
   if (faults.some((fault) => fault.reset)) res.destroy()

@@ -1,11 +1,15 @@
 import type { ServerOptions } from 'node:https'
 import type { JSONWebKeySet, JWK } from 'jose'
+import type { Injectable } from '../wire.ts'
 import type { Fault } from './fault.ts'
 
-/** The endpoints of the provider, by the names that `requests`, `count` and `fault` use. */
+/**
+ * The endpoints of the provider, by the names that `requests`, `count` and `fault` use. Nothing should ever request
+ * `attacker`: it has an attacker's key set, and the redirects of `faults` lead to it.
+ */
 export type Endpoint =
   'metadata' | 'jwks' | 'authorize' | 'token' | 'userinfo' | 'end_session' |
-  'revocation' | 'introspection' | 'device' | 'par' | 'device_verification' | 'attacker_jwks'
+  'revocation' | 'introspection' | 'device' | 'par' | 'device_verification' | 'attacker'
 
 /** The signature algorithms of the provider. */
 export type Alg = 'RS256' | 'PS256' | 'ES256' | 'EdDSA' | 'HS256'
@@ -39,7 +43,7 @@ export interface ProviderClient {
   userinfo_signed_response_alg?: Alg
   /** Public keys of the client, for `private_key_jwt`. */
   jwks?: { keys: JWK[] }
-  /** Common name of the client certificate, for `tls_client_auth`. */
+  /** Subject of the client certificate, for `tls_client_auth`: `CN=` and the common name. */
   tls_client_auth_subject_dn?: string
   /** Gets a logout token when a session of this client ends at the end-session endpoint. */
   backchannel_logout_uri?: string
@@ -47,7 +51,10 @@ export interface ProviderClient {
   frontchannel_logout_uri?: string
 }
 
-/** What `approve` answers: `true` or nothing approves, `false` denies, a `sub` or a user logs that one in, an error is sent back. */
+/**
+ * What `approve` answers: `true` or nothing approves, `false` denies, a `sub` or a user logs that one in, an error is
+ * sent back to the client.
+ */
 export type Approval = undefined | boolean | string | ProviderUser | { error: string, error_description?: string }
 
 /** Options of `startProvider`. `provider.options` is the live object: a change counts from the next request on. */
@@ -103,7 +110,7 @@ export interface ProviderRequest {
   /** The form fields. */
   body: Record<string, string>
   rawBody: string
-  /** Common name of the client certificate, over mutual TLS. */
+  /** `CN=` and the common name of the client certificate, over mutual TLS. */
   clientCertificate?: string
 }
 
@@ -123,6 +130,12 @@ export interface TokenOptions {
   signWith?: SignWith
 }
 
+/** An access token as a test asks for it. */
+export interface AccessTokenOptions extends TokenOptions {
+  /** Default `openid profile email`. */
+  scope?: string
+}
+
 /** A logout token needs `sub`, `sid` or both. */
 export interface LogoutTokenOptions extends TokenOptions {
   sid?: string
@@ -131,22 +144,9 @@ export interface LogoutTokenOptions extends TokenOptions {
 /** Where and how a logout token is sent. */
 export interface SendLogoutOptions extends LogoutTokenOptions {
   /** Delivers through `inject` of this application instead of over the network. */
-  app?: { inject: (options: InjectPost) => PromiseLike<InjectAnswer> }
+  app?: Injectable
   /** More form fields of the request. */
   fields?: Record<string, string>
-}
-
-export interface InjectPost {
-  method: 'POST'
-  url: string
-  headers: Record<string, string>
-  payload: string
-}
-
-export interface InjectAnswer {
-  statusCode: number
-  headers: Record<string, unknown>
-  body: string
 }
 
 /** The answer of a back-channel logout endpoint. */
@@ -158,8 +158,9 @@ export interface LogoutAnswer {
 
 /**
  * Another signature than the right one: another algorithm with a key that is in the key set, or a trick.
- * `other-key` signs with an unpublished key under the published `kid`; `public-pem` and `public-jwk` are HS256 keyed
- * with the public key; `alternate-alg` signs rightly with an algorithm the client is not registered for; `embedded-jwk`, `jku` and `x5u` sign with an attacker's key that the header brings along.
+ * `alternate-alg` signs rightly, with an algorithm the client is not registered for; `other-key` signs with an
+ * unpublished key under the published `kid`; `public-pem` and `public-jwk` are HS256 keyed with the public key;
+ * `embedded-jwk`, `jku` and `x5u` sign with an attacker's key that the header brings along.
  */
 export type SignWith = Alg |
   'none' | 'alternate-alg' | 'other-key' | 'broken-signature' | 'public-pem' | 'public-jwk' | 'client-secret' |
@@ -174,7 +175,7 @@ export interface RotateOptions {
 }
 
 /** A running provider. */
-export interface Provider {
+export interface TestProvider {
   /** The issuer identifier: `url` and the `path` option. */
   readonly issuer: string
   /** The origin, e.g. `http://127.0.0.1:51234`. */
@@ -201,7 +202,7 @@ export interface Provider {
   /** An ID token, signed as for a login. */
   idToken (options?: TokenOptions): string
   /** A JWT access token (RFC 9068). */
-  accessToken (options?: TokenOptions & { scope?: string }): string
+  accessToken (options?: AccessTokenOptions): string
   /** A logout token (Back-Channel Logout 2.4). */
   logoutToken (options: LogoutTokenOptions): string
   /** Posts a logout token to the back-channel logout endpoint of an application. */

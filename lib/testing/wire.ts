@@ -48,8 +48,8 @@ const readAll = async (response: IncomingMessage): Promise<WireResponse> => {
   return { status: response.statusCode!, headers: toHeaders(response.headers), body: Buffer.concat(chunks) }
 }
 
-/** Sends over the network. Not with `fetch`, which puts its own Sec-Fetch headers beside ours and keeps connections open. */
-export const httpWire = (ca: string | undefined): Wire => ({ method, url, headers, body }) => new Promise((resolve, reject) => {
+/** Sends over the network. `fetch` would add Sec-Fetch headers of its own, and keep connections open. */
+export const httpWire = (ca?: string): Wire => ({ method, url, headers, body }) => new Promise((resolve, reject) => {
   const options = { method, headers, agent: false as const, ...(ca !== undefined && { ca }) }
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
   send(url, options, (response) => { readAll(response).then(resolve, reject) })

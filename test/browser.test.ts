@@ -1,0 +1,280 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
+import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+
+t.setTimeout(180_000)
+
+t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
+  const baseUrl = await startExample(t)
+  const browser = await launchChromium()
+  t.teardown(() => browser.close())
+  const complaints: string[] = []
+
+  /** A browser of its own, without cookies. */
+  async function open (t: Test, options?: BrowserContextOptions): Promise<BrowserContext> {
+    const context = await browser.newContext({ baseURL: baseUrl, ...options })
+    t.teardown(() => context.close())
+    context.on('console', (message) => complaints.push(message.text()))
+    context.on('weberror', (error) => complaints.push(error.error().message))
+    return context
+  }
+
+  t.test('a click on "Log in" leads to the claims', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/')
+    await shoot(page, 'home-anonymous')
+    await page.getByRole('link', { name: 'Log in' }).click()
+    await shoot(page, 'sign-in')
+    await signIn(page, 'alice')
+    t.equal(page.url(), `${baseUrl}/me`)
+    await shoot(page, 'me')
+    t.equal(await cell(page, 'sub'), 'alice')
+    t.equal(await cell(page, 'roles'), '["admin","user"]')
+    t.equal(await page.getByRole('heading', { level: 1 }).textContent(), 'Alice', 'the name comes from UserInfo')
+    await page.goto('/')
+    await shoot(page, 'home')
+    t.match(await text(page), 'Hello, Alice')
+  })
+
+  t.test('a deep link is where the login ends', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/admin?tab=2&name=%C3%A9#part')
+    await signIn(page, 'alice')
+    t.equal(page.url(), `${baseUrl}/admin?tab=2&name=%C3%A9#part`)
+    t.match(await text(page), 'Administration')
+  })
+
+  t.test('ten tabs that a browser restores at the same moment are all logged in', async (t) => {
+    const context = await open(t)
+    const tabs = await openTabs(context, 10)
+    await Promise.all(tabs.map((page) => signIn(page, 'alice')))
+    t.strictSame(tabs.map(urlOf), tabs.map((_, index) => `${baseUrl}/me?tab=${index}`))
+    t.strictSame(await Promise.all(tabs.map((page) => cell(page, 'sub'))), tabs.map(() => 'alice'))
+  })
+
+  t.test('ten tabs need no form when the provider knows the person', async (t) => {
+    const context = await open(t)
+    await logIn(await newPage(context), 'alice')
+    await context.clearCookies({ name: /^oidc/ })
+    const tabs = await openTabs(context, 10)
+    t.strictSame(tabs.map(urlOf), tabs.map((_, index) => `${baseUrl}/me?tab=${index}`))
+  })
+
+  t.test('the back button after a login leads on', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/')
+    await page.getByRole('link', { name: 'Log in' }).click()
+    await signIn(page, 'alice')
+    await page.goBack()
+    await shoot(page, 'back')
+    t.match(await text(page), 'This sign-in is over')
+    await page.getByRole('link', { name: 'Go to the application' }).click()
+    t.match(await text(page), 'Hello, Alice')
+    await page.goBack()
+    await page.goBack()
+    t.match(await text(page), 'Hello, Alice', 'the page where it began')
+  })
+
+  t.test('a callback that is loaded again goes on', async (t) => {
+    const context = await open(t)
+    const page = await newPage(context)
+    const callback = page.waitForRequest(/\/auth\/callback\?/)
+    await page.goto('/me?from=here')
+    await signIn(page, 'alice')
+    const url = (await callback).url()
+
+    await page.goto(url)
+    t.equal(page.url(), `${baseUrl}/me?from=here`, 'with a session: to the page')
+
+    await context.clearCookies({ name: 'oidc' })
+    await page.goto(url)
+    t.equal(page.url(), `${baseUrl}/me?from=here`, 'without a session: by another login')
+
+    const stranger = await newPage(await open(t))
+    t.equal((await stranger.goto(url))?.status(), 400)
+    await shoot(stranger, 'error-state')
+    await stranger.getByRole('link', { name: 'Log in again' }).click()
+    await signIn(stranger, 'bob')
+    t.match(await text(stranger), 'Hello, Bob', 'in another browser: by the link on the error page')
+  })
+
+  t.test('a login that the person breaks off can be begun again', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/me')
+    const answer = page.waitForResponse(/\/auth\/callback\?/)
+    await page.getByRole('button', { name: 'Cancel' }).click()
+    t.equal((await answer).status(), 403)
+    await shoot(page, 'error-refused')
+    await page.getByRole('link', { name: 'Log in again' }).click()
+    await signIn(page, 'alice')
+    t.match(await text(page), 'Hello, Alice')
+  })
+
+  t.test('a logout ends the session here and at the provider', async (t) => {
+    const context = await open(t)
+    const page = await newPage(context)
+    await logIn(page, 'alice')
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await shoot(page, 'sign-out')
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    t.equal(page.url(), `${baseUrl}/`)
+    t.match(await text(page), 'Nobody is logged in')
+    await page.goto('/me')
+    t.ok(await page.getByLabel('User name').isVisible(), 'the provider asks who it is')
+    t.strictSame((await context.cookies(baseUrl)).filter(({ name }) => /^oidc(-tokens)?$/.test(name)), [])
+  })
+
+  t.test('whoever stays signed in at the provider is logged out here', async (t) => {
+    const page = await newPage(await open(t))
+    await logIn(page, 'alice')
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await page.getByRole('button', { name: 'Stay signed in' }).click()
+    t.match(await text(page), 'Nobody is logged in')
+    await page.getByRole('link', { name: 'Log in' }).click()
+    t.equal(page.url(), `${baseUrl}/me`, 'and logs in without a form')
+  })
+
+  t.test('the logout link from another site only asks', async (t) => {
+    const page = await newPage(await open(t))
+    await logIn(page, 'alice')
+    await page.goto(`data:text/html,<a href="${baseUrl}/auth/logout">Win a prize</a>`)
+    await page.getByRole('link').click()
+    await shoot(page, 'logout-asks')
+    t.match(await text(page), 'Do you want to log out?')
+    await page.goto('/me')
+    t.equal(await cell(page, 'sub'), 'alice')
+  })
+
+  t.test('the button shows what the API answers', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/')
+    t.match(await callApi(page), /^401 Unauthorized\n\{[^]*"FST_OIDC_LOGIN_REQUIRED"/, 'to somebody who is not logged in')
+    await shoot(page, 'api-401')
+    await logIn(page, 'alice')
+    await page.goto('/')
+    t.equal(await callApi(page), `200 OK\n${JSON.stringify({ hello: 'Alice', sub: 'alice' }, null, 2)}`)
+    await shoot(page, 'api-200')
+  })
+
+  t.test('a page for administrators is refused to others', async (t) => {
+    const page = await newPage(await open(t))
+    await logIn(page, 'bob')
+    t.equal((await page.goto('/admin'))?.status(), 403)
+    await shoot(page, 'error-role')
+    await page.goto('/me')
+    t.equal(await cell(page, 'sub'), 'bob', 'who stay logged in')
+  })
+
+  t.test('everything but the API button works without JavaScript', async (t) => {
+    const page = await newPage(await open(t, { javaScriptEnabled: false }))
+    await page.goto('/')
+    await page.getByRole('link', { name: 'Call /api/hello' }).click()
+    await signIn(page, 'alice')
+    t.match(await text(page), '"hello":"Alice"')
+    await page.goto('/')
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    t.match(await text(page), 'Nobody is logged in')
+  })
+
+  t.test('what somebody else wrote is shown as text', async (t) => {
+    const page = await newPage(await open(t))
+    t.equal((await page.goto('/auth/callback?error=%3Cimg%20src=x%3E&state=%3Cimg%20src=x%3E'))?.status(), 400)
+    t.equal(await page.locator('img').count(), 0)
+    t.equal((await page.goto('/%3Cimg%20src=x%3E'))?.status(), 404)
+    await shoot(page, 'not-found')
+    t.equal(await page.locator('img').count(), 0)
+  })
+
+  t.test('the pages fit a telephone in the dark', async (t) => {
+    const page = await newPage(await open(t, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' }))
+    await logIn(page, 'alice')
+    await shoot(page, 'phone-me')
+    t.ok(await fits(page))
+    await page.goto('/')
+    await shoot(page, 'phone-home')
+    t.ok(await fits(page))
+  })
+
+  t.test('no page breaks the policy under which it was sent', async (t) => {
+    t.strictSame(complaints.filter((complaint) => !complaint.startsWith('Failed to load resource')), [])
+  })
+})
+
+/** The example as `npm start` runs it, but on free ports. Returns its address. */
+async function startExample (t: Test): Promise<string> {
+  const [{ buildApp }, { startProvider }] = await Promise.all([import('../example/app.ts'), import('../example/provider.ts')])
+  const port = await freePort()
+  const baseUrl = `http://localhost:${port}`
+  const { close, ...provider } = await startProvider(await freePort(), baseUrl)
+  t.teardown(close)
+  const app = await buildApp({ ...provider, baseUrl, sessionKey: randomBytes(32).toString('base64') })
+  t.teardown(() => app.close())
+  await app.listen({ port, host: 'localhost' })
+  return baseUrl
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function newPage (context: BrowserContext): Promise<Page> {
+  const page = await context.newPage()
+  page.setDefaultTimeout(20_000)
+  return page
+}
+
+async function openTabs (context: BrowserContext, count: number): Promise<Page[]> {
+  const tabs = await Promise.all(Array.from({ length: count }, () => newPage(context)))
+  await Promise.all(tabs.map((page, index) => page.goto(`/me?tab=${index}`)))
+  return tabs
+}
+
+async function logIn (page: Page, name: string): Promise<void> {
+  await page.goto('/me')
+  await signIn(page, name)
+}
+
+async function signIn (page: Page, name: string): Promise<void> {
+  await page.getByLabel('User name').fill(name)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.waitForURL((url) => !url.pathname.startsWith('/sign-in/'))
+}
+
+async function callApi (page: Page): Promise<string | null> {
+  await page.getByRole('link', { name: 'Call /api/hello' }).click()
+  const answer = page.locator('#api-answer')
+  await answer.waitFor()
+  return await answer.textContent()
+}
+
+async function cell (page: Page, name: string): Promise<string | null> {
+  return await page.getByRole('row').filter({ has: page.getByRole('rowheader', { name, exact: true }) }).getByRole('cell').last().textContent()
+}
+
+async function text (page: Page): Promise<string> {
+  return await page.locator('body').innerText()
+}
+
+async function fits (page: Page): Promise<boolean> {
+  return await page.locator('html').evaluate((html) => html.scrollWidth <= html.clientWidth)
+}
+
+function urlOf (page: Page): string {
+  return page.url()
+}
+
+/** For looking at: into the folder that OIDC_SCREENSHOTS names. */
+async function shoot (page: Page, name: string): Promise<void> {
+  const folder = process.env.OIDC_SCREENSHOTS
+  if (folder !== undefined) await page.screenshot({ path: join(folder, `${name}.png`) })
+}

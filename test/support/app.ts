@@ -1,0 +1,55 @@
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import oidc from '../../index.ts'
+import type { OidcOptions } from '../../index.ts'
+import { client, startProvider } from '../../lib/testing/index.ts'
+import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
+
+export const BASE_URL = 'https://app.example.com'
+export const SESSION_KEY = Buffer.alloc(32, 7).toString('base64')
+
+/** What a test hangs its clean-up on. */
+export interface Teardown {
+  teardown: (handler: () => unknown) => void
+}
+
+export interface TestApp {
+  app: FastifyInstance
+  provider: Provider
+  browser: TestBrowser
+}
+
+/** The plugin's options for a provider of the test kit. */
+export function optionsFor (provider: Provider, options: Partial<OidcOptions> = {}): OidcOptions {
+  return {
+    ...(options.metadata === undefined && options.discoveryUrl === undefined && { issuer: provider.issuer }),
+    clientId: 'web',
+    clientSecret: provider.clients[0]?.client_secret as string,
+    baseUrl: BASE_URL,
+    allowInsecureLoopback: true,
+    session: { key: SESSION_KEY },
+    ...options
+  }
+}
+
+/** An application with a public page, a guarded one and an API, its provider, and a browser without cookies. */
+export async function startApp (
+  t: Teardown, options: Partial<OidcOptions> = {}, providerOptions: ProviderOptions = {}, server: FastifyServerOptions = {}
+): Promise<TestApp> {
+  const provider = await startProvider(providerOptions)
+  t.teardown(async () => await provider.close())
+  const app = await buildApp(t, optionsFor(provider, options), server)
+  return { app, provider, browser: client({ app, baseUrl: options.baseUrl ?? BASE_URL }) }
+}
+
+/** The application alone. */
+export async function buildApp (t: Teardown, options: OidcOptions, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
+  const app = Fastify(server)
+  t.teardown(async () => await app.close())
+  await app.register(oidc, options)
+  app.get('/', async () => ({ page: 'public' }))
+  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcUser, oidcSession }) => ({ claims: oidcClaims, user: oidcUser, session: oidcSession }))
+  app.get('/maybe', { preHandler: app.oidc.optional() }, async ({ oidcClaims }) => ({ claims: oidcClaims }))
+  app.post('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => ({ changed: oidcClaims?.sub }))
+  return app
+}

@@ -1,0 +1,141 @@
+import { metrics, trace } from '@opentelemetry/api'
+import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import t from 'tap'
+import { createTelemetry } from '../lib/telemetry.ts'
+import { client } from '../lib/testing/index.ts'
+import { BASE_URL, startApp } from './support/app.ts'
+import type { OidcOptions } from '../index.ts'
+
+/** The real SDK with its in-memory exporters. */
+function startSdk () {
+  const spans = new InMemorySpanExporter()
+  const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] })
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 2 ** 30 })
+  const meterProvider = new MeterProvider({ readers: [reader] })
+  return {
+    tracerProvider,
+    meterProvider,
+    spans: () => spans.getFinishedSpans(),
+    async counters () {
+      await reader.forceFlush()
+      const metrics = exporter.getMetrics().at(-1)?.scopeMetrics[0]?.metrics ?? []
+      return Object.fromEntries(metrics.flatMap(({ descriptor, dataPoints }) => dataPoints.map(({ attributes, value }) =>
+        [[descriptor.name, ...Object.values(attributes)].join(' '), value])))
+    }
+  }
+}
+
+t.test('a login, a refusal, a logout: spans and counters', async (t) => {
+  const sdk = startSdk()
+  const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }
+  const { app, browser, provider } = await startApp(t, {
+    telemetry,
+    scope: 'openid profile email offline_access',
+    onClaims: async (_claims, { userinfo }) => { await userinfo() }
+  })
+  const second = client({ app, baseUrl: BASE_URL })
+
+  await browser.goto('/me')
+  await app.inject('/me')
+  await browser.post('/auth/logout')
+  provider.fault({ on: 'token', status: 400, body: JSON.stringify({ error: 'invalid_grant' }), headers: { 'content-type': 'application/json' }, times: 1 })
+  t.equal((await second.goto('/me')).status, 400)
+
+  const names = sdk.spans().map(({ name, status, attributes }) => [name, status.message, attributes['error.type']].filter(Boolean).join(' '))
+  t.same(names, [
+    'oidc.login', 'oidc.token_exchange', 'oidc.userinfo', 'oidc.callback', 'oidc.logout',
+    'oidc.login', 'oidc.token_exchange FST_OIDC_CODE FST_OIDC_CODE', 'oidc.callback FST_OIDC_CODE FST_OIDC_CODE'
+  ])
+  t.same(await sdk.counters(), {
+    'oauth_token_exchange_requests_total success': 1,
+    'oauth_token_exchange_requests_total failure': 1,
+    'oidc_logins_total': 1,
+    'oidc_refusals_total FST_OIDC_LOGIN_REQUIRED': 1,
+    'oidc_refusals_total FST_OIDC_CODE': 1,
+    'oidc_sessions_ended_total logout': 1
+  })
+})
+
+t.test('V38 nothing personal and no secret in spans', async (t) => {
+  const sdk = startSdk()
+  const { browser, provider } = await startApp(t, { telemetry: { tracer: sdk.tracerProvider.getTracer('test') } })
+  await browser.goto('/me?secret=in-the-address')
+  await browser.post('/auth/logout')
+  const written = JSON.stringify(sdk.spans().map(({ name, attributes, events, status }) => ({ name, attributes, events, status })))
+  for (const secret of ['alice', 'in-the-address', provider.issuer, 'code=', 'state=']) t.notMatch(written, secret)
+  t.equal(sdk.spans().length, 4)
+})
+
+t.test('the global tracer and meter are found by themselves', async (t) => {
+  const sdk = startSdk()
+  trace.setGlobalTracerProvider(sdk.tracerProvider)
+  metrics.setGlobalMeterProvider(sdk.meterProvider)
+  t.teardown(() => { trace.disable(); metrics.disable() })
+  const { browser } = await startApp(t)
+  await browser.goto('/me')
+  t.same(sdk.spans().map(({ name }) => name), ['oidc.login', 'oidc.token_exchange', 'oidc.callback'])
+  t.same(await sdk.counters(), { 'oauth_token_exchange_requests_total success': 1, oidc_logins_total: 1 })
+})
+
+t.test('telemetry: false measures nothing, and neither does a missing package; the login works', async (t) => {
+  const sdk = startSdk()
+  trace.setGlobalTracerProvider(sdk.tracerProvider)
+  t.teardown(() => trace.disable())
+  const { browser } = await startApp(t, { telemetry: false, onClaims: async (_claims, { userinfo }) => { await userinfo() } })
+  t.equal((await browser.goto('/me')).status, 200)
+  await browser.post('/auth/logout')
+  t.equal((await browser.goto('/auth/callback?state=x')).status, 400)
+  t.same(sdk.spans(), [])
+
+  const without = await createTelemetry(undefined, async () => { throw new Error('Cannot find package') })
+  t.equal(await without.span('x', async () => 7), 7)
+  without.tokenExchange('success')
+})
+
+t.test('an error that is not the plugin\'s own is told as such', async (t) => {
+  const sdk = startSdk()
+  const telemetry = await createTelemetry({ tracer: sdk.tracerProvider.getTracer('test') })
+  await t.rejects(telemetry.span('work', async () => { throw new Error('secret text') }), { message: 'secret text' })
+  t.match(sdk.spans()[0], { name: 'work', status: { message: 'FST_OIDC_UNEXPECTED' }, attributes: { 'error.type': 'FST_OIDC_UNEXPECTED' }, events: [] })
+})
+
+t.test('V38 R37 no secret in any log line of a full cycle, at the level trace', async (t) => {
+  const lines: string[] = []
+  const options: Partial<OidcOptions> = {
+    scope: 'openid profile email offline_access',
+    clientSecret: 'web-secret-of-this-test-0123456789',
+    onClaims: async (_claims, { userinfo, tokens }) => { secrets.push(...Object.values(tokens).filter((value) => typeof value === 'string' && value.length > 20)); await userinfo() }
+  }
+  const secrets: string[] = ['web-secret-of-this-test-0123456789']
+  const { app, browser, provider } = await startApp(t, options, { clients: [{ client_id: 'web', client_secret: 'web-secret-of-this-test-0123456789' }] }, {
+    logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } }
+  })
+  const page = await browser.goto('/me')
+  t.equal(page.status, 200)
+  for (const hop of page.history) {
+    const { searchParams } = new URL(hop.url)
+    secrets.push(...['code', 'state', 'nonce', 'code_challenge'].map((name) => searchParams.get(name) ?? '').filter(Boolean))
+  }
+  secrets.push(...browser.cookies.list().map(({ value }) => value).filter((value) => value.length > 20))
+  await browser.goto('/auth/userinfo')
+  await browser.clone().goto(page.history.find(({ url }) => url.includes('code='))?.url as string)
+
+  for (const fault of [{ status: 400, body: '{"error":"invalid_grant","error_description":"leaky-description"}', headers: { 'content-type': 'application/json' } }, { status: 500, body: 'leaky-body' }, { body: '[1]' }, { idToken: (claims: Record<string, unknown>) => ({ ...claims, nonce: 'wrong' }) }]) {
+    provider.fault({ on: 'token', times: 1, ...fault })
+    const refused = await client({ app, baseUrl: BASE_URL }).goto('/me')
+    t.ok(refused.status >= 400)
+    secrets.push(new URL(refused.url).searchParams.get('code') as string)
+  }
+  await app.inject(`/auth/callback?state=x&error=access_denied&error_description=${encodeURIComponent('line\nbreak'.repeat(300))}`)
+  await browser.post('/auth/logout')
+
+  secrets.push(...provider.requests.map(({ body }) => body['code_verifier'] ?? '').filter(Boolean))
+  const log = lines.join('')
+  t.ok(secrets.length > 20)
+  for (const secret of secrets) t.notOk(log.includes(secret), `the log holds ${secret.slice(0, 60)}`)
+  for (const leak of ['leaky', 'alice@example.com']) t.notOk(log.includes(leak), leak)
+  t.ok(lines.every((line) => line.length < 3000 && !line.slice(0, -1).includes('\n')))
+  t.match(log, /"code":"FST_OIDC_CODE"/)
+})

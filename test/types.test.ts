@@ -1,0 +1,62 @@
+import t from 'tap'
+import Fastify from 'fastify'
+import oidc from '../index.ts'
+import type { IdTokenClaims, OidcClaims, OidcError, OidcOptions, OidcSession, UserinfoClaims } from '../index.ts'
+
+// Compilation is the assertion: `tsc --noEmit` fails where a line is right that must be wrong, or the reverse.
+
+declare module '../types/claims.ts' {
+  interface OidcUser { shoeSize?: number }
+}
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+function holds<T extends true> (value: T): void { t.equal(value, true) }
+
+const options: OidcOptions = {
+  issuer: 'https://id.example.com',
+  clientId: 'web',
+  baseUrl: 'https://app.example.com',
+  session: { secret: 'x'.repeat(32) },
+  parseClaims: (claims) => ({ iss: claims.iss, sub: claims.sub, upper: String(claims['name']).toUpperCase() }),
+  onClaims: async (claims, { provider, tokens, userinfo, returnTo, request, reply }) => {
+    holds<Equal<typeof claims, IdTokenClaims>>(true)
+    holds<Equal<Awaited<ReturnType<typeof userinfo>>, UserinfoClaims>>(true)
+    const texts: string[] = [provider, tokens.access_token, returnTo, request.id]
+    return { shoeSize: texts.length + reply.statusCode }
+  },
+  onLogout: (session, { reason }) => {
+    holds<Equal<typeof session, OidcSession>>(true)
+    holds<Equal<typeof reason, 'logout' | 'login' | 'refresh_failed'>>(true)
+  },
+  onError: (error) => { holds<Equal<typeof error, OidcError>>(true) }
+}
+
+t.test('the types of options, guards and request properties', async (t) => {
+  const app = Fastify()
+  await app.register(oidc, options)
+  app.get('/me', { preHandler: app.oidc.required({ roles: ['admin'], claims: { 'a.b': [1, true, 'x'] }, maxAge: 60, scopes: 'openid', acr: 'x' }) }, async (request) => {
+    holds<Equal<typeof request.oidcClaims, OidcClaims | null>>(true)
+    holds<Equal<typeof request.oidcSession, OidcSession | null>>(true)
+    const size: number | undefined = request.oidcUser?.shoeSize
+    // @ts-expect-error the user has no such field
+    const other: number | undefined = request.oidcUser?.hatSize
+    return [size, other]
+  })
+  t.throws(() => {
+    // @ts-expect-error not an option of a guard
+    app.oidc.required({ role: 'admin' })
+  }, { code: 'FST_OIDC_OPTION' })
+  t.throws(() => {
+    // @ts-expect-error a claim has no value that is an object
+    app.oidc.required({ claims: { email: { verified: true } } })
+  }, { code: 'FST_OIDC_OPTION' })
+  await t.rejects(async () => {
+    // @ts-expect-error only asymmetric algorithms
+    await Fastify().register(oidc, { ...options, idTokenSigningAlg: 'HS256' })
+  }, { code: 'FST_OIDC_OPTION' })
+  await t.rejects(async () => {
+    // @ts-expect-error clientId and session are required
+    await Fastify().register(oidc, { issuer: 'https://id.example.com', baseUrl: 'https://app.example.com' })
+  }, { code: 'FST_OIDC_OPTION' })
+  t.equal((await app.inject('/me')).statusCode, 401)
+})
