@@ -46,7 +46,7 @@ function authenticate (core: Core, request: FastifyRequest): Session | null {
 function check ({ settings }: Core, constraints: Constraints, request: FastifyRequest, { session, claims }: Session): OidcError | undefined {
   // A browser sends the cookie whoever makes it send the request (security.md S43).
   if (isUnsafe(request) && !isSameOrigin(request, settings.origin, settings.session.trustedOrigins)) return new OidcError('FST_OIDC_CROSS_SITE')
-  return findProblem(constraints, session, claims)
+  return findProblem(constraints, session, claims, settings.provider.clockTolerance)
 }
 
 /** A person who opens a page is sent to log in where that helps; everybody else gets the error. */

@@ -51,8 +51,8 @@ function words (value: string | string[] | undefined, key: string, separator: st
 }
 
 /** Whether the person may pass; `undefined` when so, else why not. */
-export function findProblem (constraints: Constraints, session: OidcSession, claims: OidcClaims): OidcError | undefined {
-  if (!isRecent(constraints.maxAge, session)) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD')
+export function findProblem (constraints: Constraints, session: OidcSession, claims: OidcClaims, clockTolerance: number): OidcError | undefined {
+  if (!isRecent(constraints.maxAge, session, clockTolerance)) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD')
   const missing = constraints.scopes.filter((scope) => !session.scopes.includes(scope))
   if (missing.length > 0) return forbidden(`scope ${missing.join(' ')} was not granted`)
   const claim = constraints.claims.find(([path, accepted]) => !hasClaim(claims, path, accepted))
@@ -62,8 +62,9 @@ export function findProblem (constraints: Constraints, session: OidcSession, cla
   return undefined
 }
 
-function isRecent (maxAge: number | undefined, { authTime }: OidcSession): boolean {
-  return maxAge === undefined || (authTime !== undefined && authTime + maxAge >= now())
+// As tolerant as the check of the ID token: what passed there must not be sent to log in again at once.
+function isRecent (maxAge: number | undefined, { authTime }: OidcSession, clockTolerance: number): boolean {
+  return maxAge === undefined || (authTime !== undefined && authTime + maxAge + clockTolerance >= now())
 }
 
 function hasClaim (claims: OidcClaims, path: string, accepted: readonly unknown[]): boolean {

@@ -22,10 +22,12 @@ function valueFrom (header: string, start: number): string {
   return header.slice(start, end === -1 ? undefined : end).trimEnd()
 }
 
+const NAME = /^[\w!#$%&'*+.^`|~-]+$/ // RFC 6265, section 4.1.1: what is no name cannot be set, and so not be removed
+
 /** The names of the cookies that begin with `prefix`, each once. */
 export function cookieNames (header: string | undefined, prefix: string): string[] {
   const names = (header ?? '').split(';').map((pair) => pair.split('=', 1)[0]?.trim() ?? '')
-  return [...new Set(names.filter((name) => name.startsWith(prefix)))]
+  return [...new Set(names.filter((name) => name.startsWith(prefix) && NAME.test(name)))]
 }
 
 /** Adds a Set-Cookie header beside those that are there. */

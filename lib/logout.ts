@@ -4,6 +4,7 @@ import { postPage } from './pages.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
+import type { Session } from './session-cookies.ts'
 import type { OidcTokens } from '../types/claims.ts'
 import type { LogoutContext } from '../types/options.ts'
 
@@ -33,14 +34,18 @@ export async function logout (
 /** Ends the session here and tells the application; says whether there was one. */
 export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<boolean> {
   const ended = core.sessions.end(request)
-  if (ended === null) return false
+  if (ended !== null) await reportEnd(core, request, ended, reason)
+  return ended !== null
+}
+
+/** Tells the application of a session that has ended. */
+export async function reportEnd (core: Core, request: FastifyRequest, { session }: Session, reason: LogoutContext['reason']): Promise<void> {
   core.telemetry.sessionEnded(reason)
   try {
-    await core.settings.onLogout?.(ended.session, { reason, request })
+    await core.settings.onLogout?.(session, { reason, request })
   } catch (error) {
     request.log.error({ err: error }, 'onLogout failed')
   }
-  return true
 }
 
 // RFC 7009. The session here has ended already; nobody waits for the provider.

@@ -6,6 +6,8 @@ import type { OidcError } from './errors.ts'
 
 const STYLE = ':root{color-scheme:light dark;font:1.0625rem/1.6 system-ui,sans-serif}body{margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:32rem;padding:2rem;text-align:center}h1{font-size:1.5rem;line-height:1.3;margin:0 0 .75rem}p{margin:.5rem 0}small{opacity:.65}a,button{display:inline-block;margin-top:1.25rem;padding:.6rem 1.4rem;border:0;border-radius:.5rem;background:#1f5fd0;color:#fff;font:inherit;text-decoration:none;cursor:pointer}'
 const SUBMIT = 'document.forms[0].submit()'
+// Browsers hold the redirects that follow a form against form-action: they lead to the provider, and on to those that it asks.
+const ANYWHERE = '*'
 
 export function errorPage (reply: FastifyReply, error: OidcError, loginUrl: string | null): FastifyReply {
   const again = loginUrl === null ? '' : `<p><a href="${escapeHtml(loginUrl)}">Log in again</a></p>`
@@ -14,7 +16,7 @@ export function errorPage (reply: FastifyReply, error: OidcError, loginUrl: stri
 
 /** Asks before it logs out, because the request did not come from a page of the application. */
 export function confirmLogoutPage (reply: FastifyReply, action: string): FastifyReply {
-  return sendPage(reply, 'Do you want to log out?', `<form method="post" action="${escapeHtml(action)}"><button>Log out</button></form>`)
+  return sendPage(reply, 'Do you want to log out?', `<form method="post" action="${escapeHtml(action)}"><button>Log out</button></form>`, '', ANYWHERE)
 }
 
 /** Posts parameters that are too long for a URL. */
@@ -22,18 +24,18 @@ export function postPage (reply: FastifyReply, url: URL): FastifyReply {
   const fields = [...url.searchParams].map(([name, value]) => `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`)
   const action = url.origin + url.pathname
   const body = `<form method="post" action="${escapeHtml(action)}">${fields.join('')}<button>Continue</button></form><script>${SUBMIT}</script>`
-  return sendPage(reply, 'Logging out', body, `; script-src '${hashOf(SUBMIT)}'`, url.origin)
+  return sendPage(reply, 'Logging out', body, `; script-src '${hashOf(SUBMIT)}'`, ANYWHERE)
 }
 
 /** Goes on by a request of the page's own, so that cookies with SameSite=Strict are sent again. */
 export function continuePage (reply: FastifyReply, url: string): FastifyReply {
   const link = escapeHtml(url)
-  return sendPage(reply, 'You are logged in', `<p><a href="${link}">Continue</a></p>`, '', '', `<meta http-equiv="refresh" content="0;url=${link}">`)
+  return sendPage(reply, 'You are logged in', `<p><a href="${link}">Continue</a></p>`, '', undefined, `<meta http-equiv="refresh" content="0;url=${link}">`)
 }
 
-function sendPage (reply: FastifyReply, title: string, body: string, policy = '', formAction = '', head = ''): FastifyReply {
+function sendPage (reply: FastifyReply, title: string, body: string, policy = '', formAction = "'self'", head = ''): FastifyReply {
   return reply
-    .header('content-security-policy', `default-src 'none'; style-src '${hashOf(STYLE)}'; form-action 'self' ${formAction}; base-uri 'none'; frame-ancestors 'none'${policy}`)
+    .header('content-security-policy', `default-src 'none'; style-src '${hashOf(STYLE)}'; form-action ${formAction}; base-uri 'none'; frame-ancestors 'none'${policy}`)
     .header('cache-control', 'no-store')
     .header('x-content-type-options', 'nosniff')
     .header('referrer-policy', 'no-referrer')

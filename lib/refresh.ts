@@ -21,7 +21,9 @@ export function createAccessToken (core: Core): AccessToken {
 
   async function refreshOnce (refreshToken: string): Promise<TokenSet> {
     const key = createHash('sha256').update(refreshToken).digest('base64')
-    const running = shared.get(key) ?? exchange(core, refreshToken)
+    const known = shared.get(key)
+    if (known !== undefined) return await known
+    const running = exchange(core, refreshToken)
     shared.set(key, running, now() + SHARED_FOR)
     return await running.catch((error: unknown) => {
       shared.delete(key)
@@ -42,7 +44,8 @@ export function createAccessToken (core: Core): AccessToken {
     try {
       const fresh = await refreshOnce(tokens.refresh_token as string)
       checkSamePerson(session, fresh)
-      core.sessions.replaceTokens(request, { ...tokens, ...fresh.tokens })
+      const { expires_at: _, ...kept } = tokens
+      core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
       return fresh.tokens.access_token
     } catch (error) {
       if (isRefused(error)) await endSession(core, request, 'refresh_failed')

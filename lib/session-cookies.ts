@@ -6,7 +6,7 @@ import type { Settings } from './options.ts'
 import type { Sealer } from './seal.ts'
 import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../types/claims.ts'
 
-/** The hot part: what every guarded request needs, in one cookie. Frozen, because requests share it. */
+/** The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests share it. */
 export interface Session {
   version: 1
   session: OidcSession
@@ -106,7 +106,7 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
       const cookies: Cookie[] = [[cookieName, sealSession(sealer, complete)], ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])]
       const names = cookies.map(([name]) => name)
       return {
-        session: freeze(complete),
+        session: complete,
         setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, names)],
         bytes: checkSize(cookies, tokens)
       }

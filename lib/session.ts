@@ -139,6 +139,8 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       const setCookies = alive ? state.setCookies : state.removals
       for (const setCookie of setCookies) addSetCookie(reply, setCookie)
       preventCaching(reply, setCookies.length > 0)
+      // An error in a later hook makes another response with the headers of this one.
+      request[kCurrent] = { ...state, setCookies: [], removals: [] }
     }
   }
 }
@@ -146,7 +148,7 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 /** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */
 function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
   const own = String(reply.getHeader('cache-control') ?? '')
-  if (setsCookies || !/\bprivate\b/i.test(own)) reply.header('cache-control', 'no-store')
+  if (setsCookies || !/(?:^|,)\s*private\s*(?:,|$)/i.test(own)) reply.header('cache-control', 'no-store')
   const vary = String(reply.getHeader('vary') ?? '')
   if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(vary)) reply.header('vary', vary === '' ? 'Cookie' : `${vary}, Cookie`)
 }

@@ -51,7 +51,7 @@ t.test('a login, a refusal, a logout: spans and counters', async (t) => {
   t.same(await sdk.counters(), {
     'oauth_token_exchange_requests_total success': 1,
     'oauth_token_exchange_requests_total failure': 1,
-    'oidc_logins_total': 1,
+    oidc_logins_total: 1,
     'oidc_refusals_total FST_OIDC_LOGIN_REQUIRED': 1,
     'oidc_refusals_total FST_OIDC_CODE': 1,
     'oidc_sessions_ended_total logout': 1

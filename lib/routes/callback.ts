@@ -2,6 +2,7 @@ import { isPrefetch } from '../caller.ts'
 import { keepClaims } from '../claims.ts'
 import { OidcError } from '../errors.ts'
 import { goTo, startLogin } from '../login.ts'
+import { reportEnd } from '../logout.ts'
 import { continuePage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
 import { COOKIE_BUDGET } from '../pending.ts'
@@ -76,9 +77,11 @@ async function logIn (
   const kept = await parseClaims(core, claims)
   const user = await askApplication(core, claims, { provider: login.provider, tokens, userinfo, returnTo: login.returnTo, request, reply })
   if (reply.sent) return reply
+  const before = core.sessions.read(request)
   const bytes = core.sessions.begin(request, { session: sessionOf(core, login, claims, tokens.scope), claims: kept, user, tokens })
   core.pending.fit(request, reply, COOKIE_BUDGET - bytes)
   core.telemetry.login()
+  if (before !== null) await reportEnd(core, request, before, 'login')
   // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
   return core.settings.session.sameSite === 'strict' ? continuePage(reply, login.returnTo) : goTo(request, reply, login.returnTo)
 }

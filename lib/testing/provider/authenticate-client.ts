@@ -1,13 +1,12 @@
 import { createLocalJWKSet, jwtVerify } from 'jose'
-import { refusal } from './answer.ts'
+import { isRefusal, refusal } from './answer.ts'
 import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import type { Context, Exchange } from './context.ts'
 import type { ClientAuthMethod, ProviderClient, ProviderRequest } from './types.ts'
 
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
-const invalid = (description: string) =>
-  refusal('invalid_client', description, 401, { 'www-authenticate': 'Basic realm="provider"' })
+const invalid = (description: string) => refusal('invalid_client', description, 401)
 
 export const findClient = (context: Context, client_id: string | undefined): ProviderClient => {
   const client = context.clients.find((client) => client.client_id === client_id)
@@ -108,12 +107,28 @@ const usedMethods = (request: ProviderRequest): ClientAuthMethod[] => {
   return [request.clientCertificate === undefined ? 'none' : 'tls_client_auth']
 }
 
-/** The client, proven by exactly one method (RFC 6749 section 2.3) and by the one it is registered with. */
-export const authenticateClient = async ({ context, request }: Exchange): Promise<ProviderClient> => {
+const identify = async ({ context, request }: Exchange): Promise<ProviderClient> => {
   const [method, another] = usedMethods(request)
   if (another) throw refusal('invalid_request', 'more than one client authentication method')
   const client = await methods[method!](context, request)
   const registered = client.token_endpoint_auth_method
   if (registered && registered !== method) throw invalid(`the client is registered for ${registered}`)
   return client
+}
+
+// RFC 6749 section 5.2: who tried the Authorization header is told its scheme
+const withChallenge = (error: unknown, { headers }: ProviderRequest): unknown => {
+  if (isRefusal(error) && error.answer.status === 401 && headers.authorization) {
+    error.answer.headers['www-authenticate'] = 'Basic realm="provider"'
+  }
+  return error
+}
+
+/** The client, proven by exactly one method (RFC 6749 section 2.3) and by the one it is registered with. */
+export const authenticateClient = async (exchange: Exchange): Promise<ProviderClient> => {
+  try {
+    return await identify(exchange)
+  } catch (error) {
+    throw withChallenge(error, exchange.request)
+  }
 }
