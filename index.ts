@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { createOptional, createRequired } from './lib/authenticate.ts'
-import { createCore } from './lib/core.ts'
+import { createCore, rememberCore } from './lib/core.ts'
 import { OidcError } from './lib/errors.ts'
 import { startLogin } from './lib/login.ts'
 import { logout } from './lib/logout.ts'
@@ -21,6 +21,7 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   if (settings.provider.allowInsecureLoopback) app.log.warn('"allowInsecureLoopback" is set: http is for development only')
   const core = await createCore(app, settings)
   const oidc = createOidc(core)
+  rememberCore(oidc, core)
   decorate(app, core, oidc)
   await registerRoutes(app, core, oidc.userinfo)
   if (settings.provider.discovery === 'eager') await core.provider.discover()

@@ -107,13 +107,9 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       else if (time - state.session.seenAt >= idleTimeout / 10) state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
     },
 
-    begin (request, { session, claims, user, tokens }) {
+    begin (request, content) {
       const before = current(request).session
-      const time = now()
-      const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
-      const bytes = write(request, {
-        version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, tokens: { chunks: 0, revision: 0 }
-      }, tokens)
+      const bytes = write(request, newSession(content, maxAge), content.tokens)
       if (before !== null) forget(before)
       return bytes
     },
@@ -143,6 +139,13 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       request[kCurrent] = { ...state, setCookies: [], removals: [] }
     }
   }
+}
+
+/** A session that begins now, with an identity of its own; `maxAge` in seconds. */
+export function newSession ({ session, claims, user }: Omit<NewSession, 'tokens'>, maxAge: number): Session {
+  const time = now()
+  const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
+  return { version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, tokens: { chunks: 0, revision: 0 } }
 }
 
 /** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   const baseUrl = await startExample(t)
@@ -229,7 +229,7 @@ async function freePort (): Promise<number> {
 
 async function newPage (context: BrowserContext): Promise<Page> {
   const page = await context.newPage()
-  page.setDefaultTimeout(20_000)
+  page.setDefaultTimeout(30_000)
   return page
 }
 
