@@ -12,8 +12,8 @@ export interface CacheTimes {
 export interface Cached<T> {
   /** The value, loaded when there is none or it is too old; however many wait, it is loaded once. */
   get: () => Promise<T>
-  /** A value whose loading began after this call. */
-  reload: () => Promise<T>
+  /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again. */
+  newerThan: (seen: T, mayLoad: () => boolean) => Promise<T>
 }
 
 /** One value that is loaded when it is needed and survives outages of its source. */
@@ -21,7 +21,6 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
   let value: { content: T, loadedAt: number } | undefined
   let failure: { error: unknown, failedAt: number, wait: number } | undefined
   let loading: Promise<T> | undefined
-  let queued: Promise<T> | undefined
 
   async function loadNow (): Promise<T> {
     try {
@@ -58,19 +57,12 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
     return fresh ? (value as { content: T }).content : await loadOrStale()
   }
 
-  // What is under way may have begun before the caller saw that it needs a newer value: it waits for the next.
-  async function loadNext (): Promise<T> {
-    await loading?.catch(() => {})
-    queued = undefined
-    return await start()
+  async function newerThan (seen: T, mayLoad: () => boolean): Promise<T> {
+    if (value !== undefined && value.content !== seen) return value.content
+    return loading !== undefined || mayLoad() ? await start() : seen
   }
 
-  function reload (): Promise<T> {
-    queued ??= loading === undefined ? undefined : loadNext()
-    return queued ?? start()
-  }
-
-  return { get, reload }
+  return { get, newerThan }
 }
 
 // A clock that was set back must neither keep a failure nor a value for longer.

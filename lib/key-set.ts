@@ -11,23 +11,43 @@ export interface KeySet {
 
 const MINUTE = 60_000
 const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000 }
+/** How often tokens of unknown keys may make it ask again: so many times at once, and so many a second. */
+const RELOADS = { burst: 5, perSecond: 1 }
+/** Keys that were being loaded when the token was signed may lack its key; the next ones do not. */
+const ATTEMPTS = 3
 
 /**
  * The keys of one provider. A token of an unknown key, or one whose signature does not fit, makes it ask for the keys
- * once more, so that a rotation is followed at once. That is safe for tokens which came straight from the token
- * endpoint: each of them has cost the provider a request already.
+ * again, so that a rotation is followed at once; how often is limited, so that nobody can have the provider flooded.
  */
 export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
-  const keys = createCached(() => fetchKeys(jwksUri, transport), TIMES)
-  return {
-    async verify (token, options) {
-      try {
-        return await jwtVerify(token, await keys.get(), options)
-      } catch (error) {
-        if (!mayBeRotated(error)) throw error
-        return await jwtVerify(token, await keys.reload(), options)
-      }
+  const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
+  const cached = createCached(() => fetchKeys(jwksUri, transport), TIMES)
+
+  async function verify (token: string, options: JWTVerifyOptions, keys: JWTVerifyGetKey, attempts: number): Promise<JWTVerifyResult> {
+    try {
+      return await jwtVerify(token, keys, options)
+    } catch (error) {
+      const newer = attempts > 1 && mayBeRotated(error) ? await cached.newerThan(keys, mayReload) : keys
+      if (newer === keys) throw error
+      return await verify(token, options, newer, attempts - 1)
     }
+  }
+
+  return { verify: async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS) }
+}
+
+/** A token bucket. */
+function createLimit (burst: number, perSecond: number): () => boolean {
+  let tokens = burst
+  let filledAt = Date.now()
+  return () => {
+    const time = Date.now()
+    tokens = Math.min(burst, tokens + Math.max(0, time - filledAt) / 1000 * perSecond)
+    filledAt = time
+    if (tokens < 1) return false
+    tokens -= 1
+    return true
   }
 }
 

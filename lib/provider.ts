@@ -60,7 +60,8 @@ const ENDPOINTS = [
 const REQUIRED = new Set(['authorization_endpoint', 'token_endpoint', 'jwks_uri'])
 
 export function createProvider (settings: ProviderSettings, transport: Fetch): Provider {
-  const load = async (): Promise<Discovered> => setUp(settings, await loadMetadata(settings, transport), transport)
+  const keySetOf = createKeySets(transport)
+  const load = async (): Promise<Discovered> => setUp(settings, await loadMetadata(settings, transport), transport, keySetOf)
   const discovered = createCached(async () => await attempt('FST_OIDC_PROVIDER_RESPONSE', load), {
     maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000
   })
@@ -148,7 +149,7 @@ async function loadMetadata (settings: ProviderSettings, transport: Fetch): Prom
   })
 }
 
-function setUp (settings: ProviderSettings, document: unknown, transport: Fetch): Discovered {
+function setUp (settings: ProviderSettings, document: unknown, transport: Fetch, keySetOf: (jwksUri: string) => KeySet): Discovered {
   const metadata = checkMetadata(settings, document)
   const config = new client.Configuration(metadata as client.ServerMetadata, settings.clientId, {
     id_token_signed_response_alg: settings.idTokenSigningAlg,
@@ -158,7 +159,16 @@ function setUp (settings: ProviderSettings, document: unknown, transport: Fetch)
   config[client.customFetch] = transport as client.CustomFetch
   config.timeout = 0 // the transport has its own
   if (settings.allowInsecureLoopback) client.allowInsecureRequests(config)
-  return { config, metadata, keySet: createKeySet(metadata.jwks_uri, transport) }
+  return { config, metadata, keySet: keySetOf(metadata.jwks_uri) }
+}
+
+/** The same key set as long as its address is the same: metadata that is fetched again does not forget the keys. */
+function createKeySets (transport: Fetch): (jwksUri: string) => KeySet {
+  let known: { jwksUri: string, keySet: KeySet } | undefined
+  return (jwksUri) => {
+    if (known?.jwksUri !== jwksUri) known = { jwksUri, keySet: createKeySet(jwksUri, transport) }
+    return known.keySet
+  }
 }
 
 /** OpenID Connect Discovery 1.0, section 4.3, and endpoints that a request may be sent to. */

@@ -28,9 +28,9 @@ export async function registerRoutes (app: FastifyInstance, core: Core, userinfo
 function setUpScope (scope: FastifyInstance, core: Core): void {
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string', bodyLimit: BODY_LIMIT }, (_request, body, done) => done(null, body))
-  // Looking at a route, as HEAD does, must not use a login up.
-  scope.addHook('onRoute', (route) => { route.exposeHeadRoute = false })
-  scope.addHook('onRequest', async (_request, reply) => {
+  scope.addHook('onRequest', async (request, reply) => {
+    // Fastify answers HEAD where there is GET: looking at a route must not use a login up.
+    if (request.method === 'HEAD') return reply.callNotFound()
     reply.headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
   })
   scope.setErrorHandler(async (error, request, reply) => await refuse(core, error, request, reply))
