@@ -4,12 +4,13 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
+import { startOidcProvider } from './support/oidc-provider.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 
 t.setTimeout(300_000)
 
 t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
-  const baseUrl = await startExample(t)
+  const { baseUrl, issuer } = await startExample(t)
   const browser = await launchChromium()
   t.teardown(() => browser.close())
   const complaints: string[] = []
@@ -200,22 +201,64 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.ok(await fits(page))
   })
 
+  t.test('the embedded provider helps with a name that it cannot use', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto('/me')
+    await page.getByLabel('User name').fill('<b>')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    t.match(await page.getByRole('alert').textContent(), 'letters, digits, dots and dashes')
+    await signIn(page, 'Bob')
+    t.equal(await cell(page, 'sub'), 'bob')
+  })
+
+  t.test('a logout that begins at the embedded provider ends there', async (t) => {
+    const page = await newPage(await open(t))
+    await logIn(page, 'alice')
+    await page.goto(`${issuer}/session/end`)
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    t.match(await text(page), 'The provider no longer knows you.')
+  })
+
+  t.test('what the embedded provider refuses it explains', async (t) => {
+    const page = await newPage(await open(t))
+    await page.goto(`${issuer}/auth?client_id=nobody`)
+    t.match(await text(page), /That did not work\s+client is invalid/)
+    await page.getByRole('link', { name: 'Go to the application' }).click()
+    t.match(await text(page), 'Nobody is logged in')
+  })
+
+  t.test('another provider may tell less of a person', async (t) => {
+    const otherUrl = `http://localhost:${await freePort()}`
+    const { issuer, clientId, clientSecret, close } = await startOidcProvider({ redirectUris: [`${otherUrl}/auth/callback`], autoLogin: 'carol', claims: () => ({}) })
+    t.teardown(close)
+    await startApp(t, { baseUrl: otherUrl, issuer, clientId, clientSecret })
+    const page = await newPage(await open(t))
+    await page.goto(`${otherUrl}/me`)
+    t.equal(page.url(), `${otherUrl}/me`)
+    t.equal(await page.getByRole('heading', { level: 1 }).textContent(), 'carol')
+    t.equal(await page.getByRole('row', { name: 'signed in' }).count(), 0)
+  })
+
   t.test('no page breaks the policy under which it was sent', async (t) => {
     t.strictSame(complaints.filter((complaint) => !complaint.startsWith('Failed to load resource')), [])
   })
 })
 
-/** The example as `npm start` runs it, but on free ports. Returns its address. */
-async function startExample (t: Test): Promise<string> {
-  const [{ buildApp }, { startProvider }] = await Promise.all([import('../example/app.ts'), import('../example/provider.ts')])
-  const port = await freePort()
-  const baseUrl = `http://localhost:${port}`
+/** The example as `npm start` runs it, but on free ports. */
+async function startExample (t: Test): Promise<{ baseUrl: string, issuer: string }> {
+  const { startProvider } = await import('../example/provider.ts')
+  const baseUrl = `http://localhost:${await freePort()}`
   const { close, ...provider } = await startProvider(await freePort(), baseUrl)
   t.teardown(close)
-  const app = await buildApp({ ...provider, baseUrl, sessionKey: randomBytes(32).toString('base64') })
+  await startApp(t, { ...provider, baseUrl })
+  return { baseUrl, issuer: provider.issuer }
+}
+
+async function startApp (t: Test, settings: { baseUrl: string, issuer: string, clientId: string, clientSecret: string }): Promise<void> {
+  const { buildApp } = await import('../example/app.ts')
+  const app = await buildApp({ ...settings, sessionKey: randomBytes(32).toString('base64'), logLevel: 'silent' })
   t.teardown(() => app.close())
-  await app.listen({ port, host: 'localhost' })
-  return baseUrl
+  await app.listen({ port: Number(new URL(settings.baseUrl).port), host: 'localhost' })
 }
 
 async function freePort (): Promise<number> {

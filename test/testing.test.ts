@@ -1,8 +1,10 @@
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { request as httpsRequest } from 'node:https'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import type { JWK } from 'jose'
@@ -10,17 +12,17 @@ import * as oidc from 'openid-client'
 import t from 'tap'
 import type { Test } from 'tap'
 import { client as testClient, faults, logoutFaults, startClock, startProvider, testCertificate } from '../lib/testing/index.ts'
-import type { Alg, ProviderClient, ProviderOptions, TestProvider } from '../lib/testing/index.ts'
+import type { Alg, ProviderClient, ProviderOptions, Provider } from '../lib/testing/index.ts'
 
 const redirect_uri = 'https://app.example.com/auth/callback'
 
-const start = async (t: Test, options?: ProviderOptions): Promise<TestProvider> => {
+const start = async (t: Test, options?: ProviderOptions): Promise<Provider> => {
   const provider = await startProvider(options)
   t.teardown(() => provider.close())
   return provider
 }
 
-const configure = (provider: TestProvider, auth?: oidc.ClientAuth, client = provider.clients[0]!): Promise<oidc.Configuration> =>
+const configure = (provider: Provider, auth?: oidc.ClientAuth, client = provider.clients[0]!): Promise<oidc.Configuration> =>
   oidc.discovery(new URL(provider.issuer), client.client_id, {
     ...(client.client_secret !== undefined && { client_secret: client.client_secret }),
     id_token_signed_response_alg: client.id_token_signed_response_alg ?? 'RS256',
@@ -65,7 +67,7 @@ const form = (fields: Record<string, string> | string): RequestInit =>
 const basic = (client_id: string, client_secret: string): Record<string, string> =>
   ({ authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` })
 
-const secretOf = (provider: TestProvider) => ({ client_id: 'web', client_secret: provider.clients[0]!.client_secret! })
+const secretOf = (provider: Provider) => ({ client_id: 'web', client_secret: provider.clients[0]!.client_secret! })
 
 /** What tap compares an error with. */
 const like = (fields: object): Error => fields as Error
@@ -195,6 +197,8 @@ t.test('authorization requests it refuses at the redirect URI', async (t) => {
   await refused({ code_challenge: 'short' }, 'invalid_request')
   await refused({ prompt: 'none' }, 'login_required')
 
+  const { location: halved } = await visit(config, { code_challenge: '' })
+  t.equal(halved.searchParams.get('error'), 'invalid_request')
   provider.options.requirePkce = true
   const url = `${provider.issuer}/authorize?client_id=web&response_type=code&redirect_uri=${encodeURIComponent(redirect_uri)}`
   const response = await fetch(url, { redirect: 'manual' })
@@ -357,6 +361,8 @@ t.test('refresh', async (t) => {
   t.equal(third.scope, 'openid')
   await t.rejects(oidc.refreshTokenGrant(config, third.refresh_token!, { scope: 'openid admin' }), oauthError('invalid_scope'))
   await t.rejects(oidc.refreshTokenGrant(config, 'unknown'), oauthError('invalid_grant'))
+  const missing = await fetch(`${provider.issuer}/token`, form({ grant_type: 'refresh_token', ...secretOf(provider) }))
+  t.match(await missing.json(), { error: 'invalid_grant' })
 
   await t.rejects(oidc.refreshTokenGrant(config, tokens.refresh_token!), oauthError('invalid_grant'), 'an old token is refused')
   await t.rejects(oidc.refreshTokenGrant(config, third.refresh_token!), oauthError('invalid_grant'), 'and ends the whole grant')
@@ -749,6 +755,15 @@ t.test('logout tokens are delivered over the network and by inject', async (t) =
 
   const injected = await provider.sendLogoutToken('https://app.example.com/backchannel', { sid: 's', app, signWith: 'none' })
   t.match(JSON.parse(injected.body), { host: 'app.example.com', body: /^logout_token=.*\.$/ })
+
+  const tls = testCertificate()
+  const secure = Fastify({ https: tls })
+  t.teardown(() => secure.close())
+  secure.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+  secure.post('/backchannel', async () => 'secure')
+  const secureUrl = await secure.listen({ host: '127.0.0.1', port: 0 })
+  t.equal((await provider.sendLogoutToken(`${secureUrl}/backchannel`, { sid: 's', ca: tls.cert })).body, 'secure')
+  await t.rejects(provider.sendLogoutToken(`${secureUrl}/backchannel`, { sid: 's' }), /self-signed/)
 })
 
 t.test('each named logout token', async (t) => {
@@ -798,6 +813,9 @@ t.test('tokens without a login', async (t) => {
   t.match(decodeJwt(provider.idToken({ sub: 'bob', overrides: { nonce: 'n', exp: undefined }, header: { typ: 'JWT' } })), { sub: 'bob', nonce: 'n', exp: undefined })
   t.match(decodeJwt(provider.idToken({ overrides: (claims, header) => { claims.alg = header.alg } })), { sub: 'alice', alg: 'RS256' })
   t.equal(decodeJwt(provider.idToken({ sub: 'stranger' })).sub, 'stranger')
+  t.equal(decodeJwt((await start(t, { users: [] })).idToken()).sub, 'nobody')
+  const open = await start(t, { clients: [{ client_id: 'public' }] })
+  t.match(decodeJwt(open.idToken({ signWith: 'client-secret' })), { aud: 'public' }, 'an empty secret is one too')
   t.equal(decodeProtectedHeader(provider.idToken({ signWith: 'ES256' })).alg, 'ES256')
 
   const access = provider.accessToken({ scope: 'openid admin', overrides: (claims) => ({ ...claims, aud: 'urn:api' }) })
@@ -815,6 +833,8 @@ t.test('metadata', async (t) => {
   t.notOk('code_challenge_methods_supported' in config.serverMetadata())
   t.equal((await login(config)).claims.iss, provider.issuer)
   t.equal(provider.count('jwks'), 1)
+  t.match(await (await fetch(`${provider.url}/attacker`)).json(), { keys: [] })
+  t.equal(provider.count('attacker'), 1)
 
   const oauth = await fetch(`${provider.url}/.well-known/oauth-authorization-server/realms/demo`)
   t.match(await oauth.json(), { issuer: provider.issuer })
@@ -872,7 +892,7 @@ t.test('keys', async (t) => {
 t.test('two providers never share a key, and one in the place of another has new ones', async (t) => {
   const first = await start(t)
   const second = await start(t)
-  const modulus = (provider: TestProvider) => provider.jwks().keys[0]!.n
+  const modulus = (provider: Provider) => provider.jwks().keys[0]!.n
   t.not(modulus(first), modulus(second))
 
   const seen = new Set<unknown>()
@@ -923,6 +943,17 @@ t.test('HTTPS, with a client certificate', async (t) => {
   const page = await browser.goto(`/authorize?client_id=web&response_type=code&redirect_uri=${provider.issuer}/back`)
   t.equal(new URL(page.url).pathname, '/back')
   t.match(browser.cookies.list(), [{ name: `op_session_${provider.port}`, sameSite: 'none', secure: true }])
+})
+
+t.test('it closes in the middle of a TLS handshake', async (t) => {
+  const provider = await startProvider({ tls: testCertificate() })
+  const socket = connect(provider.port, '127.0.0.1')
+  await once(socket, 'connect')
+  await sleep(20)
+  const closed = once(socket, 'close')
+  await provider.close()
+  await closed
+  t.pass('without waiting for the handshake')
 })
 
 t.test('many providers start quickly', async (t) => {

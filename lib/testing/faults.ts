@@ -11,6 +11,8 @@ const set = (values: Claims): Change => (claims) => ({ ...claims, ...values })
 const append = (name: string, text: string): Change => (claims) => ({ ...claims, [name]: `${claims[name]}${text}` })
 const move = (name: string, seconds: number): Change => (claims) =>
   ({ ...claims, [name]: Number(claims[name]) + seconds })
+const shift = (seconds: number): Change => (claims) =>
+  ['iat', 'exp', 'auth_time'].reduce((value, name) => move(name, seconds)(value), claims)
 const drop = (name: string): Change => set({ [name]: undefined })
 
 const idToken = (change: Overrides): Fault => ({ on: 'token', idToken: change as Change })
@@ -28,7 +30,7 @@ const response = (change: ChangeParams): Fault => ({ on: 'authorize', authorizat
 const afterLogout = (change: ChangeParams): Fault => ({ on: 'end_session', logoutResponse: change })
 const addTo = (name: string, text: string): Fault =>
   response((params) => params.set(name, `${params.get(name)}${text}`))
-const repeat = (name: string): Fault => response((params) => params.append(name, params.get(name) ?? ''))
+const repeat = (name: string): Fault => response((params) => params.append(name, String(params.get(name))))
 const leaveOut = (name: string): Fault => response((params) => params.delete(name))
 
 const breakSignature = (jwt: string): string => {
@@ -136,6 +138,12 @@ const tokenFaults = {
   'has-events': idToken(set({ events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })),
   'claims-prototype': idToken(set({ ['__proto__']: { isAdmin: true }, constructor: 'x', toString: 1 })),
 
+  // A provider whose clock is wrong
+  'clock-29s-ahead': idToken(shift(29)),
+  'clock-29s-behind': idToken(shift(-29)),
+  'clock-1h-ahead': idToken(shift(3600)),
+  'clock-2h-behind': idToken(shift(-7200)),
+
   // Signatures (RFC 8725 section 2.1, CVE lists)
   'sig-other-key': signed('other-key'),
   'sig-unknown-kid': signed('unknown-kid'),
@@ -215,6 +223,7 @@ const metadataFaults = {
   'metadata-without-end-session-endpoint': metadata(drop('end_session_endpoint')),
   'metadata-without-pkce': metadata(drop('code_challenge_methods_supported')),
   'metadata-insecure-token-endpoint': metadata(set({ token_endpoint: 'http://insecure.example/token' })),
+  'metadata-endpoint-on-another-host': metadata(set({ token_endpoint: 'https://other.example/token' })),
   'metadata-javascript-endpoint': metadata(set({ authorization_endpoint: 'javascript:alert(1)//' })),
   'metadata-endpoint-with-credentials': metadata(set({ token_endpoint: 'https://user:password@evil.example/token' })),
   'metadata-endpoint-not-a-string': metadata(set({ token_endpoint: ['https://evil.example/token'] })),

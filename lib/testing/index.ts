@@ -1,3 +1,21 @@
+/**
+ * The test kit: a real OpenID Provider that can misbehave, a browser without a screen, and a clock.
+ *
+ * @example
+ * const provider = await startProvider()
+ * const app = Fastify()
+ * await app.register(oidc, {
+ *   issuer: provider.issuer, clientId: 'web', clientSecret: provider.clients[0].client_secret,
+ *   baseUrl: 'https://app.example.com', allowInsecureLoopback: true, session: { key }
+ * })
+ * const browser = client({ app, baseUrl: 'https://app.example.com' })
+ *
+ * const page = await browser.goto('/auth/login?return_to=/me')       // redirects, cookies and all
+ * provider.fault(faults['invalid-iss'])                              // from now on it lies
+ * provider.requests.filter(({ endpoint }) => endpoint === 'token')   // what it was asked
+ *
+ * @module
+ */
 export { testCertificate } from './certificate.ts'
 export { client } from './client.ts'
 export { startClock } from './clock.ts'
@@ -14,4 +32,3 @@ export type { Clock } from './clock.ts'
 export type { Answer } from './provider/answer.ts'
 export type { Change, ContentFault, Fault, Garbage, TransportFault } from './provider/fault.ts'
 export type * from './provider/types.ts'
-export type { TestProvider as Provider } from './provider/types.ts'

@@ -1,4 +1,4 @@
-import { createContext, forget, now, random } from './provider/context.ts'
+import { createContext, findUser, forget, now, random } from './provider/context.ts'
 import { approveDevice, denyDevice, publishedKeys } from './provider/endpoints.ts'
 import { releaseKeys, rotate } from './provider/keys.ts'
 import { listen } from './provider/server.ts'
@@ -8,7 +8,7 @@ import type { Context, Grant } from './provider/context.ts'
 import type { ActiveFault, Fault } from './provider/fault.ts'
 import type { Listening } from './provider/server.ts'
 import type {
-  AccessTokenOptions, LogoutAnswer, ProviderClient, ProviderOptions, ProviderUser, SendLogoutOptions, TestProvider,
+  AccessTokenOptions, LogoutAnswer, Provider, ProviderClient, ProviderOptions, ProviderUser, SendLogoutOptions,
   TokenOptions
 } from './provider/types.ts'
 
@@ -18,15 +18,12 @@ const clientOf = ({ clients }: Context, client_id: string | undefined): Provider
   return client
 }
 
-const userOf = ({ users }: Context, sub: string | undefined): ProviderUser =>
-  users.find((user) => sub === undefined || user.sub === sub) ?? { sub: sub ?? 'nobody' }
-
 type UserGrant = Grant & { user: ProviderUser }
 
 const standardScope = 'openid profile email'
 
 const grantFor = (context: Context, { client_id, sub }: TokenOptions, scope = standardScope): UserGrant => ({
-  client: clientOf(context, client_id), user: userOf(context, sub), scope, sid: random(), auth_time: now(), acr: '1'
+  client: clientOf(context, client_id), user: findUser(context, sub), scope, sid: random(), auth_time: now(), acr: '1'
 })
 
 const mintAccessToken = (context: Context, { scope = standardScope, ...options }: AccessTokenOptions): string => {
@@ -47,22 +44,27 @@ const switchOn = (context: Context, faults: Fault[]): () => void => {
 
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
 
-const deliver = async (url: string, body: string, app: SendLogoutOptions['app']): Promise<LogoutAnswer> => {
-  const wire = app ? injectWire(app) : httpWire()
+interface Delivery {
+  app: SendLogoutOptions['app']
+  ca: string | undefined
+}
+
+const deliver = async (url: string, body: string, { app, ca }: Delivery): Promise<LogoutAnswer> => {
+  const wire = app ? injectWire(app) : httpWire(ca)
   const response = await wire({ method: 'POST', url: new URL(url), headers: form, body })
   return { ...response, body: response.body.toString() }
 }
 
-type Minting = Pick<TestProvider, 'idToken' | 'accessToken' | 'logoutToken' | 'sendLogoutToken'>
-type Controls = Omit<TestProvider, 'issuer' | 'url' | 'port' | 'close' | keyof Minting>
+type Minting = Pick<Provider, 'idToken' | 'accessToken' | 'logoutToken' | 'sendLogoutToken'>
+type Controls = Omit<Provider, 'issuer' | 'url' | 'port' | 'close' | keyof Minting>
 
 const minting = (context: Context): Minting => ({
   idToken: (options = {}) => issueIdToken(context, { grant: grantFor(context, options), ...options }),
   accessToken: (options = {}) => mintAccessToken(context, options),
   logoutToken: (options) => issueLogoutToken(context, clientOf(context, options.client_id), options),
-  sendLogoutToken: (url, { app, fields, ...options }) => {
+  sendLogoutToken: (url, { app, ca, fields, ...options }) => {
     const logout_token = issueLogoutToken(context, clientOf(context, options.client_id), options)
-    return deliver(url, new URLSearchParams({ logout_token, ...fields }).toString(), app)
+    return deliver(url, new URLSearchParams({ logout_token, ...fields }).toString(), { app, ca })
   }
 })
 
@@ -96,12 +98,12 @@ const controls = (context: Context): Controls => ({
  * t.teardown(() => provider.close())
  * provider.fault(faults['invalid-iss'])
  */
-export const startProvider = async (options: ProviderOptions = {}): Promise<TestProvider> => {
+export const startProvider = async (options: ProviderOptions = {}): Promise<Provider> => {
   const context = createContext(options) as Context
   const listening = await listen(options, () => context)
   const { url, port } = listening
   const issuer = url + (options.path ?? '')
-  const provider: TestProvider = {
+  const provider: Provider = {
     issuer, url, port, ...controls(context), ...minting(context), close: () => close(context, listening)
   }
   return Object.assign(context, { issuer, url, provider }).provider

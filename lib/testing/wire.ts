@@ -49,10 +49,12 @@ const readAll = async (response: IncomingMessage): Promise<WireResponse> => {
 }
 
 /** Sends over the network. `fetch` would add Sec-Fetch headers of its own, and keep connections open. */
-export const httpWire = (ca?: string): Wire => ({ method, url, headers, body }) => new Promise((resolve, reject) => {
+export const httpWire = (ca: string | undefined): Wire => ({ method, url, headers, body }) => {
   const options = { method, headers, agent: false as const, ...(ca !== undefined && { ca }) }
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
-  send(url, options, (response) => { readAll(response).then(resolve, reject) })
-    .on('error', reject)
-    .end(body)
-})
+  return new Promise((resolve, reject) => {
+    send(url, options, (response) => { readAll(response).then(resolve, reject) })
+      .on('error', reject)
+      .end(body)
+  })
+}

@@ -53,3 +53,12 @@ export async function buildApp (t: Teardown, options: OidcOptions, server: Fasti
   app.post('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => ({ changed: oidcClaims?.sub }))
   return app
 }
+
+/** A new browser in which a person, known to the provider or not, has logged in. */
+export async function logIn ({ app, provider }: Pick<TestApp, 'app' | 'provider'>, sub: string, baseUrl = BASE_URL): Promise<TestBrowser> {
+  const browser = client({ app, baseUrl })
+  provider.options.approve = () => sub
+  const page = await browser.goto(`${baseUrl}/auth/login`)
+  if (page.status !== 200) throw new Error(`the login failed: ${page.status} ${page.text()}`)
+  return browser
+}

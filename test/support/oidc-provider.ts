@@ -1,4 +1,5 @@
 import { generateKeyPair, randomBytes, type JsonWebKey } from 'node:crypto'
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { promisify } from 'node:util'
@@ -41,8 +42,8 @@ export interface OidcProvider {
 
 /** Starts a real OpenID Provider on a free port of 127.0.0.1, over http. */
 export async function startOidcProvider (options: OidcProviderOptions = {}): Promise<OidcProvider> {
-  const server = createServer()
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
   const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const adapter = createMemoryAdapter()
   const register = registry(adapter('Client'))
@@ -50,7 +51,7 @@ export async function startOidcProvider (options: OidcProviderOptions = {}): Pro
   for (const client of [web, ...options.clients ?? []]) await register(client)
   const provider = new Provider(issuer, { ...await configure(options), adapter, ...options.configuration })
   server.on('request', options.autoLogin === undefined ? provider.callback() : withAutoLogin(provider, options.autoLogin))
-  return { issuer, clientId: web.client_id, clientSecret: web.client_secret, register, close: () => closeServer(server) }
+  return { issuer, clientId: web.client_id, clientSecret: web.client_secret, register, close: () => close(server) }
 }
 
 function webClient ({ redirectUris = [], postLogoutRedirectUris = [] }: OidcProviderOptions) {
@@ -72,11 +73,9 @@ function registry (adapter: ReturnType<ReturnType<typeof createMemoryAdapter>>):
   }
 }
 
-function closeServer (server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    server.closeAllConnections()
-  })
+async function close (server: Server): Promise<void> {
+  server.close().closeAllConnections()
+  await once(server, 'close')
 }
 
 async function configure (options: OidcProviderOptions): Promise<Record<string, unknown>> {

@@ -199,15 +199,12 @@ const tooMany = ({ length }: Hop[], { href }: URL): Error =>
 const isWeb = ({ protocol }: URL): boolean => protocol === 'http:' || protocol === 'https:'
 
 /** Requests, and goes on to where the answers lead. */
-export const travel = async (browser: Browser, start: Visit, follow: Follow): Promise<Page> => {
-  const history: Hop[] = []
-  for (let visit = start; ;) {
-    const arrival = await request(browser, visit)
-    history.push(arrival.hop)
-    const form = formOf(arrival)
-    const onward = next(arrival, form, follow)
-    if (!onward || !isWeb(onward.url) || follow.until(onward.url)) return page(arrival, form, history)
-    if (history.length > follow.maxRedirects) throw tooMany(history, onward.url)
-    visit = onward
-  }
+export const travel = async (browser: Browser, visit: Visit, follow: Follow, history: Hop[] = []): Promise<Page> => {
+  const arrival = await request(browser, visit)
+  history.push(arrival.hop)
+  const form = formOf(arrival)
+  const onward = next(arrival, form, follow)
+  if (!onward || !isWeb(onward.url) || follow.until(onward.url)) return page(arrival, form, history)
+  if (history.length > follow.maxRedirects) throw tooMany(history, onward.url)
+  return await travel(browser, onward, follow, history)
 }

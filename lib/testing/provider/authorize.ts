@@ -1,5 +1,5 @@
 import { escapeHtml, html, redirect, refusal } from './answer.ts'
-import { now, random, words } from './context.ts'
+import { findUser, now, random, words } from './context.ts'
 import { change } from './fault.ts'
 import type { Answer } from './answer.ts'
 import type { Context, Exchange, Grant, SsoSession } from './context.ts'
@@ -44,7 +44,7 @@ const rules: Rule[] = [
   ({ pushed }, { options }) => options.requirePar === true && !pushed &&
     { error: 'invalid_request', error_description: 'pushed authorization request required' },
   ({ code_challenge, code_challenge_method }) => (code_challenge ?? code_challenge_method) !== undefined &&
-    (code_challenge_method !== 'S256' || !/^[\w-]{43}$/.test(code_challenge ?? '')) &&
+    (code_challenge_method !== 'S256' || !/^[\w-]{43}$/.test(String(code_challenge))) &&
     { error: 'invalid_request', error_description: 'PKCE must be S256' },
   ({ code_challenge }, { options }) => options.requirePkce === true && !code_challenge &&
     { error: 'invalid_request', error_description: 'PKCE required' }
@@ -80,16 +80,14 @@ const isStale = (session: SsoSession, { prompt, max_age, login_hint, acr_values 
   return acr_values !== undefined && !words(acr_values).includes(session.acr)
 }
 
-const proposedUser = ({ users }: Context, { login_hint }: Params): ProviderUser => {
-  const user = login_hint ? users.find((user) => isUser(user, login_hint)) : undefined
-  return user ?? users[0] ?? { sub: 'nobody' }
-}
+const proposedUser = (context: Context, { login_hint }: Params): ProviderUser =>
+  context.users.find((user) => login_hint !== undefined && isUser(user, login_hint)) ?? findUser(context)
 
 type Decision = { user: ProviderUser } | { problem: AuthorizationError }
 
-const approvedUser = ({ users }: Context, user: ProviderUser, approval: Approval | void): Decision => {
+const approvedUser = (context: Context, user: ProviderUser, approval: Approval | void): Decision => {
   if (approval === false) return { problem: { error: 'access_denied', error_description: 'the user said no' } }
-  if (typeof approval === 'string') return { user: users.find(({ sub }) => sub === approval) ?? { sub: approval } }
+  if (typeof approval === 'string') return { user: findUser(context, approval) }
   if (typeof approval !== 'object') return { user }
   return 'error' in approval ? { problem: approval as AuthorizationError } : { user: approval as ProviderUser }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createKeyRing } from './keys.ts'
 import type { KeyRing } from './keys.ts'
 import type { ActiveFault, Fault } from './fault.ts'
-import type { ProviderClient, ProviderOptions, ProviderRequest, ProviderUser, TestProvider } from './types.ts'
+import type { Provider, ProviderClient, ProviderOptions, ProviderRequest, ProviderUser } from './types.ts'
 
 /** What a person agreed to; every code and token belongs to one. */
 export interface Grant {
@@ -62,7 +62,7 @@ export interface Pushed {
 }
 
 export interface Context {
-  provider: TestProvider
+  provider: Provider
   options: ProviderOptions
   issuer: string
   url: string
@@ -129,6 +129,9 @@ export const forget = (context: Context): void => {
     context.pushed, context.sessions, context.assertions
   ]) kept.clear()
 }
+
+export const findUser = ({ users }: Pick<Context, 'users'>, sub?: string): ProviderUser =>
+  users.find((user) => sub === undefined || user.sub === sub) ?? { sub: sub ?? 'nobody' }
 
 export const now = (): number => Math.floor(Date.now() / 1000)
 

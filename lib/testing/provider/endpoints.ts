@@ -1,9 +1,10 @@
 import { authenticateClient } from './authenticate-client.ts'
 import { html, json, refusal } from './answer.ts'
 import { askUser, checkPushed } from './authorize.ts'
-import { now, random, words } from './context.ts'
+import { findUser, now, random, words } from './context.ts'
 import { change } from './fault.ts'
-import { foreignKey, keySet, publicJwk, currentKey } from './keys.ts'
+import { currentKey, foreignKey, keySet, publicJwk } from './keys.ts'
+import { paths } from './metadata.ts'
 import { issue, userClaims } from './tokens.ts'
 import type { Answer } from './answer.ts'
 import type { AccessToken, Context, Device, Exchange, Grant } from './context.ts'
@@ -118,7 +119,7 @@ export const device = async (exchange: Exchange): Promise<Answer> => {
   const device_code = random()
   const user_code = random().slice(0, 8).toUpperCase()
   context.devices.set(device_code, { client, scope, user_code, expires: now() + 600 })
-  const verification_uri = `${context.issuer}${context.options.paths?.device_verification ?? '/device/verify'}`
+  const verification_uri = context.issuer + paths(context.options).device_verification
   return json({
     device_code,
     user_code,
@@ -138,8 +139,8 @@ const findDevice = ({ devices }: Context, user_code: string | undefined): Device
 
 export const approveDevice = (context: Context, user_code?: string, sub?: string): void => {
   const device = findDevice(context, user_code)
-  const user = context.users.find((user) => sub === undefined || user.sub === sub) ?? { sub: sub ?? 'nobody' }
-  device.grant = { client: device.client, user, scope: device.scope, sid: random(), auth_time: now(), acr: '1' }
+  const { client, scope } = device
+  device.grant = { client, user: findUser(context, sub), scope, sid: random(), auth_time: now(), acr: '1' }
 }
 
 export const denyDevice = (context: Context, user_code?: string): void => {

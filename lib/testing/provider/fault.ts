@@ -1,6 +1,6 @@
 import type { JSONWebKeySet } from 'jose'
 import type { Answer } from './answer.ts'
-import type { Claims, Endpoint, ProviderRequest, SignWith, TestProvider } from './types.ts'
+import type { Claims, Endpoint, Provider, ProviderRequest, SignWith } from './types.ts'
 
 /** Bodies that no client should swallow. Where it can be, it is the right answer with something wrong about it. */
 export type Garbage =
@@ -69,7 +69,7 @@ export interface Fault extends TransportFault, ContentFault {
   /** Only for requests of which this is true. */
   when?: (request: ProviderRequest) => boolean
   /** Runs before the request is handled, e.g. to rotate the keys just before a token is signed. */
-  before?: (provider: TestProvider, request: ProviderRequest) => void | Promise<void>
+  before?: (provider: Provider, request: ProviderRequest) => void | Promise<void>
 }
 
 export interface ActiveFault {

@@ -22,7 +22,7 @@ export interface KeyRing {
 // An RSA key takes a tenth of a second. Keys of closed providers are used again, but late enough that
 // a provider that takes the place of another one does not have its keys.
 const rsaPool: KeyPair[] = []
-const rsaRest = 4
+const rsaRest = 3
 let made = 0
 
 const takeRsa = (ring: KeyRing): KeyPair => {

@@ -11,7 +11,7 @@ import { token } from './grants.ts'
 import { findEndpoint, metadata } from './metadata.ts'
 import { blank, deform, send, skipsEndpoint } from './transport.ts'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Answer } from './answer.ts'
 import type { Context, Exchange } from './context.ts'
@@ -37,7 +37,7 @@ const routes: Record<Endpoint, Route> = {
   introspection: { methods: ['POST'], handle: endpoints.introspection },
   par: { methods: ['POST'], handle: endpoints.par },
   device: { methods: ['POST'], handle: endpoints.device },
-  device_verification: { methods: read, handle: endpoints.deviceVerification }
+  device_verification: { methods: ['GET'], handle: endpoints.deviceVerification }
 }
 
 const readBody = async (req: IncomingMessage): Promise<string> => {
@@ -125,22 +125,37 @@ export interface Listening {
 
 const makeServer = ({ tls }: ProviderOptions): Server => tls ? createTlsServer(tls) : createServer()
 
+// `closeAllConnections` does not know of connections that are still in the TLS handshake
+const trackSockets = (server: Server): Set<Socket> => {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  return sockets
+}
+
+const stop = async (server: Server, sockets: Set<Socket>): Promise<void> => {
+  if (!server.listening) return
+  server.close()
+  for (const socket of sockets) socket.destroy()
+  await once(server, 'close')
+}
+
 /** Listens on the loopback interface. */
 export const listen = async (options: ProviderOptions, context: () => Context): Promise<Listening> => {
   const closing = new AbortController()
   const server = makeServer(options)
+  const sockets = trackSockets(server)
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {
     serve(context(), req, res, closing.signal).catch(() => res.destroy())
   })
   server.listen(options.port ?? 0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const close = async (): Promise<void> => {
+  const close = (): Promise<void> => {
     closing.abort()
-    if (!server.listening) return
-    server.closeAllConnections()
-    server.close()
-    await once(server, 'close')
+    return stop(server, sockets)
   }
   return { url: `${options.tls ? 'https' : 'http'}://127.0.0.1:${port}`, port, close }
 }

@@ -39,33 +39,41 @@ const secretSigner = (client: ProviderClient): Signer =>
 const regularSigner = (context: Context, alg: Alg, client: ProviderClient): Signer =>
   alg === 'HS256' ? secretSigner(client) : keySigner(currentKey(context.keys, alg))
 
-type Trick = (key: SigningKey, other: SigningKey, context: Context, client: ProviderClient) => Signer
+interface TrickParts {
+  key: SigningKey
+  /** A key that is in no key set. */
+  attackerKey: () => SigningKey
+  context: Context
+  client: ProviderClient
+}
 
-const tricks: Record<Exclude<SignWith, Alg>, Trick> = {
+const attackerSigner = ({ attackerKey }: TrickParts, header: (key: SigningKey) => Claims): Signer => {
+  const key = attackerKey()
+  return { header: { alg: key.alg, ...header(key) }, sign: signatureWith(key) }
+}
+
+const breakSignature = (signature: Buffer): Buffer => Buffer.from(signature.map((byte, i) => i === 9 ? byte ^ 1 : byte))
+
+const tricks: Record<Exclude<SignWith, Alg>, (parts: TrickParts) => Signer> = {
   none: () => ({ header: { alg: 'none' }, sign: () => Buffer.alloc(0) }),
-  'alternate-alg': (key, _other, { keys }) => keySigner(currentKey(keys, key.alg === 'PS256' ? 'RS256' : 'PS256')),
-  'other-key': (key, other) => ({ ...keySigner(other), header: { alg: key.alg, kid: key.kid } }),
-  'broken-signature': (key) => ({
-    ...keySigner(key),
-    sign: (data) => {
-      const signature = signatureWith(key)(data)
-      return Buffer.from(signature.map((byte, i) => i === 9 ? byte ^ 1 : byte))
-    }
-  }),
-  'public-pem': (key) => ({
+  'alternate-alg': ({ key, context }) => keySigner(currentKey(context.keys, key.alg === 'PS256' ? 'RS256' : 'PS256')),
+  'other-key': (parts) => attackerSigner(parts, () => ({ kid: parts.key.kid })),
+  'broken-signature': ({ key }) => ({ ...keySigner(key), sign: (data) => breakSignature(signatureWith(key)(data)) }),
+  'public-pem': ({ key }) => ({
     header: { alg: 'HS256', kid: key.kid },
     sign: hmacWith(key.publicKey.export({ type: 'spki', format: 'pem' }) as string)
   }),
-  'public-jwk': (key) => ({ header: { alg: 'HS256', kid: key.kid }, sign: hmacWith(JSON.stringify(publicJwk(key))) }),
-  'client-secret': (_key, _other, _context, client) => secretSigner(client),
-  'no-kid': (key) => ({ ...keySigner(key), header: { alg: key.alg } }),
-  'unknown-kid': (key) => ({ ...keySigner(key), header: { alg: key.alg, kid: `unknown-${random()}` } }),
-  'embedded-jwk': (_key, other) => ({ ...keySigner(other), header: { alg: other.alg, jwk: publicJwk(other) } }),
-  jku: (_key, other, { issuer }) =>
-    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, jku: `${issuer}/attacker` } }),
-  x5u: (_key, other, { issuer }) =>
-    ({ ...keySigner(other), header: { alg: other.alg, kid: other.kid, x5u: `${issuer}/attacker` } }),
-  crit: (key) => {
+  'public-jwk': ({ key }) => ({
+    header: { alg: 'HS256', kid: key.kid },
+    sign: hmacWith(JSON.stringify(publicJwk(key)))
+  }),
+  'client-secret': ({ client }) => secretSigner(client),
+  'no-kid': ({ key }) => ({ ...keySigner(key), header: { alg: key.alg } }),
+  'unknown-kid': ({ key }) => ({ ...keySigner(key), header: { alg: key.alg, kid: `unknown-${random()}` } }),
+  'embedded-jwk': (parts) => attackerSigner(parts, (key) => ({ jwk: publicJwk(key) })),
+  jku: (parts) => attackerSigner(parts, ({ kid }) => ({ kid, jku: `${parts.context.issuer}/attacker` })),
+  x5u: (parts) => attackerSigner(parts, ({ kid }) => ({ kid, x5u: `${parts.context.issuer}/attacker` })),
+  crit: ({ key }) => {
     const { header, sign } = keySigner(key)
     return { header: { ...header, crit: ['urn:unknown'], 'urn:unknown': true }, sign }
   }
@@ -77,7 +85,8 @@ const isTrick = (signWith: SignWith): signWith is Exclude<SignWith, Alg> => sign
 const signerFor = (context: Context, { client, signWith, alg = 'RS256' }: Draft): Signer => {
   if (!signWith || !isTrick(signWith)) return regularSigner(context, signWith ?? alg, client)
   const keyAlg: KeyAlg = alg === 'HS256' ? 'RS256' : alg
-  return tricks[signWith](currentKey(context.keys, keyAlg), foreignKey(context.keys, keyAlg), context, client)
+  const key = currentKey(context.keys, keyAlg)
+  return tricks[signWith]({ key, attackerKey: () => foreignKey(context.keys, keyAlg), context, client })
 }
 
 const clean = (claims: Claims): Claims => JSON.parse(JSON.stringify(claims)) as Claims

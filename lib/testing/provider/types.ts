@@ -145,6 +145,8 @@ export interface LogoutTokenOptions extends TokenOptions {
 export interface SendLogoutOptions extends LogoutTokenOptions {
   /** Delivers through `inject` of this application instead of over the network. */
   app?: Injectable
+  /** PEM of a certificate authority to trust. */
+  ca?: string
   /** More form fields of the request. */
   fields?: Record<string, string>
 }
@@ -175,7 +177,7 @@ export interface RotateOptions {
 }
 
 /** A running provider. */
-export interface TestProvider {
+export interface Provider {
   /** The issuer identifier: `url` and the `path` option. */
   readonly issuer: string
   /** The origin, e.g. `http://127.0.0.1:51234`. */
