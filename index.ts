@@ -5,6 +5,7 @@ import { OidcError } from './lib/errors.ts'
 import { startLogin } from './lib/login.ts'
 import { logout } from './lib/logout.ts'
 import { parseAuthorizationParams, parseOptions } from './lib/options.ts'
+import { COOKIE_BUDGET } from './lib/pending.ts'
 import { createAccessToken } from './lib/refresh.ts'
 import { registerRoutes } from './lib/routes/index.ts'
 import { kCurrent } from './lib/session.ts'
@@ -23,7 +24,7 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   const oidc = createOidc(core)
   rememberCore(oidc, core)
   decorate(app, core, oidc)
-  await registerRoutes(app, core, oidc.userinfo)
+  await registerRoutes(app, core, oidc)
   if (settings.provider.discovery === 'eager') await core.provider.discover()
 }
 
@@ -39,12 +40,14 @@ function createOidc (core: Core): Oidc {
       return await core.telemetry.span('oidc.userinfo', async () => await core.provider.userinfo(token, sub))
     },
     async login (request, reply, { returnTo, maxAge, acrValues, authorizationParams = {} } = {}) {
-      return await startLogin(core, request, reply, {
+      await startLogin(core, request, reply, {
         returnTo: core.urls.returnTo(returnTo), maxAge, acrValues, authorizationParams: parseAuthorizationParams(authorizationParams, 'authorizationParams')
       })
+      return reply
     },
     async logout (request, reply, { returnTo, federated = true } = {}) {
-      return await logout(core, request, reply, { returnTo: core.urls.returnTo(returnTo), federated })
+      await logout(core, request, reply, { returnTo: core.urls.returnTo(returnTo), federated })
+      return reply
     }
   }
 }
@@ -56,7 +59,8 @@ function decorate (app: FastifyInstance, core: Core, oidc: Oidc): void {
   app.decorateRequest('oidcSession', null)
   app.decorateRequest(kCurrent, null)
   app.addHook('onSend', (request, reply, _payload, done) => {
-    core.sessions.finish(request, reply)
+    const bytes = core.sessions.finish(request, reply)
+    if (bytes > 0) core.pending.fit(request, reply, COOKIE_BUDGET - bytes)
     done()
   })
 }

@@ -11,6 +11,15 @@ export interface BoundedMap<V> {
 
 export function createBoundedMap<V> (limit: number): BoundedMap<V> {
   const entries = new Map<string, { value: V, expiresAt: number }>()
+
+  // The oldest expire first where all live equally long: what is over goes with every entry that comes.
+  function dropOldest (): void {
+    for (const [key, { expiresAt }] of entries) {
+      if (entries.size <= limit && expiresAt > now()) return
+      entries.delete(key)
+    }
+  }
+
   return {
     get (key) {
       const entry = entries.get(key)
@@ -19,7 +28,7 @@ export function createBoundedMap<V> (limit: number): BoundedMap<V> {
     set (key, value, expiresAt = Infinity) {
       entries.delete(key)
       entries.set(key, { value, expiresAt })
-      if (entries.size > limit) entries.delete(entries.keys().next().value as string)
+      dropOldest()
     },
     delete (key) {
       entries.delete(key)

@@ -17,10 +17,20 @@ export function wantsPage ({ headers }: FastifyRequest): boolean {
   return acceptsHtml(headers.accept) && (mode === undefined || mode === 'navigate') && headers['x-requested-with'] === undefined
 }
 
+/** Whether the browser says that a person asked for the page; redirects, refreshes and scripts of a page do not count (Fetch Metadata Request Headers, section 2.4). */
+export function isClick ({ headers }: FastifyRequest): boolean {
+  return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-user'] === '?1'
+}
+
 /** Whether a script asks: what it gets it cannot show as a page. */
 export function isScript ({ headers }: FastifyRequest): boolean {
   const mode = headers['sec-fetch-mode']
   return (mode !== undefined && mode !== 'navigate') || headers['x-requested-with'] !== undefined
+}
+
+/** Whether the page is to be shown inside another one. */
+export function isFramed ({ headers }: FastifyRequest): boolean {
+  return !isDocument(headers['sec-fetch-dest'])
 }
 
 /** Whether the browser fetches ahead of time what nobody may ever look at. */

@@ -1,6 +1,7 @@
 import { OidcError } from './errors.ts'
 import { parseClaimConstraints } from './options.ts'
 import { now } from './time.ts'
+import type { ProviderSettings } from './options.ts'
 import type { IdTokenClaims, OidcClaims, OidcSession } from '../types/claims.ts'
 import type { ClaimValue, GuardOptions } from '../types/options.ts'
 
@@ -31,7 +32,7 @@ export function parseConstraints (options: GuardOptions, requiredClaims: Record<
   for (const key of Object.keys(options)) {
     check(GUARD_OPTIONS.includes(key), `"${key}" is not an option of a guard`)
   }
-  const claims = parseClaimConstraints(options.claims ?? {}, 'claims')
+  const claims = options.claims === undefined ? {} : parseClaimConstraints(options.claims, 'claims')
   const { maxAge } = options
   check(maxAge === undefined || (Number.isInteger(maxAge) && maxAge >= 0), '"maxAge" must be a number of seconds')
   return {
@@ -51,13 +52,13 @@ function words (value: string | string[] | undefined, key: string, separator: st
 }
 
 /** Whether the person may pass; `undefined` when so, else why not. */
-export function findProblem (constraints: Constraints, session: OidcSession, claims: OidcClaims, clockTolerance: number): OidcError | undefined {
+export function findProblem (constraints: Constraints, session: OidcSession, claims: OidcClaims, { clientId, clockTolerance }: Pick<ProviderSettings, 'clientId' | 'clockTolerance'>): OidcError | undefined {
   if (!isRecent(constraints.maxAge, session, clockTolerance)) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD')
   const missing = constraints.scopes.filter((scope) => !session.scopes.includes(scope))
   if (missing.length > 0) return forbidden(`scope ${missing.join(' ')} was not granted`)
   const claim = constraints.claims.find(([path, accepted]) => !hasClaim(claims, path, accepted))
   if (claim !== undefined) return forbidden(`claim ${claim[0]} does not have a value that is asked for`)
-  if (constraints.roles.length > 0 && !rolesOf(claims).some((role) => constraints.roles.includes(role))) return forbidden('the role is missing')
+  if (constraints.roles.length > 0 && !rolesOf(claims, clientId).some((role) => constraints.roles.includes(role))) return forbidden('the role is missing')
   if (constraints.acr.length > 0 && !constraints.acr.includes(session.acr ?? '')) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail: 'another acr is asked for' })
   return undefined
 }
@@ -81,9 +82,9 @@ function property (value: unknown, name: string): unknown {
 }
 
 /** The roles, from the places where providers put them. */
-export function rolesOf (claims: OidcClaims): string[] {
-  const clients = Object.values(property(claims, 'resource_access') ?? {})
-  const lists = [claims['roles'], claims['groups'], property(property(claims, 'realm_access'), 'roles'), ...clients.map((client) => property(client, 'roles'))]
+export function rolesOf (claims: OidcClaims, clientId: string): string[] {
+  const own = property(property(claims, 'resource_access'), clientId) // another client's roles are none here
+  const lists = [claims['roles'], claims['groups'], property(property(claims, 'realm_access'), 'roles'), property(own, 'roles')]
   return lists.flat().filter((role): role is string => typeof role === 'string')
 }
 

@@ -24,10 +24,26 @@ function valueFrom (header: string, start: number): string {
 
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/ // RFC 6265, section 4.1.1: what is no name cannot be set, and so not be removed
 
+export interface CookieSize {
+  name: string
+  /** What the cookie takes in the header, in bytes. */
+  bytes: number
+}
+
+/** The cookies whose names begin with `prefix`. */
+export function cookieSizes (header: string | undefined, prefix: string): CookieSize[] {
+  const pairs = (header ?? '').split(';').map((pair) => pair.trim())
+  const cookies = pairs.map((pair) => ({ name: pair.split('=', 1)[0] as string, bytes: pair.length + 2 }))
+  return cookies.filter(({ name }) => name.startsWith(prefix) && NAME.test(name))
+}
+
 /** The names of the cookies that begin with `prefix`, each once. */
 export function cookieNames (header: string | undefined, prefix: string): string[] {
-  const names = (header ?? '').split(';').map((pair) => pair.split('=', 1)[0]?.trim() ?? '')
-  return [...new Set(names.filter((name) => name.startsWith(prefix) && NAME.test(name)))]
+  return [...new Set(cookieSizes(header, prefix).map(({ name }) => name))]
+}
+
+export function totalBytes (cookies: readonly CookieSize[]): number {
+  return cookies.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 /** Adds a Set-Cookie header beside those that are there. */

@@ -15,6 +15,7 @@ const table = {
   FST_OIDC_AUTHENTICATION_TOO_OLD: [401, 'You need to log in again.'],
   FST_OIDC_FORBIDDEN: [403, 'Your account does not have access to this.'],
   FST_OIDC_CROSS_SITE: [403, 'This request came from another site.'],
+  FST_OIDC_METHOD: [405, 'This address is not for requests of this method.'],
   FST_OIDC_MEDIA_TYPE: [415, 'This address takes only form data.'],
   FST_OIDC_BODY: [413, 'The request is too large.'],
   FST_OIDC_PROVIDER_UNAVAILABLE: [503, 'The identity provider does not answer at the moment.'],

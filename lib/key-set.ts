@@ -53,7 +53,8 @@ function createLimit (burst: number, perSecond: number): () => boolean {
 
 async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWTVerifyGetKey> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
-  const document = response.status === 200 ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
+  const json = response.status === 200 && /^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')
+  const document = json ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
   if (!Array.isArray(document?.keys)) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
   }

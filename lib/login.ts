@@ -12,8 +12,8 @@ export interface LoginRequest {
 }
 
 /** Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0, section 3.1.2.1). */
-export async function startLogin (core: Core, request: FastifyRequest, reply: FastifyReply, options: LoginRequest): Promise<FastifyReply> {
-  return await core.telemetry.span('oidc.login', async () => {
+export async function startLogin (core: Core, request: FastifyRequest, reply: FastifyReply, options: LoginRequest): Promise<void> {
+  await core.telemetry.span('oidc.login', async () => {
     const params = { ...core.settings.provider.authorizationParams, ...options.authorizationParams }
     const login = {
       ...core.pending.create(),
@@ -27,7 +27,7 @@ export async function startLogin (core: Core, request: FastifyRequest, reply: Fa
     }
     const url = await core.provider.authorizationUrl(login, params)
     core.pending.save(request, reply, login)
-    return goTo(request, reply, url.href)
+    goTo(request, reply, url.href)
   })
 }
 
@@ -37,8 +37,8 @@ function maxAgeOf ({ max_age: maxAge }: Record<string, string>): number | undefi
 }
 
 /** A redirect that no cache keeps, and whose target learns nothing of this address. */
-export function goTo (request: FastifyRequest, reply: FastifyReply, url: string): FastifyReply {
-  return reply
+export function goTo (request: FastifyRequest, reply: FastifyReply, url: string): void {
+  reply
     .header('cache-control', 'no-store')
     .header('referrer-policy', 'no-referrer')
     .redirect(url, request.method === 'GET' ? 302 : 303)

@@ -20,22 +20,22 @@ const MAX_URL = 4000
 /** Ends the session here first, then at the provider (OpenID Connect RP-Initiated Logout 1.0, section 2). */
 export async function logout (
   core: Core, request: FastifyRequest, reply: FastifyReply, { returnTo, federated }: { returnTo: string, federated: boolean }
-): Promise<FastifyReply> {
-  return await core.telemetry.span('oidc.logout', async () => {
+): Promise<void> {
+  await core.telemetry.span('oidc.logout', async () => {
+    const known = core.sessions.isKnown(request)
     const tokens = core.sessions.tokens(request)
     core.pending.clear(request, reply)
-    const ended = await endSession(core, request, 'logout')
-    if (!ended || !federated) return leave(request, reply, new URL(returnTo))
+    await endSession(core, request, 'logout')
+    if (!known || !federated) return leave(request, reply, new URL(returnTo))
     revoke(core, request, tokens)
-    return leave(request, reply, await endSessionUrl(core, request, tokens.id_token, returnTo) ?? new URL(returnTo))
+    leave(request, reply, await endSessionUrl(core, request, tokens.id_token, returnTo) ?? new URL(returnTo))
   })
 }
 
-/** Ends the session here and tells the application; says whether there was one. */
-export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<boolean> {
+/** Ends the session here and tells the application. */
+export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<void> {
   const ended = core.sessions.end(request)
   if (ended !== null) await reportEnd(core, request, ended, reason)
-  return ended !== null
 }
 
 /** Tells the application of a session that has ended. */
@@ -72,7 +72,8 @@ async function endSessionUrl (core: Core, request: FastifyRequest, idToken: stri
   }
 }
 
-function leave (request: FastifyRequest, reply: FastifyReply, url: URL): FastifyReply {
-  if (isScript(request)) return reply.header('cache-control', 'no-store').send({ redirect_to: url.href })
-  return url.href.length > MAX_URL ? postPage(reply, url) : goTo(request, reply, url.href)
+function leave (request: FastifyRequest, reply: FastifyReply, url: URL): void {
+  if (isScript(request)) reply.header('cache-control', 'no-store').send({ redirect_to: url.href })
+  else if (url.href.length > MAX_URL) postPage(reply, url)
+  else goTo(request, reply, url.href)
 }

@@ -116,7 +116,7 @@ export function parseOptions (options: OidcOptions): Settings {
     onClaims: func(options.onClaims, 'onClaims'),
     onLogout: func(options.onLogout, 'onLogout'),
     onError: func(options.onError, 'onError'),
-    requiredClaims: parseClaimConstraints(options.requiredClaims ?? {}, 'requiredClaims'),
+    requiredClaims: optional(options.requiredClaims, 'requiredClaims', parseClaimConstraints) ?? {},
     fetch: func(options.fetch, 'fetch') ?? ((url, init) => fetch(url, init)),
     dispatcher: optional(options.dispatcher, 'dispatcher', parseDispatcher),
     timeout: number(options.timeout, 5, 'timeout', 0.001, 120),

@@ -9,36 +9,52 @@ const SUBMIT = 'document.forms[0].submit()'
 // Browsers hold the redirects that follow a form against form-action: they lead to the provider, and on to those that it asks.
 const ANYWHERE = '*'
 
-export function errorPage (reply: FastifyReply, error: OidcError, loginUrl: string | null): FastifyReply {
-  const again = loginUrl === null ? '' : `<p><a href="${escapeHtml(loginUrl)}">Log in again</a></p>`
-  return sendPage(reply, error.message, `<p><small>${error.code}</small></p>${again}`)
+interface Page {
+  title: string
+  body: string
+  head?: string
+  script?: string
+  formAction?: string
+  referrerPolicy?: string
 }
 
-/** Asks before it logs out, because the request did not come from a page of the application. */
-export function confirmLogoutPage (reply: FastifyReply, action: string): FastifyReply {
-  return sendPage(reply, 'Do you want to log out?', `<form method="post" action="${escapeHtml(action)}"><button>Log out</button></form>`, '', ANYWHERE)
+export function errorPage (reply: FastifyReply, error: OidcError, loginUrl: string | null): void {
+  const again = loginUrl === null ? '' : `<p><a href="${escapeHtml(loginUrl)}">Log in again</a></p>`
+  sendPage(reply, { title: error.message, body: `<p><small>${error.code}</small></p>${again}` })
+}
+
+/** Asks before it logs out, because nobody on a page of the application has asked for it. */
+export function confirmLogoutPage (reply: FastifyReply, action: string): void {
+  const body = `<form method="post" action="${escapeHtml(action)}"><button>Log out</button></form>`
+  // Without a referrer, browsers that do not send Sec-Fetch-Site would not say where the form comes from either.
+  sendPage(reply, { title: 'Do you want to log out?', body, formAction: ANYWHERE, referrerPolicy: 'same-origin' })
 }
 
 /** Posts parameters that are too long for a URL. */
-export function postPage (reply: FastifyReply, url: URL): FastifyReply {
+export function postPage (reply: FastifyReply, url: URL): void {
   const fields = [...url.searchParams].map(([name, value]) => `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`)
-  const action = url.origin + url.pathname
-  const body = `<form method="post" action="${escapeHtml(action)}">${fields.join('')}<button>Continue</button></form><script>${SUBMIT}</script>`
-  return sendPage(reply, 'Logging out', body, `; script-src '${hashOf(SUBMIT)}'`, ANYWHERE)
+  const action = escapeHtml(url.origin + url.pathname)
+  const body = `<form method="post" action="${action}">${fields.join('')}<button>Continue</button></form><script>${SUBMIT}</script>`
+  sendPage(reply, { title: 'Logging out', body, script: SUBMIT, formAction: ANYWHERE })
 }
 
 /** Goes on by a request of the page's own, so that cookies with SameSite=Strict are sent again. */
-export function continuePage (reply: FastifyReply, url: string): FastifyReply {
+export function continuePage (reply: FastifyReply, url: string): void {
   const link = escapeHtml(url)
-  return sendPage(reply, 'You are logged in', `<p><a href="${link}">Continue</a></p>`, '', undefined, `<meta http-equiv="refresh" content="0;url=${link}">`)
+  sendPage(reply, {
+    title: 'You are logged in',
+    body: `<p><a href="${link}">Continue</a></p>`,
+    head: `<meta http-equiv="refresh" content="0;url=${link}">`
+  })
 }
 
-function sendPage (reply: FastifyReply, title: string, body: string, policy = '', formAction = "'self'", head = ''): FastifyReply {
-  return reply
-    .header('content-security-policy', `default-src 'none'; style-src '${hashOf(STYLE)}'; form-action ${formAction}; base-uri 'none'; frame-ancestors 'none'${policy}`)
+function sendPage (reply: FastifyReply, { title, body, head = '', script, formAction = "'self'", referrerPolicy = 'no-referrer' }: Page): void {
+  const scripts = script === undefined ? '' : `; script-src '${hashOf(script)}'`
+  reply
+    .header('content-security-policy', `default-src 'none'; style-src '${hashOf(STYLE)}'; form-action ${formAction}; base-uri 'none'; frame-ancestors 'none'${scripts}`)
     .header('cache-control', 'no-store')
     .header('x-content-type-options', 'nosniff')
-    .header('referrer-policy', 'no-referrer')
+    .header('referrer-policy', referrerPolicy)
     .type('text/html; charset=utf-8')
     .send(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title>${head}<style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>`)
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createBoundedMap } from './bounded-map.ts'
-import { addSetCookie, cookieNames, readCookie } from './cookies.ts'
+import { addSetCookie, cookieSizes, readCookie, totalBytes } from './cookies.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Settings } from './options.ts'
@@ -46,6 +46,8 @@ const COOKIE_LIFETIME = 7200
 /** All the plugin's cookies together, in bytes. */
 export const COOKIE_BUDGET = 8000
 const MAX_PENDING = 12
+/** In one response: more than the plugin ever set come from somebody else. */
+const MAX_DROPPED = 40
 const MAX_CONSUMED = 100_000
 
 /** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
@@ -62,26 +64,28 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
     addSetCookie(reply, sealer.setCookie(name, value, { ...attributes, maxAge }))
   }
 
-  // The names begin with the time of the login, so that the oldest are found without opening them.
-  function names (request: FastifyRequest): string[] {
-    return cookieNames(request.headers.cookie, prefix).sort()
-  }
-
   function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
     const value = readCookie(request.headers.cookie, nameOf(state))
     const content = value === undefined ? null : sealer.open('login', value)?.content as PendingLogin | Trace | undefined
     return content?.state === state ? content : null
   }
 
+  // Beside a large session there is no room for a long address.
+  function sealWithin (bytes: number, login: PendingLogin): string {
+    const value = sealer.seal('login', login)
+    return value.length <= bytes ? value : sealer.seal('login', { ...login, returnTo: settings.defaultReturnTo })
+  }
+
+  // The names begin with the time of the login, so that the oldest are found without opening them.
   function drop (request: FastifyRequest, reply: FastifyReply, most: number, bytes: number): void {
-    const kept = names(request)
-    const size = (name: string): number => name.length + (readCookie(request.headers.cookie, name)?.length ?? 0) + 3
-    let total = kept.reduce((sum, name) => sum + size(name), 0)
-    while (kept.length > 0 && (kept.length > most || total > bytes)) {
-      const oldest = kept.shift() as string
-      total -= size(oldest)
-      set(reply, oldest, '', 0)
-    }
+    const cookies = cookieSizes(request.headers.cookie, prefix).sort((a, b) => a.name < b.name ? -1 : 1)
+    let total = totalBytes(cookies)
+    const dropped = cookies.filter((cookie, index) => {
+      const tooMuch = cookies.length - index > most || total > bytes
+      total -= cookie.bytes
+      return tooMuch
+    })
+    for (const { name } of dropped.slice(0, MAX_DROPPED)) set(reply, name, '', 0)
   }
 
   return {
@@ -91,9 +95,11 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
     },
 
     save (request, reply, login) {
-      const value = sealer.seal('login', login)
-      const others = cookieBytes(request, settings.session.cookieName) - cookieBytes(request, prefix)
-      drop(request, reply, MAX_PENDING - 1, COOKIE_BUDGET - others - value.length - nameOf(login.state).length - 3)
+      const all = cookieSizes(request.headers.cookie, settings.session.cookieName)
+      const others = totalBytes(all.filter(({ name }) => !name.startsWith(prefix)))
+      const room = COOKIE_BUDGET - others - nameOf(login.state).length - 3
+      const value = sealWithin(room, login)
+      drop(request, reply, MAX_PENDING - 1, room - value.length)
       set(reply, nameOf(login.state), value)
     },
 
@@ -127,10 +133,4 @@ function isCurrent ({ startedAt }: PendingLogin): boolean {
 
 function randomToken (bytes: number): string {
   return randomBytes(bytes).toString('base64url')
-}
-
-/** The bytes that the cookies of this prefix take in the request. */
-export function cookieBytes (request: FastifyRequest, prefix: string): number {
-  const pairs = (request.headers.cookie ?? '').split(';').map((pair) => pair.trim())
-  return pairs.filter((pair) => pair.startsWith(prefix)).reduce((sum, pair) => sum + pair.length + 2, 0)
 }

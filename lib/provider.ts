@@ -141,7 +141,7 @@ async function loadMetadata (settings: ProviderSettings, transport: Fetch): Prom
   if (settings.metadata !== undefined) return settings.metadata
   const response = await transport(settings.discoveryUrl, { headers: { accept: 'application/json' } })
   const type = response.headers.get('content-type') ?? ''
-  if (response.status !== 200 || !/^application\/(?:[\w.]+\+)?json\b/i.test(type)) {
+  if (response.status !== 200 || !/^application\/(?:[\w.-]+\+)?json\b/i.test(type)) {
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: `discovery: status ${response.status}, ${type}` })
   }
   return await response.json().catch((cause: unknown) => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { decodeJwt } from 'jose'
 import { createBoundedMap } from './bounded-map.ts'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
@@ -12,6 +13,7 @@ import type { OidcTokens } from '../types/claims.ts'
 export type AccessToken = (request: FastifyRequest) => Promise<string>
 
 const EARLY = 30 // seconds before it expires, a token is refreshed
+const FAILURE_SHARED_FOR = 5 // seconds that a failure is not tried again
 const SHARED_FOR = 60 // seconds that requests with the same old refresh token get the same answer
 const MAX_SHARED = 10_000
 
@@ -25,10 +27,8 @@ export function createAccessToken (core: Core): AccessToken {
     if (known !== undefined) return await known
     const running = exchange(core, refreshToken)
     shared.set(key, running, now() + SHARED_FOR)
-    return await running.catch((error: unknown) => {
-      shared.delete(key)
-      throw error
-    })
+    shared.set(key, running, await sharedUntil(running))
+    return await running
   }
 
   return async function accessToken (request) {
@@ -43,7 +43,7 @@ export function createAccessToken (core: Core): AccessToken {
   async function renew (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): Promise<string> {
     try {
       const fresh = await refreshOnce(tokens.refresh_token as string)
-      checkSamePerson(session, fresh)
+      checkSamePerson(session, tokens, fresh)
       const { expires_at: _, ...kept } = tokens
       core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
       return fresh.tokens.access_token
@@ -68,12 +68,23 @@ async function exchange (core: Core, refreshToken: string): Promise<TokenSet> {
   })
 }
 
+async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
+  const fresh = await running.catch(() => null)
+  return fresh === null ? now() + FAILURE_SHARED_FOR : Math.min(now() + SHARED_FOR, fresh.tokens.expires_at ?? Infinity)
+}
+
 // OpenID Connect Core 1.0, section 12.2
-function checkSamePerson ({ session, claims }: Session, fresh: TokenSet): void {
+function checkSamePerson ({ session, claims }: Session, tokens: Partial<OidcTokens>, fresh: TokenSet): void {
   if (fresh.claims === undefined) return
-  const { sub, auth_time: authTime } = fresh.claims
-  const same = sub === claims.sub && (authTime === undefined || session.authTime === undefined || authTime === session.authTime)
+  const { sub, auth_time: authTime, nonce } = fresh.claims
+  const first = tokens.id_token === undefined ? {} : decodeJwt(tokens.id_token)
+  const same = sub === claims.sub && isSame(authTime, session.authTime) && isSame(nonce, first['nonce'])
   if (!same) throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another person or login' })
+}
+
+/** Whether a claim is what it was, as far as both tokens have it. */
+function isSame (now: unknown, before: unknown): boolean {
+  return now === undefined || before === undefined || now === before
 }
 
 function isRefused (error: unknown): boolean {

@@ -14,8 +14,8 @@ export interface Session {
   user: OidcUser | null
   /** When the idle time began, in seconds since the epoch. */
   seenAt: number
-  /** The cold part that belongs to it: how many cookies hold it, and its number. */
-  tokens: { chunks: number, revision: number }
+  /** How often the tokens were replaced. */
+  revision: number
 }
 
 /** The cold part, in cookies of its own: opened only when somebody asks for it. */
@@ -55,6 +55,7 @@ type Cookie = [name: string, value: string]
 const MAX_OPENED = 4096
 const MAX_COOKIE = 4096
 const ATTRIBUTES = 90 // Path, HttpOnly, Secure, SameSite and Max-Age count as well for some browsers
+const MAX_CHUNKS = 3 // what the budget has room for
 const NONCE = 32 // characters at the end of a sealed value: random, and so its shortest name
 /** Leaves room for pending logins, in bytes. */
 const SESSION_BUDGET = COOKIE_BUDGET - 1000
@@ -76,7 +77,7 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   function sealTokens (session: Session, tokens: Partial<OidcTokens>): string[] {
     if (keptTokens.size === 0) return []
     const kept = Object.entries(tokens).filter(([name]) => name === 'token_type' || name === 'expires_at' || name === 'scope' || keptTokens.has(name))
-    const content: SealedTokens = { id: session.session.id, revision: session.tokens.revision, tokens: Object.fromEntries(kept) }
+    const content: SealedTokens = { id: session.session.id, revision: session.revision, tokens: Object.fromEntries(kept) }
     return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES)
   }
 
@@ -94,19 +95,20 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
       return entry
     },
 
-    openTokens (header, { session, tokens: { chunks, revision } }) {
-      const values = Array.from({ length: chunks }, (_, index) => readCookie(header, tokensName + index) ?? '')
-      const sealed = sealer.open('tokens', values.join(''))?.content as SealedTokens | undefined
-      return sealed?.id === session.id && sealed.revision === revision ? sealed.tokens : {}
+    openTokens (header, { session, revision }) {
+      const values = Array.from({ length: MAX_CHUNKS }, (_, index) => readCookie(header, tokensName + index))
+      const known = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
+      const sealed = sealer.open('tokens', known.join(''))?.content as SealedTokens | undefined
+      // A parallel request that only touched the session may have written the hot part after the tokens were replaced.
+      return sealed?.id === session.id && sealed.revision >= revision ? sealed.tokens : {}
     },
 
     write (header, session, tokens, age) {
       const chunks = sealTokens(session, tokens)
-      const complete = { ...session, tokens: { ...session.tokens, chunks: chunks.length } }
-      const cookies: Cookie[] = [[cookieName, sealSession(sealer, complete)], ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])]
+      const cookies: Cookie[] = [[cookieName, sealSession(sealer, session)], ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])]
       const names = cookies.map(([name]) => name)
       return {
-        session: complete,
+        session,
         setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, names)],
         bytes: checkSize(cookies, tokens)
       }

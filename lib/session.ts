@@ -3,6 +3,7 @@ import { createBoundedMap } from './bounded-map.ts'
 import { addSetCookie } from './cookies.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { OidcError } from './errors.ts'
 import type { Settings } from './options.ts'
 import type { Session, SessionCookies } from './session-cookies.ts'
 import type { OidcSession, OidcTokens } from '../types/claims.ts'
@@ -15,6 +16,8 @@ interface Current {
   tokens: Partial<OidcTokens> | null
   /** For the response, as long as the session lives when it is sent. */
   setCookies: string[]
+  /** What all the cookies of the session take, when `setCookies` are all of them. */
+  bytes: number
   /** For the response in any case. */
   removals: string[]
 }
@@ -39,13 +42,18 @@ export interface Sessions {
   touch: (request: FastifyRequest) => void
   /** The tokens of the session, as far as they are kept. */
   tokens: (request: FastifyRequest) => Partial<OidcTokens>
-  /** A session with a new identity; the one before ends. Returns the size of its cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
-  begin: (request: FastifyRequest, content: NewSession) => number
+  /** A session with a new identity; the one before ends. Throws FST_OIDC_SESSION_TOO_LARGE. */
+  begin: (request: FastifyRequest, content: NewSession) => void
   replaceTokens: (request: FastifyRequest, tokens: OidcTokens) => void
-  /** Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. */
+  /** Whether the browser had a session, be it over by now. */
+  isKnown: (request: FastifyRequest) => boolean
+  /** Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. `null` when there is none. */
   end: (request: FastifyRequest) => Session | null
-  /** Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent. */
-  finish: (request: FastifyRequest, reply: FastifyReply) => void
+  /**
+   * Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent.
+   * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
+   */
+  finish: (request: FastifyRequest, reply: FastifyReply) => number
 }
 
 export const kCurrent: unique symbol = Symbol('fastify-oidc session')
@@ -70,16 +78,15 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
   function load (header: string | undefined): Current {
     const opened = cookies.open(header)
-    const nothing = { rotated: false, tokens: null, setCookies: [], removals: [] }
+    const nothing = { rotated: false, tokens: null, setCookies: [], bytes: 0, removals: [] }
     if (opened === undefined) return { ...nothing, session: null }
     if (opened === null || !isAlive(opened.session)) return { ...nothing, session: null, removals: cookies.remove(header) }
     return { ...nothing, session: opened.session, rotated: opened.rotated }
   }
 
-  function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): number {
+  function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
-    request[kCurrent] = { session: written.session, rotated: false, tokens, setCookies: written.setCookies, removals: [] }
-    return written.bytes
+    request[kCurrent] = { ...written, rotated: false, tokens, removals: [] }
   }
 
   function tokensOf (request: FastifyRequest): Partial<OidcTokens> {
@@ -104,39 +111,54 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       const time = now()
       const session = { ...state.session, seenAt: time }
       if (state.rotated) write(request, session, tokensOf(request))
-      else if (time - state.session.seenAt >= idleTimeout / 10) state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
+      else if (time - state.session.seenAt >= idleTimeout / 10) {
+        state.session = session
+        state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
+      }
     },
 
     begin (request, content) {
       const before = current(request).session
-      const bytes = write(request, newSession(content, maxAge), content.tokens)
+      write(request, newSession(content, maxAge), content.tokens)
       if (before !== null) forget(before)
-      return bytes
     },
 
     replaceTokens (request, tokens) {
       const { session } = current(request)
       if (session === null) return
-      write(request, { ...session, tokens: { ...session.tokens, revision: session.tokens.revision + 1 } }, tokens)
+      const scopes = tokens.scope?.split(' ').filter(Boolean) ?? session.session.scopes
+      const next = { ...session, session: { ...session.session, scopes }, revision: session.revision + 1 }
+      try {
+        write(request, next, tokens)
+      } catch (error) {
+        // The new refresh token is the only one that still works: rather go without the hint for the logout.
+        request.log.warn({ detail: (error as OidcError).detail }, 'the refreshed ID token does not fit into the cookies')
+        const { id_token: _, ...smaller } = tokens
+        write(request, next, smaller)
+      }
     },
+
+    isKnown: (request) => Boolean(cookies.open(request.headers.cookie)),
 
     end (request) {
       const { session } = current(request)
-      if (session !== null) forget(session)
-      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], removals: cookies.remove(request.headers.cookie) }
-      return session
+      const first = session !== null && ended.get(session.session.id) === undefined
+      if (first) forget(session)
+      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], bytes: 0, removals: cookies.remove(request.headers.cookie) }
+      return first ? session : null
     },
 
     finish (request, reply) {
       const state = request[kCurrent]
-      if (state === null) return
+      if (state === null) return 0
       // The session may have ended while the request was under way: nothing brings it back then.
       const alive = state.session !== null && isAlive(state.session)
       const setCookies = alive ? state.setCookies : state.removals
       for (const setCookie of setCookies) addSetCookie(reply, setCookie)
       preventCaching(reply, setCookies.length > 0)
       // An error in a later hook makes another response with the headers of this one.
-      request[kCurrent] = { ...state, setCookies: [], removals: [] }
+      request[kCurrent] = { ...state, setCookies: [], bytes: 0, removals: [] }
+      return alive ? state.bytes : 0
     }
   }
 }
@@ -145,7 +167,7 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 export function newSession ({ session, claims, user }: Omit<NewSession, 'tokens'>, maxAge: number): Session {
   const time = now()
   const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
-  return { version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, tokens: { chunks: 0, revision: 0 } }
+  return { version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, revision: 0 }
 }
 
 /** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */

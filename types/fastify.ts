@@ -1,15 +1,15 @@
-import type { FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest, preHandlerHookHandler } from 'fastify'
 import type { OidcClaims, OidcSession, OidcUser, UserinfoClaims } from './claims.ts'
 import type { GuardOptions, LoginOptions, LogoutOptions } from './options.ts'
 
 /** `app.oidc` */
 export interface Oidc {
   /** A preHandler that lets only logged-in people through who meet the constraints. */
-  required: (options?: GuardOptions) => preHandlerAsyncHookHandler
+  required: (options?: GuardOptions) => preHandlerHookHandler
   /** A preHandler that also lets anonymous requests through, with `request.oidcClaims` null; a person must meet the constraints. */
-  optional: (options?: GuardOptions) => preHandlerAsyncHookHandler
+  optional: (options?: GuardOptions) => preHandlerHookHandler
   /**
-   * The access token of the session, refreshed when it has expired.
+   * The access token of the session, refreshed a little before it expires. Call it before the reply begins, which takes the new tokens along.
    * Throws an `OidcError`: `FST_OIDC_LOGIN_REQUIRED` without a session or token, `FST_OIDC_PROVIDER_UNAVAILABLE` when the refresh failed for now.
    */
   accessToken: (request: FastifyRequest) => Promise<string>

@@ -132,7 +132,7 @@ export interface GuardOptions {
   scopes?: string | string[]
   /** Claims by path, and the value, or one of the values, that each must have: `{ 'realm_access.roles': 'admin' }`. */
   claims?: Record<string, ClaimValue | ClaimValue[]>
-  /** One of these roles, from `roles`, `groups`, `realm_access.roles` and `resource_access.*.roles`. */
+  /** One of these roles, from `roles`, `groups`, `realm_access.roles` and `resource_access.{clientId}.roles`. */
   roles?: string | string[]
   /** One of these authentication context classes. */
   acr?: string | string[]

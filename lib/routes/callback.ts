@@ -5,41 +5,42 @@ import { goTo, startLogin } from '../login.ts'
 import { reportEnd } from '../logout.ts'
 import { continuePage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
-import { COOKIE_BUDGET } from '../pending.ts'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { runHook } from '../replied.ts'
+import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { PendingLogin, Taken } from '../pending.ts'
 import type { TokenSet } from '../provider.ts'
 import type { IdTokenClaims, OidcClaims, OidcUser } from '../../types/claims.ts'
 import type { ClaimsContext } from '../../types/options.ts'
+import type { Endpoint } from './index.ts'
 
 /** `GET callback`, or `POST callback` where the provider answers with a form (OpenID Connect Core 1.0, section 3.1.2.5). */
-export function callbackRoute (scope: FastifyInstance, core: Core, path: string): void {
-  if (core.settings.provider.responseMode === 'form_post') {
-    scope.post(path, async (request, reply) => await callback(core, formParams(request), request, reply))
-  } else {
-    scope.get(path, async (request, reply) => await callback(core, queryParams(request), request, reply))
+export function callbackEndpoint (core: Core): Endpoint {
+  const endpoint = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
+    await callback(core, paramsOf(request), request, reply)
+    return reply
   }
+  return core.settings.provider.responseMode === 'form_post' ? { POST: endpoint(formParams) } : { GET: endpoint(queryParams) }
 }
 
-async function callback (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function callback (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
-  return await core.telemetry.span('oidc.callback', async () => {
+  await core.telemetry.span('oidc.callback', async () => {
     const taken = core.pending.take(request, reply, params.get('state') ?? '')
     if (taken.status !== 'fresh') return await resume(core, taken, request, reply)
     await core.provider.checkResponseIssuer(params.get('iss'))
     const tokenSet = await exchangeCode(core, taken.login, params)
-    return await logIn(core, taken.login, tokenSet, request, reply)
+    await logIn(core, taken.login, tokenSet, request, reply)
   })
 }
 
 /** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */
-async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const returnTo = taken.status === 'over' ? taken.returnTo : core.settings.defaultReturnTo
   if (core.sessions.read(request) !== null) return goTo(request, reply, returnTo)
   if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
-  return await startLogin(core, request, reply, { returnTo, maxAge: taken.maxAge, acrValues: taken.acrValues, restarted: true })
+  await startLogin(core, request, reply, { returnTo, maxAge: taken.maxAge, acrValues: taken.acrValues, restarted: true })
 }
 
 async function exchangeCode (core: Core, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {
@@ -71,19 +72,19 @@ function printable (text: string): string {
 
 async function logIn (
   core: Core, login: PendingLogin, { tokens, claims: idTokenClaims }: TokenSet & { claims: IdTokenClaims }, request: FastifyRequest, reply: FastifyReply
-): Promise<FastifyReply> {
+): Promise<void> {
   const userinfo: ClaimsContext['userinfo'] = async () => await core.telemetry.span('oidc.userinfo', async () => await core.provider.userinfo(tokens.access_token, idTokenClaims.sub))
   const claims = core.settings.provider.userinfo ? { ...await userinfo(), ...idTokenClaims } : idTokenClaims
   const kept = await parseClaims(core, claims)
-  const user = await askApplication(core, claims, { provider: login.provider, tokens, userinfo, returnTo: login.returnTo, request, reply })
-  if (reply.sent) return reply
+  const { result: user, replied } = await askApplication(core, claims, { provider: login.provider, tokens, userinfo, returnTo: login.returnTo, request, reply })
+  if (replied) return
   const before = core.sessions.read(request)
-  const bytes = core.sessions.begin(request, { session: sessionOf(core, login, claims, tokens.scope), claims: kept, user, tokens })
-  core.pending.fit(request, reply, COOKIE_BUDGET - bytes)
+  core.sessions.begin(request, { session: sessionOf(core, login, idTokenClaims, tokens.scope), claims: kept, user: user ?? null, tokens })
   core.telemetry.login()
   if (before !== null) await reportEnd(core, request, before, 'login')
   // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
-  return core.settings.session.sameSite === 'strict' ? continuePage(reply, login.returnTo) : goTo(request, reply, login.returnTo)
+  if (core.settings.session.sameSite === 'strict') continuePage(reply, login.returnTo)
+  else goTo(request, reply, login.returnTo)
 }
 
 function sessionOf (core: Core, login: PendingLogin, claims: IdTokenClaims, scope = core.settings.provider.scope) {
@@ -102,8 +103,8 @@ async function parseClaims ({ settings }: Core, claims: IdTokenClaims): Promise<
   return { ...parsed, iss: claims.iss, sub: claims.sub }
 }
 
-async function askApplication ({ settings }: Core, claims: IdTokenClaims, context: ClaimsContext): Promise<OidcUser | null> {
-  return await ask('onClaims', async () => await settings.onClaims?.(claims, context)) ?? null
+async function askApplication ({ settings }: Core, claims: IdTokenClaims, context: ClaimsContext): Promise<{ result: OidcUser | null | undefined | void, replied: boolean }> {
+  return await ask('onClaims', async () => await runHook(context.reply, () => settings.onClaims?.(claims, context)))
 }
 
 async function ask<T> (name: string, call: () => Promise<T>): Promise<T> {

@@ -1,28 +1,33 @@
-import { isPrefetch, isSameOrigin, wantsPage } from '../caller.ts'
+import { isClick, isPrefetch, isSameOrigin, wantsPage } from '../caller.ts'
 import { OidcError } from '../errors.ts'
 import { logout } from '../logout.ts'
 import { confirmLogoutPage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
+import type { Endpoint } from './index.ts'
 
-/** `POST logout`, and `GET logout` from the application's own pages: another site can log nobody out. */
-export function logoutRoute (scope: FastifyInstance, core: Core, path: string): void {
-  scope.get(path, async (request, reply) => {
-    if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
-    if (!isOwn(core, request) && wantsPage(request)) return confirmLogoutPage(reply.code(403), core.urls.route(path))
-    return await leave(core, queryParams(request), request, reply)
-  })
-  scope.post(path, async (request, reply) => {
-    const params = new Map([...queryParams(request), ...formParams(request)])
-    return await leave(core, params, request, reply)
-  })
+/** `POST logout`, and `GET logout` by a click on the application's own pages: another site, or an image, can log nobody out. */
+export function logoutEndpoint (core: Core, path: string): Endpoint {
+  return {
+    async GET (request, reply) {
+      if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
+      if (isOwn(core, request) && isClick(request)) await leave(core, queryParams(request), request, reply)
+      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), core.urls.route(path))
+      else throw new OidcError('FST_OIDC_CROSS_SITE')
+      return reply
+    },
+    async POST (request, reply) {
+      if (!isOwn(core, request)) throw new OidcError('FST_OIDC_CROSS_SITE')
+      await leave(core, new Map([...queryParams(request), ...formParams(request)]), request, reply)
+      return reply
+    }
+  }
 }
 
-async function leave (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  if (!isOwn(core, request)) throw new OidcError('FST_OIDC_CROSS_SITE')
-  return await logout(core, request, reply, { returnTo: core.urls.returnTo(params.get('return_to')), federated: true })
+async function leave (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  await logout(core, request, reply, { returnTo: core.urls.returnTo(params.get('return_to')), federated: true })
 }
 
 function isOwn ({ settings }: Core, request: FastifyRequest): boolean {

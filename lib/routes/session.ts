@@ -1,13 +1,15 @@
 import { OidcError } from '../errors.ts'
-import type { FastifyInstance } from 'fastify'
 import type { Core } from '../core.ts'
+import type { Endpoint } from './index.ts'
 
 /** `GET session`: who is logged in, for a front end in the browser; asking does not prolong the session. */
-export function sessionRoute (scope: FastifyInstance, core: Core, path: string): void {
-  scope.get(path, async (request) => {
-    const found = core.sessions.read(request)
-    if (found === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED')
-    const { provider, loginTime, expiresAt } = found.session
-    return { claims: found.claims, session: { provider, loginTime, expiresAt } }
-  })
+export function sessionEndpoint (core: Core): Endpoint {
+  return {
+    async GET (request) {
+      const found = core.sessions.read(request)
+      if (found === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED')
+      const { provider, loginTime, expiresAt } = found.session
+      return { claims: found.claims, session: { provider, loginTime, expiresAt } }
+    }
+  }
 }

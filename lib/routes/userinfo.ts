@@ -1,8 +1,11 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Core } from '../core.ts'
-import type { UserinfoClaims } from '../../types/claims.ts'
+import type { Oidc } from '../../types/fastify.ts'
+import type { Endpoint } from './index.ts'
 
-/** `GET userinfo`: the provider's current claims of the person. */
-export function userinfoRoute (scope: FastifyInstance, _core: Core, path: string, userinfo: (request: FastifyRequest) => Promise<UserinfoClaims>): void {
-  scope.get(path, async (request) => await userinfo(request))
+/** `GET userinfo`: the claims of the person that the provider has now. */
+export function userinfoEndpoint (oidc: Oidc): Endpoint {
+  return {
+    async GET (request) {
+      return await oidc.userinfo(request)
+    }
+  }
 }
