@@ -7,9 +7,9 @@ import t from 'tap'
 import Fastify from 'fastify'
 import oidc from '../index.ts'
 import { rolesOf } from '../lib/claims.ts'
-import { client, faults, startClock, startProvider } from '../lib/testing/index.ts'
-import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp } from './support/app.ts'
-import type { FastifyInstance, FastifyRequest, FastifyServerOptions, HTTPMethods, preHandlerAsyncHookHandler } from 'fastify'
+import { client, faults, startProvider } from '../lib/testing/index.ts'
+import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions, HTTPMethods, preHandlerHookHandler } from 'fastify'
 import type { IncomingHttpHeaders, RequestOptions } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
@@ -98,7 +98,7 @@ t.test('V24 behind a guard that refuses nothing runs', async (t) => {
     return 'the payload'
   }
   const after = async (): Promise<void> => { ran.push('preHandler') }
-  const guards: Array<[name: string, guard: preHandlerAsyncHookHandler, status: number]> = [
+  const guards: Array<[name: string, guard: preHandlerHookHandler, status: number]> = [
     ['anonymous', app.oidc.required(), 401],
     ['role', app.oidc.required({ roles: 'admin' }), 403],
     ['optional-role', app.oidc.optional({ roles: 'admin' }), 403],
@@ -137,11 +137,39 @@ t.test('V24 behind a guard that refuses nothing runs', async (t) => {
   t.same(ran, ['preHandler', 'handler'], 'and the spies do see what runs')
 })
 
+t.test('V24 nor when the client goes away while the guard is at work', async (t) => {
+  const provider = await startProvider()
+  t.teardown(async () => await provider.close())
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  let slow: () => void = () => {}
+  await app.register(oidc, optionsFor(provider, { onError: async () => await new Promise<void>((resolve) => { slow = resolve }) }))
+  let ran = false
+  app.post('/secret', { preHandler: app.oidc.required() }, async () => { ran = true })
+  app.get('/secret', { preHandler: app.oidc.required() }, async () => { ran = true })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const metadata = new Promise<() => void>((resolve) => {
+    provider.fault({ on: 'metadata', before: async () => await new Promise<void>((proceed) => { resolve(proceed) }) })
+  })
+  for (const method of ['GET', 'POST']) {
+    const closed = new Promise<void>((resolve) => { app.server.once('connection', (socket) => socket.once('close', () => resolve())) })
+    const request = httpRequest({ host: '127.0.0.1', port, path: '/secret', method, headers: NAVIGATION, agent: false }).on('error', () => {})
+    request.end()
+    const proceed = method === 'GET' ? await metadata : await new Promise<() => void>((resolve) => { const timer = setInterval(() => { if (slow.length > 0) { clearInterval(timer); resolve(slow) } }, 2) })
+    request.destroy()
+    await closed
+    proceed()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.notOk(ran, method)
+  }
+})
+
 t.test('V24 a guard that was not called, and a request that nothing guards', async (t) => {
   const { app, provider } = await startApp(t)
   let ran = false
   for (const [index, guard] of [app.oidc.required, app.oidc.optional].entries()) {
-    app.get(`/forgotten/${index}`, { preHandler: guard as unknown as preHandlerAsyncHookHandler }, async () => { ran = true })
+    app.get(`/forgotten/${index}`, { preHandler: guard as unknown as preHandlerHookHandler }, async () => { ran = true })
   }
   app.get('/unguarded', async ({ oidcClaims, oidcUser, oidcSession }) => [oidcClaims, oidcUser, oidcSession])
   const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
@@ -489,13 +517,14 @@ t.test('roles, from the places where providers put them', async (t) => {
     [false, { roles: [['admin', ['admin']], { admin: 'admin' }, 1, null] }],
     [false, { role: 'admin', realm_access: ['admin'], resource_access: 'admin', groups: null }],
     [false, { realm_access: { role: ['admin'] }, resource_access: { admin: { groups: ['admin'] }, x: null, roles: ['admin'] } }],
+    [false, { resource_access: { account: { roles: ['admin'] }, webshop: { roles: ['owner'] } } }],
     [false, { resource_access: [['admin']] }]
   ]
   const status = await guardWith(t, { roles: ['admin', 'owner'] })
   for (const [passed, claims] of passes) t.equal(await status(claims), passed ? 200 : 403, JSON.stringify(claims))
   const spaced = await guardWith(t, { roles: 'a b' })
   t.same([await spaced({ roles: ['a b'] }), await spaced({ roles: ['a', 'b'] })], [200, 403], 'a role may have a space')
-  t.same(rolesOf({ iss: 'i', sub: 's', roles: ['a'], groups: 'b', realm_access: { roles: ['c'] }, resource_access: { web: { roles: ['d'] } } }), ['a', 'b', 'c', 'd'])
+  t.same(rolesOf({ iss: 'i', sub: 's', roles: ['a'], groups: 'b', realm_access: { roles: ['c'] }, resource_access: { web: { roles: ['d'] }, other: { roles: ['e'] } } }, 'web'), ['a', 'b', 'c', 'd'])
 })
 
 t.test('acr: step-up by a login that asks for it', async (t) => {
@@ -524,8 +553,7 @@ t.test('acr: step-up by a login that asks for it', async (t) => {
 })
 
 t.test('S29 maxAge: a new login when the last is too long ago', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const { app, provider } = await startApp(t)
   for (const maxAge of [0, 10, 300]) app.get(`/recent/${maxAge}`, { preHandler: app.oidc.required({ maxAge }) }, async () => ({ maxAge }))
   const browser = await logIn({ app, provider }, 'alice')

@@ -15,6 +15,8 @@ import type { IdTokenExpectations } from '../lib/id-token.ts'
 import type { KeySet } from '../lib/key-set.ts'
 import type { Claims, Fault, FaultName, Provider, ProviderOptions, TokenOptions } from '../lib/testing/index.ts'
 
+t.setTimeout(120_000) // where other work shares the cores
+
 const NONCE = 'the-nonce-that-was-sent'
 const ACCESS_TOKEN = 'the-access-token'
 

@@ -9,6 +9,8 @@ import {
   CALLBACK, LOGIN_COOKIE, SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, authorizationParams, cookiesSet, loginCookies, loginRoute, untilCallback
 } from './support/protocol.ts'
 
+t.setTimeout(120_000) // where other work shares the cores
+
 const FRESH = ['state', 'nonce', 'code_challenge']
 
 /** What of an authorization request is the same every time. */
@@ -342,7 +344,8 @@ t.test('S9 R15 other methods than GET begin no login', async (t) => {
     const app = await buildApp(t, optionsFor(provider), { exposeHeadRoutes })
     for (const method of ['HEAD', 'OPTIONS', 'TRACE', 'PUT', 'POST', 'PATCH', 'DELETE'] as const) {
       const response = await app.inject({ method: method as 'HEAD', url: '/auth/login?return_to=/me', headers: { accept: 'text/html' } })
-      t.equal(response.statusCode, 404, method)
+      t.equal(response.statusCode, method === 'OPTIONS' ? 404 : 405, method)
+      t.equal(response.headers.allow, method === 'OPTIONS' ? undefined : 'GET')
       t.notOk(response.headers['set-cookie'], method)
       t.notOk(response.headers.location, method)
     }
@@ -362,8 +365,9 @@ t.test('S12 a link on another site begins a plain login, and changes nothing for
   t.equal(done.url, `${BASE_URL}/`, 'and ends at home')
 
   const frame = await browser.step('/auth/login', { from: 'https://evil.example/', dest: 'iframe' })
-  t.equal(frame.status, 302)
-  t.notOk(cookiesSet(frame).some((name) => browser.cookies.get(name)), 'a frame of another site leaves no cookie')
+  t.equal(frame.status, 400, 'in a frame no login begins')
+  t.match(frame.text(), 'FST_OIDC_NAVIGATION')
+  t.same(cookiesSet(frame), [])
 })
 
 t.test('V1 V4 whatever return_to is, the login begins, and ends on the application', async (t) => {

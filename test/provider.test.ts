@@ -8,6 +8,8 @@ import type { Test } from 'tap'
 import type { OidcOptions, ProviderMetadata } from '../index.ts'
 import type { Claims, Endpoint, Fault, FaultName, Provider, ProviderClient, ProviderOptions, ProviderRequest } from '../lib/testing/index.ts'
 
+t.setTimeout(120_000) // where other work shares the cores
+
 async function startedProvider (t: Test, options: ProviderOptions = {}): Promise<Provider> {
   const provider = await startProvider(options)
   t.teardown(async () => await provider.close())

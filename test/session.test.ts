@@ -8,8 +8,8 @@ import { parseOptions } from '../lib/options.ts'
 import { createSealer } from '../lib/seal.ts'
 import { createSessionCookies } from '../lib/session-cookies.ts'
 import { createSessions, kCurrent } from '../lib/session.ts'
-import { client, faults, startClock, startProvider } from '../lib/testing/index.ts'
-import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp } from './support/app.ts'
+import { client, faults, startProvider } from '../lib/testing/index.ts'
+import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../index.ts'
@@ -241,16 +241,16 @@ t.test('R23 S47 parts of other sessions, and older parts of the same', async (t)
     t.equal((await get(app, '/me', cookie)).json().claims.sub, 'alice', `${title}: who she is was never in doubt`)
   }
 
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   clock.advance(3590)
   t.equal((await alice.goto('/token')).status, 200)
   const [a2, t0, t1] = of(alice)
   t.not(a2, a)
   t.equal(await statusOf(app, '/token', header(a2, t0, t1)), 200)
-  for (const cookie of [header(a2, a0, a1), header(a2, a0, t1), header(a2, t0, a1), header(a, t0, t1)]) {
+  for (const cookie of [header(a2, a0, a1), header(a2, a0, t1), header(a2, t0, a1)]) {
     t.equal(await statusOf(app, '/token', cookie), 401, 'tokens from before the refresh do not go with the session after it')
   }
+  t.equal(await statusOf(app, '/token', header(a, t0, t1)), 200, 'but a request that was on the way may have written the session after the tokens')
 })
 
 t.test('R23 the session of another application with the same key', async (t) => {
@@ -324,8 +324,7 @@ t.test('R35 no Cookie header makes an error, or a session', async (t) => {
 })
 
 t.test('S38 V15 a session ends by the clock of the server', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
 
   await t.test('after idleTimeout without a guarded request', async (t) => {
     const { app, provider } = await startApp(t)
@@ -424,8 +423,7 @@ t.test('S39 V15 a cookie of an ended session is worth nothing', async (t) => {
 })
 
 t.test('V18 S41 a slow request does not bring a session back', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const waiting: Array<() => void> = []
   const { app, provider } = await startApp(t)
   app.get('/slow', { preHandler: app.oidc.required() }, async (request) => {
@@ -462,8 +460,7 @@ t.test('V18 S41 a slow request does not bring a session back', async (t) => {
 })
 
 t.test('S40 V14 no cache keeps what depends on a session', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const { app, provider } = await startApp(t)
   const cases: Array<[headers: Record<string, string | string[]>, cacheControl: string, vary: string]> = [
     [{}, 'no-store', 'Cookie'],
@@ -505,8 +502,7 @@ t.test('S40 V14 no cache keeps what depends on a session', async (t) => {
 })
 
 t.test('S40 a later hook that fails does not double the cookies', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const { app, provider } = await startApp(t)
   app.addHook('onSend', async (request) => { if (request.url === '/late') throw new Error('late') })
   app.get('/late', { preHandler: app.oidc.required() }, async () => 'text')
@@ -597,7 +593,7 @@ function sessionOf (user: object | null = null, id = 'id'): Session {
     claims: { iss: 'https://id.example.com', sub: 'alice' },
     user,
     seenAt: now,
-    tokens: { chunks: 0, revision: 0 }
+    revision: 0
   }
 }
 
@@ -621,8 +617,7 @@ t.test('R22 V26 tokens are cut at the limit of browsers, to the byte', async (t)
       if (Math.abs(size - limit) > 4) continue
       differences.add(size - limit)
       const { session, setCookies, bytes } = cookies.write(undefined, sessionOf(), tokens, 28_800)
-      t.equal(session.tokens.chunks, size > limit ? 2 : 1, `${size} of ${limit} bytes`)
-      t.same(namesOf(setCookies), [settings.session.cookieName, ...Array.from({ length: session.tokens.chunks }, (_, index) => `${settings.session.cookieName}-tokens-${index}`)])
+      t.same(namesOf(setCookies), ['', '-tokens-0', ...(size > limit ? ['-tokens-1'] : [])].map((suffix) => settings.session.cookieName + suffix), `${size} of ${limit} bytes`)
       t.ok(setCookies.every((line) => line.length <= 4096), 'name, value and attributes fit')
       t.same(cookies.openTokens(headerOf(setCookies), session), tokens, 'and what is written can be read')
       t.same(cookies.open(headerOf(setCookies))?.session, session)
@@ -639,7 +634,7 @@ function chunksOf (cookies: SessionCookies, length: number): string[] {
 t.test('R22 V26 a session that shrinks takes exactly its own cookies back', async (t) => {
   const { cookies } = await parts(t)
   const large = cookies.write(undefined, sessionOf(), tokensOf(3500), 28_800)
-  t.equal(large.session.tokens.chunks, 2)
+  t.equal(large.setCookies.length, 3)
   const neighbours = `${NAME}-login-1=x; ${NAME}x=x; ${NAME}-other=x; ${NAME}-tokens=x; oidc=x; sid=x`
   const header = `${neighbours}; ${headerOf(large.setCookies)}; ${NAME}-tokens-7=stale`
   const small = cookies.write(header, sessionOf(), tokensOf(10), 28_800)
@@ -741,8 +736,7 @@ t.test('R13 R22 all cookies together stay below 8000 bytes', async (t) => {
 })
 
 t.test('R13 R22 a session that grows makes room among the pending logins', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const { app, provider } = await startApp(t, { offlineAccess: true, claims: [] })
   app.get('/token', async (request) => await app.oidc.accessToken(request))
   const browser = await logIn({ app, provider }, 'alice')
@@ -861,8 +855,7 @@ t.test('S47 sessions are never mixed under load', async (t) => {
 })
 
 t.test('R32 a bounded map', async (t) => {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
+  const clock = stopClock(t)
   const map = createBoundedMap<number>(3)
   const now = Math.floor(Date.now() / 1000)
   map.set('a', 1)

@@ -62,3 +62,15 @@ export async function logIn ({ app, provider }: Pick<TestApp, 'app' | 'provider'
   if (page.status !== 200) throw new Error(`the login failed: ${page.status} ${page.text()}`)
   return browser
 }
+
+/** A clock that stands still until a test moves it, so that no second ends by chance between two steps. */
+export function stopClock (t: Teardown): { advance: (seconds: number) => void } {
+  const RunningDate = globalThis.Date
+  t.teardown(() => { globalThis.Date = RunningDate })
+  let time = Math.floor(RunningDate.now() / 1000) * 1000
+  globalThis.Date = new Proxy(RunningDate, {
+    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [time] : args, newTarget) as Date,
+    get: (target, key, receiver) => key === 'now' ? () => time : Reflect.get(target, key, receiver)
+  })
+  return { advance: (seconds) => { time += seconds * 1000 } }
+}

@@ -1,0 +1,64 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** The server under test has one core to itself; whatever drives it has the other. `any`: where the system puts it. */
+export type Core = 'server' | 'driver' | 'any'
+
+export interface Child {
+  ask<T>(command: string, args?: unknown): Promise<T>
+  stop(): Promise<void>
+}
+
+interface Reply { id: number, result?: unknown, error?: string }
+
+interface Waiting { resolve: (result: unknown) => void, reject: (error: Error) => void }
+
+const cores = { server: '0', driver: '1' }
+
+/** True when each side can be pinned to a core of its own. */
+export const pinned = Object.values(cores).every(core =>
+  spawnSync('taskset', ['-c', core, 'true']).status === 0)
+
+/** The command line that runs `argv` on one core, or anywhere when pinning is not possible. */
+export function onCore (core: Core, argv: string[]): [string, string[]] {
+  const [command, ...args] = pinned && core !== 'any' ? ['taskset', '-c', cores[core], ...argv] : argv
+  return [command as string, args]
+}
+
+/** Starts a file of this directory (without its extension) as a child that answers questions. */
+export function startChild (file: string, core: Core, nodeOptions: string[] = []): Child {
+  const path = fileURLToPath(new URL(`./${file}.js`, import.meta.url))
+  const [command, args] = onCore(core, [process.execPath, ...nodeOptions, path])
+  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const waiting = new Map<number, Waiting>()
+  child.on('message', (reply: Reply) => settle(waiting, reply))
+  child.on('exit', () => rejectAll(waiting, new Error(`${file} ended early`)))
+  return { ask: asker(child, waiting), stop: () => stop(child) }
+}
+
+function asker (child: ChildProcess, waiting: Map<number, Waiting>): Child['ask'] {
+  let id = 0
+  return <T>(command: string, args?: unknown) => new Promise<T>((resolve, reject) => {
+    id += 1
+    waiting.set(id, { resolve: resolve as Waiting['resolve'], reject })
+    child.send({ id, command, args })
+  })
+}
+
+function settle (waiting: Map<number, Waiting>, { id, result, error }: Reply): void {
+  const { resolve, reject } = waiting.get(id) as Waiting
+  waiting.delete(id)
+  if (error === undefined) resolve(result)
+  else reject(new Error(error))
+}
+
+function rejectAll (waiting: Map<number, Waiting>, error: Error): void {
+  for (const { reject } of waiting.values()) reject(error)
+}
+
+function stop (child: ChildProcess): Promise<void> {
+  return new Promise(resolve => {
+    child.once('exit', () => resolve())
+    child.disconnect()
+  })
+}

@@ -1,0 +1,79 @@
+import { connect, type Socket } from 'node:net'
+
+export interface Load {
+  /** Responses received so far; those that were not a 200 are counted as refused as well. */
+  counts(): { completed: number, refused: number }
+  stop(): void
+}
+
+export interface LoadOptions {
+  port: number
+  path: string
+  /** Sent in turn, one per request, over all connections together; empty: no Cookie header. */
+  cookies: string[]
+  connections: number
+}
+
+const separator = '\r\n\r\n'
+const contentLength = /\r\ncontent-length: (\d+)/i
+
+/**
+ * Keep-alive connections with one request in flight on each. Requests are prepared buffers on raw
+ * sockets and responses are only measured, so the driver costs the same for every case and far
+ * less than the server.
+ */
+export function startLoad ({ port, path, cookies, connections }: LoadOptions): Load {
+  const counts = { completed: 0, refused: 0 }
+  const next = takeTurns(prepare(path, cookies))
+  const count = (ok: boolean) => {
+    counts.completed += 1
+    if (!ok) counts.refused += 1
+  }
+  const sockets = Array.from({ length: connections }, () => open(port, next, count))
+  return { counts: () => ({ ...counts }), stop: () => sockets.forEach(socket => socket.destroy()) }
+}
+
+function prepare (path: string, cookies: string[]): Buffer[] {
+  const start = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1`
+  const headers = cookies.length === 0 ? [''] : cookies.map(cookie => `\r\nCookie: ${cookie}`)
+  return headers.map(header => Buffer.from(`${start}${header}${separator}`, 'latin1'))
+}
+
+function takeTurns (requests: Buffer[]): () => Buffer {
+  let turn = 0
+  return () => {
+    const request = requests[turn] as Buffer
+    turn = turn + 1 === requests.length ? 0 : turn + 1
+    return request
+  }
+}
+
+function open (port: number, next: () => Buffer, count: (ok: boolean) => void): Socket {
+  const buffer = Buffer.allocUnsafe(65536)
+  const read = reader(ok => {
+    count(ok)
+    socket.write(next())
+  })
+  const onread = { buffer, callback: (size: number) => read(buffer.subarray(0, size)) }
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true, onread }, () => socket.write(next()))
+  return socket.on('error', error => { throw error })
+}
+
+/** Calls back once for each whole response, nearly always after one chunk. */
+function reader (respond: (ok: boolean) => void): (chunk: Buffer) => boolean {
+  let partial: Buffer | null = null
+  return chunk => {
+    const response: Buffer = partial === null ? chunk : Buffer.concat([partial, chunk])
+    const complete = response.length >= lengthOf(response)
+    partial = complete ? null : Buffer.from(response)
+    if (complete) respond(response.toString('latin1', 9, 12) === '200')
+    return true
+  }
+}
+
+function lengthOf (response: Buffer): number {
+  const end = response.indexOf(separator)
+  if (end === -1) return Infinity
+  const length = contentLength.exec(response.toString('latin1', 0, end))?.[1]
+  return end + separator.length + Number(length)
+}

@@ -1,0 +1,100 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Usage } from './answer.ts'
+import { startChild, type Child } from './child.ts'
+import { rotate } from './figures.ts'
+import type { ServerOptions } from './servers/serve.ts'
+import type { Settings } from './settings.ts'
+
+export interface Case {
+  server: 'bare' | 'plugin'
+  path: string
+  /** How many different sessions are sent in turn; 0: no Cookie header. */
+  sessions: number
+}
+
+interface Sample {
+  /** Requests per second. */
+  rate: number
+  /** Microseconds of the server's CPU per request. */
+  cpu: number
+  /** How much of its core the driver used: below 1, it is the server that sets the pace. */
+  driverShare: number
+}
+
+/** One value per round. */
+export type Result = { [key in keyof Sample]: number[] }
+
+interface Counts extends Usage { completed: number, refused: number }
+
+interface Moment { server: Usage, driver: Counts }
+
+interface Running {
+  server: Child
+  /** Starts this case's load. */
+  load: () => Promise<unknown>
+  samples: Sample[]
+}
+
+/**
+ * Measures all cases in turns. The processes live long enough to be compiled and are replaced often
+ * enough that the luck of one of them does not decide.
+ */
+export async function measureRequests (driver: Child, cases: Case[], options: ServerOptions, settings: Settings): Promise<Result[]> {
+  const samples = cases.map((): Sample[] => [])
+  for (let set = 0; set < settings.sets; set += 1) {
+    const measured = await measureSet(driver, cases, options, settings)
+    measured.forEach((each, at) => samples[at]?.push(...each))
+  }
+  return samples.map(columns)
+}
+
+async function measureSet (driver: Child, cases: Case[], options: ServerOptions, settings: Settings): Promise<Sample[][]> {
+  const running: Running[] = []
+  for (const each of cases) running.push(await start(driver, each, options, settings))
+  for (let round = 0; round < settings.rounds; round += 1) {
+    for (const each of rotate(running, round)) await measure(driver, each, settings)
+  }
+  await Promise.all(running.map(({ server }) => server.stop()))
+  return running.map(({ samples }) => samples)
+}
+
+async function start (driver: Child, { server: file, path, sessions }: Case, options: ServerOptions, settings: Settings): Promise<Running> {
+  const server = startChild(`servers/${file}`, 'server')
+  const port = await server.ask('listen', options)
+  const load = () => driver.ask('start', { port, path, sessions, connections: settings.connections })
+  await load()
+  await sleep(settings.warmUp)
+  await driver.ask('stop')
+  return { server, load, samples: [] }
+}
+
+async function measure (driver: Child, { server, load, samples }: Running, settings: Settings): Promise<void> {
+  await load()
+  await sleep(settings.settle)
+  const before = await look(server, driver)
+  await sleep(settings.window)
+  const after = await look(server, driver)
+  await driver.ask('stop')
+  samples.push(compare(before, after))
+}
+
+async function look (server: Child, driver: Child): Promise<Moment> {
+  const [used, counts] = await Promise.all([server.ask<Usage>('usage'), driver.ask<Counts>('counts')])
+  return { server: used, driver: counts }
+}
+
+function compare (before: Moment, after: Moment): Sample {
+  const requests = after.driver.completed - before.driver.completed
+  if (after.driver.refused > 0) throw new Error(`${after.driver.refused} requests were refused`)
+  const micros = after.driver.at - before.driver.at
+  return {
+    rate: requests / micros * 1e6,
+    cpu: (after.server.cpu - before.server.cpu) / requests,
+    driverShare: (after.driver.cpu - before.driver.cpu) / micros
+  }
+}
+
+function columns (samples: Sample[]): Result {
+  const of = (key: keyof Sample) => samples.map(sample => sample[key])
+  return { rate: of('rate'), cpu: of('cpu'), driverShare: of('driverShare') }
+}

@@ -1,0 +1,3 @@
+import { handler, serve } from './serve.ts'
+
+serve(app => app.get('/', handler))

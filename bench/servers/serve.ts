@@ -1,0 +1,37 @@
+import type { AddressInfo } from 'node:net'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { answer, usage } from '../answer.ts'
+
+export interface ServerOptions {
+  issuer: string
+  /** 32 bytes, base64. */
+  key: string
+}
+
+type Prepare = (app: FastifyInstance, options: ServerOptions) => unknown
+
+const nobody = { sub: '00000000-0000-0000-0000-000000000000' }
+
+/** The handler of every route under load: it reads one claim when there is one. */
+export async function handler (request: FastifyRequest) {
+  const { sub } = request.oidcClaims ?? nobody
+  return { sub }
+}
+
+/** A Fastify process that the benchmark starts, asks what it has used, and stops. */
+export function serve (prepare: Prepare): void {
+  const app = Fastify()
+  answer({
+    async listen (options: ServerOptions) {
+      await prepare(app, options)
+      await app.listen({ port: 0, host: '127.0.0.1' })
+      return (app.server.address() as AddressInfo).port
+    },
+    usage,
+    memory () {
+      globalThis.gc?.()
+      const { rss, heapUsed } = process.memoryUsage()
+      return { rss, heapUsed }
+    }
+  })
+}

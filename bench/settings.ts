@@ -1,0 +1,57 @@
+export interface Settings {
+  /** Sets of fresh server processes for (a) to (e), and rounds with each set. */
+  sets: number
+  rounds: number
+  /** In milliseconds: the load that a new server gets first, what goes before each window, the window. */
+  warmUp: number
+  settle: number
+  window: number
+  connections: number
+  /**
+   * Different sessions in all, sent in turn by (e): more than the plugin's cache of opened cookies
+   * holds (4096, the oldest goes first), so each has gone before its turn comes again. (b), (c) and
+   * (d) repeat the first `steadySessions` of them.
+   */
+  sessions: number
+  steadySessions: number
+  /** Logins of each side before the rounds of (f), and in each round. */
+  loginWarmUp: number
+  logins: number
+  loginRounds: number
+  loginConcurrency: number
+  /** Rounds of (g). */
+  startRounds: number
+}
+
+const full: Settings = {
+  sets: 3,
+  rounds: 8,
+  warmUp: 2500,
+  settle: 150,
+  window: 500,
+  connections: 32,
+  sessions: 6000,
+  steadySessions: 100,
+  loginWarmUp: 3000,
+  logins: 400,
+  loginRounds: 7,
+  loginConcurrency: 8,
+  startRounds: 7
+}
+
+const quick: Settings = {
+  ...full,
+  sets: 1,
+  rounds: 4,
+  warmUp: 1000,
+  window: 300,
+  sessions: 4500,
+  loginWarmUp: 800,
+  logins: 250,
+  loginRounds: 2,
+  startRounds: 1
+}
+
+export function settings (argv: string[]): Settings {
+  return argv.includes('--quick') ? quick : full
+}

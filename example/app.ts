@@ -1,0 +1,67 @@
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import oidc from '../index.ts'
+import { css, script } from './assets.ts'
+import { adminPage, homePage, mePage, notFoundPage, type User } from './pages.ts'
+
+export interface Settings {
+  /** The public address of the application, without a slash at the end. */
+  baseUrl: string
+  issuer: string
+  clientId: string
+  clientSecret?: string
+  /** 32 bytes, base64. */
+  sessionKey: string
+  /** `info` says why a login was refused. */
+  logLevel: string
+}
+
+export async function buildApp ({ baseUrl, sessionKey, logLevel, ...provider }: Settings): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { level: logLevel } })
+  await app.register(oidc, {
+    ...provider,
+    baseUrl,
+    allowInsecureLoopback: true,
+    session: { key: sessionKey },
+    onClaims: async (claims, { userinfo }): Promise<User> => {
+      const { name, email } = await userinfo()
+      return { name: String(name ?? claims.sub), email: String(email ?? '') }
+    }
+  })
+  addPages(app)
+  addAssets(app)
+  return app
+}
+
+function addPages (app: FastifyInstance): void {
+  app.get('/', { preHandler: app.oidc.optional() }, async (request, reply) =>
+    sendPage(reply, homePage(request.oidcUser as User | null)))
+
+  app.get('/me', { preHandler: app.oidc.required() }, async (request, reply) =>
+    sendPage(reply, mePage(userOf(request), request.oidcClaims!, request.oidcSession!)))
+
+  app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async (request, reply) =>
+    sendPage(reply, adminPage(userOf(request))))
+
+  app.get('/api/hello', { preHandler: app.oidc.required() }, async (request) =>
+    ({ hello: userOf(request).name, sub: request.oidcClaims?.sub }))
+
+  app.setNotFoundHandler((_, reply) => sendPage(reply.code(404), notFoundPage()))
+}
+
+function addAssets (app: FastifyInstance): void {
+  app.get('/style.css', (_, reply) => reply.type('text/css').send(css))
+  app.get('/script.js', (_, reply) => reply.type('text/javascript').send(script))
+}
+
+// Behind a guard there is a user: `onClaims` has made one at the login.
+function userOf (request: FastifyRequest): User {
+  return request.oidcUser as User
+}
+
+function sendPage (reply: FastifyReply, page: string): FastifyReply {
+  return reply
+    .type('text/html')
+    .header('cache-control', 'no-store')
+    .header('content-security-policy', "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+    .send(page)
+}

@@ -1,0 +1,129 @@
+import { generateKeyPair, randomBytes, type JsonWebKey } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { promisify } from 'node:util'
+import { Provider, type Context } from 'oidc-provider'
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js'
+import { css } from './assets.ts'
+import { messagePage, signInPage, signOutPage } from './pages.ts'
+
+const scopes = ['openid', 'offline_access', 'profile', 'email']
+
+/** An OpenID Provider to try the example with. It believes every name, so it is for this computer only. */
+export interface EmbeddedProvider {
+  issuer: string
+  clientId: string
+  clientSecret: string
+  close (): Promise<void>
+}
+
+/** Starts the provider on `http://localhost:{port}`, with the application at `baseUrl` as its client. */
+export async function startProvider (port: number, baseUrl: string): Promise<EmbeddedProvider> {
+  const issuer = `http://localhost:${port}`
+  const clientSecret = randomBytes(32).toString('base64url')
+  const provider = new Provider(issuer, {
+    ...await configuration(baseUrl),
+    clients: [{
+      client_id: 'example',
+      client_name: 'the fastify-oidc example',
+      client_secret: clientSecret,
+      redirect_uris: [`${baseUrl}/auth/callback`],
+      post_logout_redirect_uris: [`${baseUrl}/auth/logged-out`],
+      grant_types: ['authorization_code', 'refresh_token'],
+      require_auth_time: true
+    }]
+  })
+  const server = createServer(listener(provider, baseUrl)).listen(port, 'localhost')
+  await once(server, 'listening')
+  return { issuer, clientId: 'example', clientSecret, close: () => close(server) }
+}
+
+async function close (server: Server): Promise<void> {
+  server.close().closeAllConnections()
+  await once(server, 'close')
+}
+
+async function configuration (baseUrl: string): Promise<Record<string, unknown>> {
+  return {
+    adapter: createMemoryAdapter(),
+    jwks: { keys: [await signingKey()] },
+    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    scopes,
+    claims: { openid: ['sub', 'roles'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
+    findAccount: (_: unknown, login: string) => ({ accountId: login, claims: () => claimsOf(login) }),
+    interactions: { url: (_: unknown, { uid }: { uid: string }) => `/sign-in/${uid}` },
+    // Tabs that sign in at the same moment get a grant each, and the session remembers only one.
+    expiresWithSession: () => false,
+    ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 86400, IdToken: 600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
+    features: {
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: {
+        enabled: true,
+        logoutSource: (context: Context, form: string) => show(context, signOutPage(form)),
+        postLogoutSuccessSource: (context: Context) => show(context, messagePage('Signed out', 'The provider no longer knows you.', baseUrl))
+      }
+    },
+    renderError: (context: Context, { error_description: text }: { error_description: string }) => show(context, messagePage('That did not work', text, baseUrl))
+  }
+}
+
+function claimsOf (login: string): Record<string, unknown> {
+  return {
+    sub: login,
+    name: login.charAt(0).toUpperCase() + login.slice(1),
+    preferred_username: login,
+    email: `${login}@example.com`,
+    email_verified: true,
+    roles: login === 'alice' ? ['admin', 'user'] : ['user']
+  }
+}
+
+async function signingKey (): Promise<JsonWebKey> {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 })
+  return { ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }
+}
+
+function show (context: Context, page: string): void {
+  context.type = 'html'
+  context.body = page
+}
+
+function listener (provider: Provider, baseUrl: string): RequestListener {
+  const protocol = provider.callback()
+  return (request, response) => {
+    if (request.url === '/style.css') return send(response, 200, 'text/css', css)
+    if (request.url?.startsWith('/sign-in/') !== true) return protocol(request, response)
+    signIn(provider, request, response).catch(() => {
+      send(response, 400, 'text/html', messagePage('This sign-in is over', 'It took too long, or it has been finished in the meantime.', baseUrl))
+    })
+  }
+}
+
+async function signIn (provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { prompt, session } = await provider.interactionDetails(request, response)
+  if (prompt.name === 'consent' && session !== undefined) return await finish(provider, request, response, session.accountId)
+  if (request.method !== 'POST') return send(response, 200, 'text/html', signInPage(''))
+  const form = await formOf(request)
+  if (form.has('cancel')) return await provider.interactionFinished(request, response, { error: 'access_denied' })
+  const login = form.getAll('login').join().trim().toLowerCase()
+  if (/^[a-z0-9._-]{1,40}$/.test(login)) return await finish(provider, request, response, login)
+  send(response, 400, 'text/html', signInPage('A name has letters, digits, dots and dashes, 40 at most.'))
+}
+
+// Whoever signs in here agrees to everything.
+async function finish (provider: Provider, request: IncomingMessage, response: ServerResponse, accountId: string): Promise<void> {
+  const { params } = await provider.interactionDetails(request, response)
+  const grant = new provider.Grant({ accountId, clientId: params.client_id })
+  grant.addOIDCScope(scopes.join(' '))
+  await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId: await grant.save() } })
+}
+
+async function formOf (request: IncomingMessage): Promise<URLSearchParams> {
+  let text = ''
+  for await (const chunk of request) text += String(chunk)
+  return new URLSearchParams(text)
+}
+
+function send (response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body)
+}
