@@ -1,6 +1,7 @@
 import { createLocalJWKSet, errors, jwtVerify } from 'jose'
 import { createCached } from './cached.ts'
 import { OidcError } from './errors.ts'
+import { isJson } from './transport.ts'
 import type { JWK, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
 import type { Fetch } from '../types/options.ts'
 
@@ -53,8 +54,7 @@ function createLimit (burst: number, perSecond: number): () => boolean {
 
 async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWTVerifyGetKey> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
-  const json = response.status === 200 && /^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')
-  const document = json ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
+  const document = response.status === 200 && isJson(response) ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
   if (!Array.isArray(document?.keys)) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
   }

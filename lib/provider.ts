@@ -5,6 +5,7 @@ import { verifyIdToken } from './id-token.ts'
 import { createKeySet } from './key-set.ts'
 import { isSafeEndpoint } from './options.ts'
 import { now } from './time.ts'
+import { isJson } from './transport.ts'
 import type { KeySet } from './key-set.ts'
 import type { ProviderSettings } from './options.ts'
 import type { OidcErrorCode } from './errors.ts'
@@ -140,9 +141,8 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
 async function loadMetadata (settings: ProviderSettings, transport: Fetch): Promise<unknown> {
   if (settings.metadata !== undefined) return settings.metadata
   const response = await transport(settings.discoveryUrl, { headers: { accept: 'application/json' } })
-  const type = response.headers.get('content-type') ?? ''
-  if (response.status !== 200 || !/^application\/(?:[\w.-]+\+)?json\b/i.test(type)) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: `discovery: status ${response.status}, ${type}` })
+  if (response.status !== 200 || !isJson(response)) {
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: `discovery: status ${response.status}, ${response.headers.get('content-type')}` })
   }
   return await response.json().catch((cause: unknown) => {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { cause, detail: 'discovery: not JSON' })
@@ -156,10 +156,19 @@ function setUp (settings: ProviderSettings, document: unknown, transport: Fetch,
     [client.clockTolerance]: settings.clockTolerance,
     ...(settings.clientSecret !== undefined && { client_secret: settings.clientSecret })
   }, clientAuthentication(settings))
-  config[client.customFetch] = transport as client.CustomFetch
+  config[client.customFetch] = jsonTokens(new URL(metadata.token_endpoint).href, transport) as client.CustomFetch
   config.timeout = 0 // the transport has its own
   if (settings.allowInsecureLoopback) client.allowInsecureRequests(config)
   return { config, metadata, keySet: keySetOf(metadata.jwks_uri) }
+}
+
+// openid-client reads a token response as JSON whatever it says to be (RFC 6749, section 5.1).
+function jsonTokens (tokenEndpoint: string, transport: Fetch): Fetch {
+  return async (url, init) => {
+    const response = await transport(url, init)
+    check(url !== tokenEndpoint || response.status !== 200 || isJson(response), 'the token response is not JSON')
+    return response
+  }
 }
 
 /** The same key set as long as its address is the same: metadata that is fetched again does not forget the keys. */
@@ -242,11 +251,9 @@ function toTokens (answer: client.TokenEndpointResponse): OidcTokens {
 
 /** OpenID Connect Core 1.0, section 5.3.2: another `sub` makes the whole answer worthless. */
 async function readUserinfo (response: Response, sub: string): Promise<UserinfoClaims> {
-  const type = response.headers.get('content-type') ?? ''
-  const json = response.status === 200 && /^application\/json\b/i.test(type)
-  const claims: unknown = json ? await response.json().catch(() => undefined) : undefined
+  const claims: unknown = response.status === 200 && isJson(response) ? await response.json().catch(() => undefined) : undefined
   if (typeof claims !== 'object' || claims === null || !('sub' in claims) || claims.sub !== sub) {
-    throw new OidcError('FST_OIDC_USERINFO', { detail: `status ${response.status}, ${type}, or a body without the sub of the ID token` })
+    throw new OidcError('FST_OIDC_USERINFO', { detail: `status ${response.status}, ${response.headers.get('content-type')}, or a body without the sub of the ID token` })
   }
   return claims as UserinfoClaims
 }

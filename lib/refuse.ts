@@ -4,21 +4,41 @@ import { errorPage } from './pages.ts'
 import { runHook } from './replied.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
+import type { Exit } from './pages.ts'
 
-/** Answers with an error: a page for a person, JSON for everybody else; `onError` first. */
-export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+/** Answers with an error: a page for a person, JSON for everybody else; `onError` first. `returnTo` is where the person wanted to go. */
+export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply, returnTo?: string): Promise<void> {
   const error = toOidcError(cause)
   log(error, request)
   core.telemetry.refused(error.code)
-  const { replied } = await runHook(reply, () => core.settings.onError?.(error, { request, reply }))
-  if (replied) return
+  if (await isAnswered(core, error, request, reply)) return
   reply.code(error.statusCode)
   const { retryAfter = error.code === 'FST_OIDC_PROVIDER_UNAVAILABLE' ? 5 : undefined } = error
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
-  const login = core.settings.routes.login
-  if (wantsPage(request)) errorPage(reply, error, login === null ? null : core.urls.route(login))
+  if (wantsPage(request)) errorPage(reply, error, exitOf(core, error, returnTo))
   else reply.header('cache-control', 'no-store').send(toJson(error, core))
 }
+
+/** Whether the application's own hook has answered. One that fails does not leave the request without an answer. */
+async function isAnswered ({ settings }: Core, error: OidcError, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+  try {
+    const { replied } = await runHook(reply, () => settings.onError?.(error, { request, reply }))
+    return replied
+  } catch (failure) {
+    request.log.error({ err: failure }, 'onError failed')
+    return reply.sent
+  }
+}
+
+// Whoever has no access gets none by logging in again: the provider would name the same person.
+function exitOf ({ settings, urls }: Core, error: OidcError, returnTo?: string): Exit {
+  const { login } = settings.routes
+  if (login === null || (error.statusCode === 403 && !LOGIN_FAILED.has(error.code))) return { url: settings.defaultReturnTo, label: 'Back to the start' }
+  const query = returnTo === undefined ? '' : `?return_to=${encodeURIComponent(returnTo)}`
+  return { url: urls.route(login) + query, label: 'Log in again' }
+}
+
+const LOGIN_FAILED: ReadonlySet<string> = new Set(['FST_OIDC_PROVIDER_REFUSED', 'FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO', 'FST_OIDC_CLAIMS'])
 
 function toJson (error: OidcError, { settings, urls }: Core): Record<string, unknown> {
   const { statusCode, code, message } = error

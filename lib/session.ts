@@ -142,10 +142,12 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
     end (request) {
       const { session } = current(request)
-      const first = session !== null && ended.get(session.session.id) === undefined
-      if (first) forget(session)
-      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], bytes: 0, removals: cookies.remove(request.headers.cookie) }
-      return first ? session : null
+      // When another request ended it meanwhile, the browser may have a new one by now, under the same names.
+      const over = session !== null && ended.get(session.session.id) !== undefined
+      if (session !== null && !over) forget(session)
+      const removals = over ? [] : cookies.remove(request.headers.cookie)
+      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], bytes: 0, removals }
+      return over ? null : session
     },
 
     finish (request, reply) {

@@ -20,6 +20,11 @@ export function createTransport (settings: Pick<Settings, 'fetch' | 'dispatcher'
   }
 }
 
+/** Whether a response says that it is JSON (RFC 8259, or a type with the suffix +json). */
+export function isJson (response: Response): boolean {
+  return /^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')
+}
+
 function checkStatus (url: string, response: Response): void {
   const { status } = response
   if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {

@@ -5,6 +5,7 @@ import { goTo, startLogin } from '../login.ts'
 import { reportEnd } from '../logout.ts'
 import { continuePage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
+import { refuse } from '../refuse.ts'
 import { runHook } from '../replied.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Core } from '../core.ts'
@@ -26,13 +27,25 @@ export function callbackEndpoint (core: Core): Endpoint {
 
 async function callback (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
+  const taken = core.pending.take(request, reply, params.get('state') ?? '')
   await core.telemetry.span('oidc.callback', async () => {
-    const taken = core.pending.take(request, reply, params.get('state') ?? '')
-    if (taken.status !== 'fresh') return await resume(core, taken, request, reply)
-    await core.provider.checkResponseIssuer(params.get('iss'))
-    const tokenSet = await exchangeCode(core, taken.login, params)
-    await logIn(core, taken.login, tokenSet, request, reply)
-  })
+    if (taken.status === 'fresh') await complete(core, taken.login, params, request, reply)
+    else await resume(core, taken, request, reply)
+  }).catch(async (error: unknown) => await fail(core, taken, error, request, reply))
+}
+
+async function complete (core: Core, login: PendingLogin, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  await core.provider.checkResponseIssuer(params.get('iss'))
+  const tokenSet = await exchangeCode(core, login, params)
+  await logIn(core, login, tokenSet, request, reply)
+}
+
+/** An error offers to start again; a code that the provider does not take any more is none for whom another tab has logged in. */
+async function fail (core: Core, taken: Taken, error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const returnTo = taken.status === 'fresh' ? taken.login.returnTo : undefined
+  const isOver = returnTo !== undefined && error instanceof OidcError && error.code === 'FST_OIDC_CODE'
+  if (isOver && core.sessions.read(request) !== null) goTo(request, reply, returnTo)
+  else await refuse(core, error, request, reply, returnTo)
 }
 
 /** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */

@@ -14,7 +14,7 @@ export function logoutEndpoint (core: Core, path: string): Endpoint {
     async GET (request, reply) {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
       if (isOwn(core, request) && isClick(request)) await leave(core, queryParams(request), request, reply)
-      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), core.urls.route(path))
+      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), core.urls.route(path), core.settings.defaultReturnTo)
       else throw new OidcError('FST_OIDC_CROSS_SITE')
       return reply
     },
