@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
@@ -36,8 +37,22 @@ const REGISTERED = `${PRELUDE}
 await app.register(oidc, options)
 `
 
+const BUILD_APP = `
+import Fastify from 'fastify'
+import oidc from 'fastify-oidc'
+import type { OidcOptions } from 'fastify-oidc'
+async function buildApp (options: Partial<OidcOptions> = {}) {
+  const app = Fastify()
+  await app.register(oidc, { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 'secret', baseUrl: 'https://app.example.com', session: { secret: 'a secret of the test, 32 bytes long' }, allowInsecureLoopback: true, ...options })
+  app.get('/me', { preHandler: app.oidc.required() }, async (request) => request.oidcClaims)
+  app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
+  return app
+}
+`
+
 /** A block as a module that exports its application. */
 function moduleOf (code: string): string {
+  if (code.includes('node:test')) return `${code.replace(/^import \{ .* 'fastify-oidc\/testing'$/m, '$&\n')}${BUILD_APP}`
   const imports = code.match(/^import .*$/gm)?.join('\n') ?? ''
   const rest = code.replace(/^import .*$/gm, '')
   if (code.includes('const app = Fastify()')) return `${imports}\n${rest}\nexport { app }\n`
@@ -45,9 +60,13 @@ function moduleOf (code: string): string {
   return `${imports}\n${code.includes('app.register(oidc') ? PRELUDE : REGISTERED}${rest}\nexport { app }\n`
 }
 
+/** The package's own sources in place of the installed package. */
+function withOwnPaths (code: string): string {
+  return code.replaceAll("'fastify-oidc'", `'${pathToFileURL('index.ts').href}'`).replaceAll("'fastify-oidc/testing'", `'${pathToFileURL('lib/testing/index.ts').href}'`)
+}
+
 async function run (t: Test, code: string, context: Partial<Context> = {}): Promise<FastifyInstance> {
-  const own = pathToFileURL('index.ts').href
-  const dir = t.testdir({ 'block.ts': moduleOf(code).replaceAll("'fastify-oidc'", `'${own}'`).replace('port: 3000', 'port: 0') })
+  const dir = t.testdir({ 'block.ts': withOwnPaths(moduleOf(code)).replace('port: 3000', 'port: 0') })
   Object.assign(globalThis, { readme: context })
   const { app } = await import(pathToFileURL(`${dir}/block.ts`).href) as { app: FastifyInstance }
   t.teardown(async () => await app.close())
@@ -61,7 +80,7 @@ async function start (t: Test, roles: string[] = []) {
 }
 
 t.test('every block of code is tested below', async (t) => {
-  t.same(blocks.map(({ language }) => language), ['sh', 'ts', 'ts', 'ts', 'ts', 'ts'])
+  t.same(blocks.map(({ language }) => language), ['sh', ...Array<string>(8).fill('ts')])
   t.equal(blocks[0]?.code, 'npm install fastify-oidc\n')
   t.ok(blockWith('app.listen').split('\n').length <= 26, 'the quick start has 25 lines')
 })
@@ -135,17 +154,26 @@ t.test('through a proxy', async (t) => {
   t.ok(tunnels > 0)
 })
 
+for (const name of ['people see their own page', 'only admins see the admin page', 'an expired access token is refreshed once']) {
+  t.test(`a test of an application: ${name}`, async (t) => {
+    const dir = t.testdir({ 'block.test.ts': withOwnPaths(moduleOf(blockWith(name))) })
+    const { status, stdout } = spawnSync(process.execPath, [...process.execArgv, '--test', '--test-reporter=tap', `${dir}/block.test.ts`], { encoding: 'utf8' })
+    t.equal(status, 0, stdout)
+    t.match(stdout, new RegExp(`ok 1 - ${name}[^]*# pass 1`))
+  })
+}
+
 t.test('the blocks are right TypeScript for somebody who installs the package', async (t) => {
   const context = 'declare const context: { options: import(\'fastify-oidc\').OidcOptions, users: any, audit: any }\n'
   const dir = t.testdir(Object.fromEntries(blocks.filter(({ language }) => language === 'ts').map(({ code }, index) =>
     [`block${index}.ts`, context + moduleOf(code).replace('(globalThis as any).readme', 'context').replace(/process\.env\.(\w+)/g, 'process.env.$1!')])))
   const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile)
   const { options } = ts.convertCompilerOptionsFromJson({
-    ...config.compilerOptions, paths: { 'fastify-oidc': ['./index.ts'] }, noEmit: true, rewriteRelativeImportExtensions: false, allowImportingTsExtensions: true, noUnusedLocals: false, exactOptionalPropertyTypes: false
+    ...config.compilerOptions, paths: { 'fastify-oidc': ['./index.ts'], 'fastify-oidc/testing': ['./lib/testing/index.ts'] }, noEmit: true, rewriteRelativeImportExtensions: false, allowImportingTsExtensions: true, noUnusedLocals: false, exactOptionalPropertyTypes: false
   }, process.cwd())
   const files = ts.sys.readDirectory(dir, ['.ts'])
   const program = ts.createProgram(files, options)
-  t.equal(files.length, 5)
+  t.equal(files.length, 8)
   for (const file of files) {
     const source = program.getSourceFile(file)
     const problems = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)]
