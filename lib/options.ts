@@ -104,6 +104,7 @@ export function parseOptions (options: OidcOptions): Settings {
   check(!allowInsecureLoopback || process.env['NODE_ENV'] !== 'production', '"allowInsecureLoopback" must not be set in production')
   const base = webUrl(options.baseUrl, 'baseUrl', allowInsecureLoopback)
   check(base.search === '', '"baseUrl" must not have a query')
+  check(base.protocol === 'https:' || options.responseMode !== 'form_post', '"responseMode" form_post needs an https "baseUrl", or browsers do not send its cookie')
   return {
     provider: parseProvider('default', options, allowInsecureLoopback),
     baseUrl: base.href.replace(/\/$/, ''),

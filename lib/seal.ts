@@ -69,4 +69,4 @@ function isCanonical (value: string): boolean {
   return Buffer.from(cipher, 'base64').toString('base64') === cipher
 }
 
-const quiet = { trace () {}, debug () {} } as unknown as FastifyInstance['log']
+const quiet = { debug () {} } as unknown as FastifyInstance['log']

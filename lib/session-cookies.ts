@@ -98,9 +98,13 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
     openTokens (header, { session, revision }) {
       const values = Array.from({ length: MAX_CHUNKS }, (_, index) => readCookie(header, tokensName + index))
       const known = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
-      const sealed = sealer.open('tokens', known.join(''))?.content as SealedTokens | undefined
-      // A parallel request that only touched the session may have written the hot part after the tokens were replaced.
-      return sealed?.id === session.id && sealed.revision >= revision ? sealed.tokens : {}
+      // A chunk too many is left over when the responses of parallel requests arrive out of order.
+      for (let count = known.length; count > 0; count--) {
+        const sealed = sealer.open('tokens', known.slice(0, count).join(''))?.content as SealedTokens | undefined
+        // A parallel request that only touched the session may have written the hot part after the tokens were replaced.
+        if (sealed?.id === session.id && sealed.revision >= revision) return sealed.tokens
+      }
+      return {}
     },
 
     write (header, session, tokens, age) {

@@ -203,6 +203,29 @@ t.test('S14 R17 reload, back button and bookmark of a callback lead on', async (
   t.equal(provider.count('authorize'), 2)
 })
 
+t.test('S14 a code that is not taken any more leads on where another tab has logged in', async (t) => {
+  const { provider, browser } = await startApp(t)
+  const path = '/auth/login?return_to=/me%3Fa%3D1%26b%3D2'
+  provider.fault(faults['authorization-response-other-code'])
+  const page = await browser.goto(path)
+  await assertRefused(t, { page, browser, provider }, 400, 'FST_OIDC_CODE')
+  t.match(page.text(), `href="${BASE_URL}/auth/login?return_to=${encodeURIComponent(`${BASE_URL}/me?a=1&b=2`)}"`, 'the page knows where to go')
+
+  provider.clearFaults()
+  await browser.goto('/auth/login')
+  const session = browser.cookies.get(SESSION_COOKIE)
+  provider.fault(faults['authorization-response-other-code'])
+  t.equal((await browser.goto(path)).url, `${BASE_URL}/me?a=1&b=2`)
+  t.equal(browser.cookies.get(SESSION_COOKIE), session, 'with the session that was there')
+
+  provider.clearFaults()
+  for (const name of ['token-500', 'nonce-invalid', 'authorization-response-error'] as const) {
+    const off = provider.fault(faults[name])
+    t.ok((await browser.goto(path)).status >= 400, `${name} is shown all the same`)
+    off()
+  }
+})
+
 t.test('R17 a callback after the logout logs nobody in', async (t) => {
   const { provider, browser } = await startApp(t)
   const used = await untilCallback(browser)
@@ -570,6 +593,11 @@ t.test('S22 form_post: again, late, at once, with an error', async (t) => {
   await assertRefused(t, { page: denied, browser, provider }, 403, 'FST_OIDC_PROVIDER_REFUSED')
 })
 
+t.test('S22 form_post: browsers send its cookie over https only', async (t) => {
+  const provider = await startedProvider(t)
+  await t.rejects(buildApp(t, optionsFor(provider, { responseMode: 'form_post', baseUrl: 'http://localhost:3000' })), { code: 'FST_OIDC_OPTION', message: /form_post/ })
+})
+
 t.test('S22 POST is not for the query mode', async (t) => {
   const { provider, browser } = await startApp(t)
   const callback = await untilCallback(browser)
@@ -834,6 +862,24 @@ t.test('onClaims may answer itself, and then nobody is logged in', async (t) => 
   t.equal(page.headers.get('cache-control'), 'no-store')
   await assertAnonymous(t, browser)
   t.ok(isAuthorize(provider, (await browser.step(page.url)).location), 'the login is used up')
+})
+
+t.test('onClaims may answer itself, and then who was logged in still is', async (t) => {
+  let answers = false
+  const ended: string[] = []
+  const { browser } = await startApp(t, {
+    onClaims: async (_claims, { reply }) => { if (answers) await reply.redirect('/welcome') },
+    onLogout: (_session, { reason }) => { ended.push(reason) }
+  })
+  await browser.goto('/auth/login')
+  const session = browser.cookies.get(SESSION_COOKIE)
+  answers = true
+  const callback = await untilCallback(browser)
+  const page = await browser.step(callback.href)
+  t.same([page.status, page.location], [302, `${BASE_URL}/welcome`])
+  t.equal(browser.cookies.get(SESSION_COOKIE), session)
+  await assertLoggedIn(t, browser)
+  t.same(ended, [])
 })
 
 t.test('C11 S34 the userinfo() of onClaims refuses the claims of somebody else', async (t) => {

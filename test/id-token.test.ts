@@ -591,6 +591,20 @@ t.test('S33 a key that is for something else is not used', async (t) => {
   }
 })
 
+t.test('V17 S25 a key that names no algorithm is used with the configured one only', async (t) => {
+  const { provider } = await bench(t)
+  for (const key of [{}, { alg: 'RS256' }]) {
+    const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...rsa.publicKey.export({ format: 'jwk' }), kid: 'k', ...key }] }))
+    for (const alg of ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']) {
+      const token = await new SignJWT({ nonce: NONCE }).setProtectedHeader({ alg, kid: 'k' })
+        .setIssuer(provider.issuer).setAudience('web').setSubject('alice').setIssuedAt().setExpirationTime('5m').sign(rsa.privateKey)
+      const verified = verifyIdToken(token, keySet, parseOptions(optionsFor(provider)).provider, { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
+      if (alg === 'RS256') t.equal((await verified).sub, 'alice')
+      else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', detail: /ERR_JOSE_ALG_NOT_ALLOWED/ }, alg)
+    }
+  }
+})
+
 t.test('S53 V19 a key that was removed stops working within the age of the cache', async (t) => {
   const { provider, keySet, verify } = await bench(t)
   const clock = startClock()

@@ -41,7 +41,7 @@ export interface ProviderOptions {
   resource?: string | string[]
   /** Further parameters of the authorization request; those that the plugin sets itself are refused. */
   authorizationParams?: Record<string, string>
-  /** How the provider answers: by a redirect, or by a form that the browser posts (OAuth 2.0 Form Post Response Mode). Default: `query`. */
+  /** How the provider answers: by a redirect, or by a form that the browser posts (OAuth 2.0 Form Post Response Mode), over https only. Default: `query`. */
   responseMode?: 'query' | 'form_post'
   /** The one algorithm of the ID token's signature, as registered for the client; asymmetric only. Default: `RS256`. */
   idTokenSigningAlg?: SigningAlgorithm
