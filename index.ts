@@ -4,7 +4,7 @@ import { createCore, rememberCore } from './lib/core.ts'
 import { OidcError } from './lib/errors.ts'
 import { startLogin } from './lib/login.ts'
 import { logout } from './lib/logout.ts'
-import { parseAuthorizationParams, parseOptions } from './lib/options.ts'
+import { parseAuthorizationParams, parseMaxAge, parseOptions } from './lib/options.ts'
 import { COOKIE_BUDGET } from './lib/pending.ts'
 import { createAccessToken } from './lib/refresh.ts'
 import { registerRoutes } from './lib/routes/index.ts'
@@ -41,7 +41,7 @@ function createOidc (core: Core): Oidc {
     },
     async login (request, reply, { returnTo, maxAge, acrValues, authorizationParams = {} } = {}) {
       await startLogin(core, request, reply, {
-        returnTo: core.urls.returnTo(returnTo), maxAge, acrValues, authorizationParams: parseAuthorizationParams(authorizationParams, 'authorizationParams')
+        returnTo: core.urls.returnTo(returnTo), maxAge: parseMaxAge(maxAge), acrValues, authorizationParams: parseAuthorizationParams(authorizationParams, 'authorizationParams')
       })
       return reply
     },

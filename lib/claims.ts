@@ -1,5 +1,5 @@
 import { OidcError } from './errors.ts'
-import { parseClaimConstraints } from './options.ts'
+import { parseClaimConstraints, parseMaxAge } from './options.ts'
 import { now } from './time.ts'
 import type { ProviderSettings } from './options.ts'
 import type { IdTokenClaims, OidcClaims, OidcSession } from '../types/claims.ts'
@@ -33,14 +33,12 @@ export function parseConstraints (options: GuardOptions, requiredClaims: Record<
     check(GUARD_OPTIONS.includes(key), `"${key}" is not an option of a guard`)
   }
   const claims = options.claims === undefined ? {} : parseClaimConstraints(options.claims, 'claims')
-  const { maxAge } = options
-  check(maxAge === undefined || (Number.isInteger(maxAge) && maxAge >= 0), '"maxAge" must be a number of seconds')
   return {
     scopes: words(options.scopes, 'scopes', ' '),
     claims: [...Object.entries(requiredClaims), ...Object.entries(claims)].map(([path, accepted]) => [path, [accepted].flat()]),
     roles: words(options.roles, 'roles', null),
     acr: words(options.acr, 'acr', null),
-    maxAge
+    maxAge: parseMaxAge(options.maxAge)
   }
 }
 

@@ -1,4 +1,3 @@
-import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
 
@@ -22,8 +21,7 @@ export async function startLogin (core: Core, request: FastifyRequest, reply: Fa
       returnTo: options.returnTo,
       maxAge: options.maxAge ?? maxAgeOf(params),
       acrValues: options.acrValues,
-      restarted: options.restarted ?? false,
-      startedAt: now()
+      restarted: options.restarted ?? false
     }
     const url = await core.provider.authorizationUrl(login, params)
     core.pending.save(request, reply, login)

@@ -8,7 +8,7 @@ import type {
 /** One provider, checked and complete. */
 export interface ProviderSettings {
   name: string
-  issuer: string | undefined
+  issuer: string
   discoveryUrl: string
   metadata: ProviderMetadata | undefined
   clientId: string
@@ -129,13 +129,16 @@ export function parseOptions (options: OidcOptions): Settings {
 function parseProvider (name: string, options: ProviderOptions, allowInsecureLoopback: boolean): ProviderSettings {
   check(['issuer', 'discoveryUrl', 'metadata'].some((key) => key in options), 'one of "issuer", "discoveryUrl" and "metadata" is required')
   const metadata = optional(options.metadata, 'metadata', parseMetadata)
-  const issuer = optional(options.issuer, 'issuer', (value, key) => issuerUrl(value, key, allowInsecureLoopback))
   const url = (value: unknown, key: string): string => webUrl(value, key, allowInsecureLoopback).href
+  const discoveryUrl = optional(options.discoveryUrl, 'discoveryUrl', url)
+  const issuer = optional(options.issuer, 'issuer', (value, key) => issuerUrl(value, key, allowInsecureLoopback))
+  const expectedIssuer = optional(options.expectedIssuer, 'expectedIssuer', text) ?? issuer ?? metadata?.issuer ?? issuerOf(discoveryUrl)
+  check(expectedIssuer !== undefined, '"discoveryUrl" needs an "issuer" or "expectedIssuer" that the metadata must name')
   const clientSecret = optional(options.clientSecret, 'clientSecret', text)
   return {
     name,
-    issuer: optional(options.expectedIssuer, 'expectedIssuer', text) ?? issuer ?? metadata?.issuer,
-    discoveryUrl: optional(options.discoveryUrl, 'discoveryUrl', url) ?? wellKnown(issuer),
+    issuer: expectedIssuer,
+    discoveryUrl: discoveryUrl ?? wellKnown(issuer),
     metadata,
     clientId: text(options.clientId, 'clientId'),
     clientSecret,
@@ -269,6 +272,12 @@ export function parseClaimConstraints (value: unknown, key: string): Record<stri
   return value as Record<string, ClaimValue | ClaimValue[]>
 }
 
+/** A `max_age`, in whole seconds. */
+export function parseMaxAge (value: unknown): number | undefined {
+  check(value === undefined || (Number.isInteger(value) && value as number >= 0), '"maxAge" must be a number of seconds')
+  return value as number | undefined
+}
+
 function isClaimValue (value: unknown): value is ClaimValue {
   return ['string', 'number', 'boolean'].includes(typeof value)
 }
@@ -285,8 +294,15 @@ function parseTelemetry (value: unknown): Settings['telemetry'] {
   return value
 }
 
+const WELL_KNOWN = '/.well-known/openid-configuration'
+
 function wellKnown (issuer: string | undefined): string {
-  return issuer === undefined ? '' : `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+  return issuer === undefined ? '' : issuer.replace(/\/$/, '') + WELL_KNOWN
+}
+
+// OpenID Connect Discovery 1.0, section 4.3: the issuer is what stands before the well-known path.
+function issuerOf (discoveryUrl: string | undefined): string | undefined {
+  return discoveryUrl?.endsWith(WELL_KNOWN) === true ? discoveryUrl.slice(0, -WELL_KNOWN.length) : undefined
 }
 
 function issuerUrl (value: unknown, key: string, allowInsecureLoopback: boolean): string {

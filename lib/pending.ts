@@ -29,7 +29,7 @@ export type Taken =
 
 export interface PendingLogins {
   /** Fresh values for a login: 128 bits or more each (RFC 9700, section 2.1). */
-  create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier'>
+  create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
   save: (request: FastifyRequest, reply: FastifyReply, login: PendingLogin) => void
   /** The login of this state, once: the second caller gets `over`, whatever cookie it sends. */
   take: (request: FastifyRequest, reply: FastifyReply, state: string) => Taken
@@ -46,6 +46,7 @@ const COOKIE_LIFETIME = 7200
 /** All the plugin's cookies together, in bytes. */
 export const COOKIE_BUDGET = 8000
 const MAX_PENDING = 12
+const TIME_LENGTH = 9
 /** In one response: more than the plugin ever set come from somebody else. */
 const MAX_DROPPED = 40
 const MAX_CONSUMED = 100_000
@@ -66,14 +67,18 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
 
   function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
     const value = readCookie(request.headers.cookie, nameOf(state))
-    const content = value === undefined ? null : sealer.open('login', value)?.content as PendingLogin | Trace | undefined
-    return content?.state === state ? content : null
+    const packed = value === undefined ? undefined : sealer.open('login', value)?.content as Packed | undefined
+    return packed?.s === state ? unpack(packed, settings.origin) : null
+  }
+
+  function seal (login: PendingLogin | Trace): string {
+    return sealer.seal('login', pack(login, settings.origin))
   }
 
   // Beside a large session there is no room for a long address.
   function sealWithin (bytes: number, login: PendingLogin): string {
-    const value = sealer.seal('login', login)
-    return value.length <= bytes ? value : sealer.seal('login', { ...login, returnTo: settings.defaultReturnTo })
+    const value = seal(login)
+    return value.length <= bytes ? value : seal({ ...login, returnTo: settings.defaultReturnTo })
   }
 
   // The names begin with the time of the login, so that the oldest are found without opening them.
@@ -90,8 +95,8 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
 
   return {
     create () {
-      const time = Date.now().toString(36).padStart(9, '0')
-      return { state: time + randomToken(16), nonce: randomToken(16), codeVerifier: randomToken(32) }
+      const state = Date.now().toString(36).padStart(TIME_LENGTH, '0') + randomToken(16)
+      return { state, nonce: randomToken(16), codeVerifier: randomToken(32), startedAt: timeOf(state) }
     },
 
     save (request, reply, login) {
@@ -110,7 +115,7 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
       const trace: Trace = { state, returnTo, restarted, maxAge, acrValues }
       if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', ...trace }
       consumed.set(state, true, login.startedAt + LIFETIME + 1)
-      set(reply, nameOf(state), sealer.seal('login', trace), LIFETIME)
+      set(reply, nameOf(state), seal(trace), LIFETIME)
       return { status: 'fresh', login }
     },
 
@@ -126,6 +131,42 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
 
 /** What stays of a login that was taken, so that its callback, called again, knows where to go and what was asked for. */
 type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted' | 'maxAge' | 'acrValues'>
+
+/**
+ * The content of the cookie, short: a browser that restores dozens of tabs begins a login in each, before the plugin
+ * sees any of its cookies and can drop some. Addresses are relative to the origin, and the state tells when it began.
+ */
+interface Packed {
+  s: string
+  r: string
+  x?: 1
+  m?: number
+  a?: string[]
+  login?: [nonce: string, codeVerifier: string, redirectUri: string, provider: string]
+}
+
+function pack (login: PendingLogin | Trace, origin: string): Packed {
+  const { state, returnTo, restarted, maxAge, acrValues } = login
+  return {
+    s: state,
+    r: returnTo.slice(origin.length),
+    ...(restarted && { x: 1 }),
+    ...(maxAge !== undefined && { m: maxAge }),
+    ...(acrValues !== undefined && { a: acrValues }),
+    ...('nonce' in login && { login: [login.nonce, login.codeVerifier, login.redirectUri.slice(origin.length), login.provider] })
+  }
+}
+
+function unpack ({ s: state, r, x, m: maxAge, a: acrValues, login }: Packed, origin: string): PendingLogin | Trace {
+  const trace: Trace = { state, returnTo: origin + r, restarted: x === 1, maxAge, acrValues }
+  if (login === undefined) return trace
+  const [nonce, codeVerifier, redirectUri, provider] = login
+  return { ...trace, nonce, codeVerifier, redirectUri: origin + redirectUri, provider, startedAt: timeOf(state) }
+}
+
+function timeOf (state: string): number {
+  return Math.floor(parseInt(state.slice(0, TIME_LENGTH), 36) / 1000)
+}
 
 function isCurrent ({ startedAt }: PendingLogin): boolean {
   return startedAt + LIFETIME > now() && startedAt <= now() + 5

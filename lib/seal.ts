@@ -53,7 +53,7 @@ function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
 
 // A key per purpose, and per client: what another application sealed with the same secret is worth nothing here.
 function deriveKey (key: Buffer, purpose: Purpose, { session, provider, baseUrl }: Settings): Buffer {
-  const context = ['fastify-oidc 1', purpose, session.cookieName, baseUrl, provider.issuer ?? provider.discoveryUrl, provider.clientId]
+  const context = ['fastify-oidc 1', purpose, session.cookieName, baseUrl, provider.issuer, provider.clientId]
   return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }
 

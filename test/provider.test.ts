@@ -215,15 +215,23 @@ t.test('metadata: nothing is discovered', async (t) => {
 t.test('discoveryUrl: the metadata is elsewhere', async (t) => {
   const provider = await startedProvider(t, { paths: { metadata: '/somewhere/else.json' } })
   const discoveryUrl = `${provider.issuer}/somewhere/else.json`
-  const { browser, page } = await attempt(t, provider, [], { discoveryUrl })
+  const { browser, page } = await attempt(t, provider, [], { discoveryUrl, issuer: provider.issuer })
   await assertLoggedIn(t, browser)
   t.equal(page.json().claims.iss, provider.issuer)
   t.equal(last(provider, 'metadata').path, '/somewhere/else.json')
-  await assertLoggedIn(t, (await attempt(t, provider, [], { discoveryUrl, issuer: provider.issuer })).browser)
   const other = await attempt(t, provider, [], { discoveryUrl, issuer: `${provider.issuer}/other` })
   await assertRefused(t, other, 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  const unknown = await attempt(t, provider, { on: 'authorize', authorizationResponse: (params) => params.set('iss', 'https://evil.example') }, { discoveryUrl })
+  const unknown = await attempt(t, provider, { on: 'authorize', authorizationResponse: (params) => params.set('iss', 'https://evil.example') }, { discoveryUrl, issuer: provider.issuer })
   await assertRefused(t, unknown, 400, 'FST_OIDC_RESPONSE_ISSUER')
+})
+
+t.test('S51 discoveryUrl alone: the issuer is what stands before the well-known path, or must be given', async (t) => {
+  const provider = await startedProvider(t)
+  const discoveryUrl = `${provider.issuer}/.well-known/openid-configuration`
+  await assertLoggedIn(t, (await attempt(t, provider, [], { discoveryUrl })).browser)
+  await assertRefused(t, await attempt(t, provider, member('issuer', 'https://evil.example'), { discoveryUrl }), 502, 'FST_OIDC_PROVIDER_RESPONSE')
+  const elsewhere = `${provider.issuer}/somewhere/else.json`
+  await t.rejects(anotherApp(t, provider, { discoveryUrl: elsewhere }), { code: 'FST_OIDC_OPTION', message: /"discoveryUrl" needs an "issuer"/ })
 })
 
 t.test('jwksUri: instead of that of the metadata', async (t) => {

@@ -259,3 +259,22 @@ t.test('S12 a login is not begun inside a frame', async (t) => {
   t.same(browser.cookies.list(), [])
   t.equal((await app.inject({ url: '/auth/login', headers: { 'sec-fetch-dest': 'document', 'sec-fetch-mode': 'navigate' } })).statusCode, 302)
 })
+
+t.test('V27 S5 forty tabs that begin at the very same moment leave room in the header, and the last of them logs in', async (t) => {
+  const { browser } = await startApp(t)
+  await Promise.all(Array.from({ length: 40 }, async () => await browser.step('/me')))
+  t.equal(browser.cookies.list(BASE_URL).length, 40)
+  t.ok(browser.cookies.bytes(BASE_URL) < 14_500, `${browser.cookies.bytes(BASE_URL)} bytes`)
+  t.equal((await browser.goto('/me')).status, 200)
+  t.ok(browser.cookies.bytes(BASE_URL) < 8000, `${browser.cookies.bytes(BASE_URL)} bytes`)
+})
+
+t.test('S29 app.oidc.login refuses a maxAge that is none', async (t) => {
+  const { app } = await startApp(t)
+  app.get('/in', async (request, reply) => await app.oidc.login(request, reply, { maxAge: Number(request.headers['x-age']) }))
+  await app.ready()
+  for (const age of ['-1', 'x', '1.5']) {
+    t.match((await app.inject({ url: '/in', headers: { 'x-age': age } })).json(), { code: 'FST_OIDC_OPTION' })
+  }
+  t.match((await app.inject({ url: '/in', headers: { 'x-age': '60' } })).headers.location, /max_age=60/)
+})

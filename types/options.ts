@@ -23,7 +23,7 @@ export type ClientAuth = 'client_secret_basic' | 'client_secret_post' | 'client_
 export interface ProviderOptions {
   /** The issuer, exactly as the provider writes it; its metadata is found at `/.well-known/openid-configuration` below it. */
   issuer?: string
-  /** Where the metadata is, for a provider that does not have it at the standard place. */
+  /** Where the metadata is; with an `issuer` or `expectedIssuer`, unless it ends with `/.well-known/openid-configuration` behind the issuer. */
   discoveryUrl?: string
   /** The metadata itself: nothing is discovered then. */
   metadata?: ProviderMetadata
