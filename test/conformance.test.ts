@@ -1,0 +1,112 @@
+import t from 'tap'
+import { accepts } from './conformance/flows.ts'
+import { isOpen, titleOf } from './conformance/module.ts'
+import { modules } from './conformance/modules.ts'
+import { runModule } from './conformance/run.ts'
+import type { RunModule } from './conformance/module.ts'
+
+// The modules of the OpenID Foundation's plans for relying parties. `npm run conformance` prints them as a table.
+
+const plans = {
+  'oidcc-client-basic-certification-test-plan': 14,
+  'oidcc-client-formpost-basic-certification-test-plan': 14,
+  'oidcc-client-config-certification-test-plan': 6,
+  'oidcc-client-refreshtoken-test-plan': 3,
+  'oidcc-client-rp-initiated-logout-rp-basic': 3,
+  'oidcc-client-back-channel-logout-rp-basic': 8,
+  'oidcc-client-front-channel-logout-rp-basic': 1,
+  'oidcc-client-rp-session-management-rp-basic': 1,
+  'oidcc-client-test-3rd-party-init-login-test-plan': 1
+}
+
+// What is not there yet. A feature that comes takes its modules out of this list and lets them run.
+const open = [
+  'C27 oidcc-client-test-rp-backchannel-rpinitlogout',
+  'C28 oidcc-client-test-rp-backchannel-rpinitlogout-alg-none',
+  'C29 oidcc-client-test-rp-backchannel-rpinitlogout-no-event',
+  'C30 oidcc-client-test-rp-backchannel-rpinitlogout-with-nonce',
+  'C31 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-alg',
+  'C32 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-aud',
+  'C33 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-event',
+  'C34 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-iss',
+  'C35 oidcc-client-test-rp-frontchannel-rpinitlogout',
+  'C36 oidcc-client-test-rp-frontchannel-opinitlogout',
+  'C37 oidcc-client-test-session-management',
+  'C38 oidcc-client-test-3rd-party-init-login',
+  'C39 fapi2-security-profile-final-client-test-happy-path',
+  'C40 fapi2-security-profile-final-client-test-happy-path-no-dpop-nonce',
+  'C41 fapi2-security-profile-final-client-test-discovery-issuer-mismatch',
+  'C55 fapi2-security-profile-final-client-test-rs-dpop-auth-scheme-case-insensitivity',
+  'C57 fapi2-security-profile-final-client-refresh-token-test',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-without-iss-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-iss-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-without-aud-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-aud-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-without-exp-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-with-expired-exp-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-with-invalid-sig-fails',
+  'C58 fapi2-security-profile-final-client-test-ensure-jarm-signature-is-not-none',
+  'extra oidcc-client-test-userinfo-bearer-body',
+  'extra oidcc-client-test-aggregated-claims',
+  'extra oidcc-client-test-distributed-claims',
+  'extra oidcc-client-test-mtls-endpoint-aliases',
+  'extra oidcc-client-test-discovery-webfinger-acct',
+  'extra oidcc-client-test-discovery-webfinger-url',
+  'extra oidcc-client-test-dynamic-registration',
+  'extra oidcc-client-test-request-uri-signed-rs256',
+  'extra oidcc-client-test-request-uri-signed-none',
+  'extra oidcc-client-test-userinfo-signed'
+]
+
+t.test('the plans are complete, and what is open is known', async (t) => {
+  const numbers = [...new Set(modules.map(({ number }) => number))]
+  t.same(numbers, [...Array.from({ length: 58 }, (_, index) => `C${index + 1}`), 'extra'])
+  t.equal(new Set(modules.map(titleOf)).size, modules.length, 'no entry twice')
+  for (const [plan, count] of Object.entries(plans)) {
+    t.equal(modules.filter((module) => module.plan === plan).length, count, plan)
+  }
+  t.same(modules.filter(isOpen).map(titleOf), open)
+})
+
+for (const module of modules.filter((module) => !isOpen(module))) {
+  t.test(titleOf(module), async (t) => {
+    const { verdict, happened, error } = await runModule(module)
+    if (error !== undefined) throw error
+    t.equal(verdict, 'passed', happened)
+  })
+}
+
+type Call = (url: string, init: RequestInit) => Promise<Response>
+
+// What the provider lets pass and a person would not notice: the login succeeds, and the module fails all the same.
+const neglects: Record<string, [reason: RegExp, call: Call]> = {
+  'puts the access token into a query': [/no access_token in a query/, async (url, init) =>
+    await fetch(url.endsWith('/userinfo') ? `${url}?access_token=x` : url, init)],
+  'puts the client secret into a query': [/no client_secret in a query/, async (url, init) =>
+    await fetch(url.endsWith('/token') ? `${url}?client_secret=x` : url, init)],
+  'redeems the code twice': [/one request each/, replaying()],
+  'asks what is not in the metadata': [/only endpoints of the metadata/, async (url, init) => {
+    if (url.endsWith('/token')) await fetch(new URL('/elsewhere', url))
+    return await fetch(url, init)
+  }]
+}
+
+/** The provider revokes the tokens of a code that is used twice: here they have been used by then. */
+function replaying (): Call {
+  const exchanges: Array<Parameters<Call>> = []
+  return async (url, init) => {
+    const response = await fetch(url, init)
+    if (url.endsWith('/token')) exchanges.push([url, init])
+    if (url.endsWith('/userinfo')) for (const exchange of exchanges) await fetch(...exchange)
+    return response
+  }
+}
+
+for (const [name, [reason, call]] of Object.entries(neglects)) {
+  t.test(`a module fails when the relying party ${name}`, async (t) => {
+    const module: RunModule = { number: 'C1', id: name, plan: '', provider: '', required: '', run: accepts([], { options: { fetch: call } }) }
+    const { verdict, happened } = await runModule(module)
+    t.equal(verdict, 'failed')
+    t.match(happened, reason)
+  })
+}
