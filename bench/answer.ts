@@ -2,7 +2,7 @@ type Commands = Record<string, (args: never) => unknown>
 
 interface Question { id: number, command: string, args: unknown }
 
-/** The child's end of `process.ts`: runs one function per question that arrives over IPC. */
+/** The child's end of `child.ts`: runs one function per question that arrives over IPC. */
 export function answer (commands: Commands): void {
   process.on('message', (question: Question) => respond(commands, question))
   process.on('disconnect', () => process.exit())

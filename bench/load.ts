@@ -6,12 +6,13 @@ export interface Load {
   stop(): void
 }
 
+/** Gives the next request of an endless series. */
+export type Requests = () => Buffer
+
 export interface LoadOptions {
   port: number
-  path: string
-  /** Sent in turn, one per request, over all connections together; empty: no Cookie header. */
-  cookies: string[]
   connections: number
+  requests: Requests
 }
 
 const separator = '\r\n\r\n'
@@ -22,33 +23,29 @@ const contentLength = /\r\ncontent-length: (\d+)/i
  * sockets and responses are only measured, so the driver costs the same for every case and far
  * less than the server.
  */
-export function startLoad ({ port, path, cookies, connections }: LoadOptions): Load {
+export function startLoad ({ port, connections, requests }: LoadOptions): Load {
   const counts = { completed: 0, refused: 0 }
-  const next = takeTurns(prepare(path, cookies))
   const count = (ok: boolean) => {
     counts.completed += 1
     if (!ok) counts.refused += 1
   }
-  const sockets = Array.from({ length: connections }, () => open(port, next, count))
+  const sockets = Array.from({ length: connections }, () => open(port, requests, count))
   return { counts: () => ({ ...counts }), stop: () => sockets.forEach(socket => socket.destroy()) }
 }
 
-function prepare (path: string, cookies: string[]): Buffer[] {
+/** One request for each Cookie header, for ever in the same order; without cookies the same bare request. */
+export function takeTurns (path: string, cookies: string[]): Requests {
   const start = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1`
   const headers = cookies.length === 0 ? [''] : cookies.map(cookie => `\r\nCookie: ${cookie}`)
-  return headers.map(header => Buffer.from(`${start}${header}${separator}`, 'latin1'))
-}
-
-function takeTurns (requests: Buffer[]): () => Buffer {
-  let turn = 0
+  const requests = headers.map(header => Buffer.from(`${start}${header}${separator}`, 'latin1'))
+  let turn = -1
   return () => {
-    const request = requests[turn] as Buffer
-    turn = turn + 1 === requests.length ? 0 : turn + 1
-    return request
+    turn = (turn + 1) % requests.length
+    return requests[turn] as Buffer
   }
 }
 
-function open (port: number, next: () => Buffer, count: (ok: boolean) => void): Socket {
+function open (port: number, next: Requests, count: (ok: boolean) => void): Socket {
   const buffer = Buffer.allocUnsafe(65536)
   const read = reader(ok => {
     count(ok)

@@ -33,8 +33,8 @@ const full: Settings = {
   sessions: 6000,
   steadySessions: 100,
   loginWarmUp: 3000,
-  logins: 400,
-  loginRounds: 7,
+  logins: 80,
+  loginRounds: 30,
   loginConcurrency: 8,
   startRounds: 7
 }
@@ -47,8 +47,8 @@ const quick: Settings = {
   window: 300,
   sessions: 4500,
   loginWarmUp: 800,
-  logins: 250,
-  loginRounds: 2,
+  logins: 50,
+  loginRounds: 8,
   startRounds: 1
 }
 
