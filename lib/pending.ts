@@ -95,8 +95,10 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
 
   return {
     create () {
-      const state = Date.now().toString(36).padStart(TIME_LENGTH, '0') + randomToken(16)
-      return { state, nonce: randomToken(16), codeVerifier: randomToken(32), startedAt: timeOf(state) }
+      const random = randomBytes(64)
+      const token = (start: number, end: number): string => random.subarray(start, end).toString('base64url')
+      const state = Date.now().toString(36).padStart(TIME_LENGTH, '0') + token(0, 16)
+      return { state, nonce: token(16, 32), codeVerifier: token(32, 64), startedAt: timeOf(state) }
     },
 
     save (request, reply, login) {
@@ -170,8 +172,4 @@ function timeOf (state: string): number {
 
 function isCurrent ({ startedAt }: PendingLogin): boolean {
   return startedAt + LIFETIME > now() && startedAt <= now() + 5
-}
-
-function randomToken (bytes: number): string {
-  return randomBytes(bytes).toString('base64url')
 }

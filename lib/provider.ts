@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import * as client from 'openid-client'
 import { createCached } from './cached.ts'
 import { OidcError, findOidcError } from './errors.ts'
@@ -76,7 +77,7 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
 
     async authorizationUrl (request, params) {
       const { config } = await discovered.get()
-      const url = client.buildAuthorizationUrl(config, await authorizationParams(settings, request, params))
+      const url = client.buildAuthorizationUrl(config, authorizationParams(settings, request, params))
       for (const resource of settings.resource) url.searchParams.append('resource', resource)
       return url
     },
@@ -209,7 +210,7 @@ function clientAuthentication ({ clientAuth, clientSecret }: ProviderSettings): 
   return methods[clientAuth](clientSecret)
 }
 
-async function authorizationParams (settings: ProviderSettings, request: AuthorizationRequest, params: Record<string, string>): Promise<Record<string, string>> {
+function authorizationParams (settings: ProviderSettings, request: AuthorizationRequest, params: Record<string, string>): Record<string, string> {
   return {
     ...params,
     ...(request.maxAge !== undefined && { max_age: String(request.maxAge) }),
@@ -219,7 +220,7 @@ async function authorizationParams (settings: ProviderSettings, request: Authori
     scope: settings.scope,
     state: request.state,
     nonce: request.nonce,
-    code_challenge: await client.calculatePKCECodeChallenge(request.codeVerifier),
+    code_challenge: createHash('sha256').update(request.codeVerifier).digest('base64url'), // RFC 7636, section 4.2
     code_challenge_method: 'S256'
   }
 }

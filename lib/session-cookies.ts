@@ -64,6 +64,7 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   const { cookieName, sameSite, tokens: keptTokens } = settings.session
   const tokensName = `${cookieName}-tokens-`
   const cache = createBoundedMap<OpenedSession & { value: string }>(MAX_OPENED)
+  const wasSeen = createMemory()
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
@@ -91,7 +92,7 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
       const opened = sealer.open('session', value)
       if (opened === null) return null
       const entry = { value: detach(value), session: freeze(opened.content as Session), rotated: opened.rotated }
-      cache.set(key, entry)
+      if (wasSeen(key)) cache.set(entry.value.slice(-NONCE), entry)
       return entry
     },
 
@@ -151,6 +152,21 @@ function tooLarge (detail: string): OidcError {
 
 function split (value: string, size: number): string[] {
   return Array.from({ length: Math.ceil(value.length / size) }, (_, index) => value.slice(index * size, (index + 1) * size))
+}
+
+/**
+ * Remembers, roughly, what came lately: whoever comes once is not worth a place in the cache, which costs more than it saves then.
+ * The first characters of a nonce are random; that another one has the same only puts something into the cache too early.
+ */
+function createMemory (): (nonce: string) => boolean {
+  const slots = new Int32Array(8192)
+  return (nonce) => {
+    const mark = Buffer.from(nonce, 'base64').readInt32LE()
+    const slot = mark & (slots.length - 1)
+    const seen = slots[slot] === mark
+    slots[slot] = mark
+    return seen
+  }
 }
 
 // A slice of the header would keep the whole header in memory.

@@ -15,11 +15,11 @@ interface Current {
   /** The tokens, once they were opened or replaced. */
   tokens: Partial<OidcTokens> | null
   /** For the response, as long as the session lives when it is sent. */
-  setCookies: string[]
+  setCookies: readonly string[]
   /** What all the cookies of the session take, when `setCookies` are all of them. */
   bytes: number
   /** For the response in any case. */
-  removals: string[]
+  removals: readonly string[]
 }
 
 declare module 'fastify' {
@@ -78,15 +78,14 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
   function load (header: string | undefined): Current {
     const opened = cookies.open(header)
-    const nothing = { rotated: false, tokens: null, setCookies: [], bytes: 0, removals: [] }
-    if (opened === undefined) return { ...nothing, session: null }
-    if (opened === null || !isAlive(opened.session)) return { ...nothing, session: null, removals: cookies.remove(header) }
-    return { ...nothing, session: opened.session, rotated: opened.rotated }
+    if (opened === undefined) return stateOf(null)
+    if (opened === null || !isAlive(opened.session)) return stateOf(null, cookies.remove(header))
+    return stateOf(opened.session, NOTHING, opened.rotated)
   }
 
   function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
-    request[kCurrent] = { ...written, rotated: false, tokens, removals: [] }
+    request[kCurrent] = { ...written, rotated: false, tokens, removals: NOTHING }
   }
 
   function tokensOf (request: FastifyRequest): Partial<OidcTokens> {
@@ -107,11 +106,11 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
     touch (request) {
       const state = current(request)
-      if (state.session === null) return
       const time = now()
+      if (state.session === null || (!state.rotated && time - state.session.seenAt < idleTimeout / 10)) return
       const session = { ...state.session, seenAt: time }
       if (state.rotated) write(request, session, tokensOf(request))
-      else if (time - state.session.seenAt >= idleTimeout / 10) {
+      else {
         state.session = session
         state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
       }
@@ -155,14 +154,22 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       if (state === null) return 0
       // The session may have ended while the request was under way: nothing brings it back then.
       const alive = state.session !== null && isAlive(state.session)
-      const setCookies = alive ? state.setCookies : state.removals
-      for (const setCookie of setCookies) addSetCookie(reply, setCookie)
-      preventCaching(reply, setCookies.length > 0)
+      const { bytes, setCookies, removals } = state
+      const written = alive ? setCookies : removals
+      for (const setCookie of written) addSetCookie(reply, setCookie)
+      preventCaching(reply, written.length > 0)
       // An error in a later hook makes another response with the headers of this one.
-      request[kCurrent] = { ...state, setCookies: [], bytes: 0, removals: [] }
-      return alive ? state.bytes : 0
+      Object.assign(state, WRITTEN)
+      return alive ? bytes : 0
     }
   }
+}
+
+const NOTHING: readonly string[] = []
+const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
+
+function stateOf (session: Session | null, removals = NOTHING, rotated = false): Current {
+  return { session, rotated, tokens: null, setCookies: NOTHING, bytes: 0, removals }
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */
@@ -174,8 +181,9 @@ export function newSession ({ session, claims, user }: Omit<NewSession, 'tokens'
 
 /** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */
 function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
-  const own = String(reply.getHeader('cache-control') ?? '')
-  if (setsCookies || !/(?:^|,)\s*private\s*(?:,|$)/i.test(own)) reply.header('cache-control', 'no-store')
-  const vary = String(reply.getHeader('vary') ?? '')
-  if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(vary)) reply.header('vary', vary === '' ? 'Cookie' : `${vary}, Cookie`)
+  const own = reply.getHeader('cache-control')
+  if (setsCookies || own === undefined || !/(?:^|,)\s*private\s*(?:,|$)/i.test(String(own))) reply.header('cache-control', 'no-store')
+  const vary = reply.getHeader('vary')
+  if (vary === undefined) reply.header('vary', 'Cookie')
+  else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
 }

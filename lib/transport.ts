@@ -2,6 +2,9 @@ import { OidcError } from './errors.ts'
 import type { Settings } from './options.ts'
 import type { Fetch } from '../types/options.ts'
 
+/** All that anybody reads of a response: copying the rest costs more than reading the body. */
+const HEADERS = ['content-type', 'www-authenticate']
+
 /**
  * The only place that calls fetch: every call to a provider has a timeout and a size cap, follows no redirect,
  * and fails with FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
@@ -51,8 +54,14 @@ async function readWhole (response: Response, limit: number): Promise<Response> 
     if (length > limit) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
     chunks.push(chunk)
   }
-  const { status, statusText, headers } = response
-  return new Response(length === 0 ? null : Buffer.concat(chunks, length), { status, statusText, headers })
+  return new Response(length === 0 ? null : Buffer.concat(chunks, length), { status: response.status, headers: pickHeaders(response.headers) })
+}
+
+function pickHeaders (headers: Headers): Array<[string, string]> {
+  return HEADERS.flatMap((name): Array<[string, string]> => {
+    const value = headers.get(name)
+    return value === null ? [] : [[name, value]]
+  })
 }
 
 function drop (response: Response): void {
