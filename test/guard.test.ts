@@ -1,8 +1,9 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
 import oidc from '../index.ts'
@@ -92,6 +93,7 @@ t.test('V24 behind a guard that refuses nothing runs', async (t) => {
   t.teardown(async () => await app.close())
   await app.register(oidc, optionsFor(provider))
   app.get('/', async () => 'public')
+  app.addHook('onSend', async () => { await sleep(1) }) // the answer is on its way for a while
   const ran: string[] = []
   const handler = async (): Promise<string> => {
     ran.push('handler')
@@ -142,25 +144,27 @@ t.test('V24 nor when the client goes away while the guard is at work', async (t)
   t.teardown(async () => await provider.close())
   const app = Fastify()
   t.teardown(async () => await app.close())
-  let slow: () => void = () => {}
-  await app.register(oidc, optionsFor(provider, { onError: async () => await new Promise<void>((resolve) => { slow = resolve }) }))
+  const atWork = new EventEmitter<{ work: [goOn: () => void] }>()
+  const work = async (): Promise<void> => await new Promise<void>((resolve) => { atWork.emit('work', resolve) })
+  await app.register(oidc, optionsFor(provider, { onError: work }))
+  app.addHook('onSend', async () => { await sleep(5) })
   let ran = false
   app.post('/secret', { preHandler: app.oidc.required() }, async () => { ran = true })
   app.get('/secret', { preHandler: app.oidc.required() }, async () => { ran = true })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
-  const metadata = new Promise<() => void>((resolve) => {
-    provider.fault({ on: 'metadata', before: async () => await new Promise<void>((proceed) => { resolve(proceed) }) })
-  })
+  provider.fault({ on: 'metadata', before: work })
+  // GET waits for the provider, to begin a login; POST for onError.
   for (const method of ['GET', 'POST']) {
+    const working = once(atWork, 'work')
     const closed = new Promise<void>((resolve) => { app.server.once('connection', (socket) => socket.once('close', () => resolve())) })
     const request = httpRequest({ host: '127.0.0.1', port, path: '/secret', method, headers: NAVIGATION, agent: false }).on('error', () => {})
     request.end()
-    const proceed = method === 'GET' ? await metadata : await new Promise<() => void>((resolve) => { const timer = setInterval(() => { if (slow.length > 0) { clearInterval(timer); resolve(slow) } }, 2) })
+    const [goOn] = await working as [() => void]
     request.destroy()
     await closed
-    proceed()
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    goOn()
+    await sleep(30)
     t.notOk(ran, method)
   }
 })
@@ -444,6 +448,7 @@ t.test('claims by path', async (t) => {
     [403, { 'constructor.name': 'Object' }],
     [403, { 'toString.name': 'toString' }],
     [403, { '__proto__.x': 'x' }],
+    [403, { 'tags.__proto__.length': 0 }],
     [403, { 'department.constructor.name': 'Object' }],
     [403, { '': 'alice' }],
     [403, { '.': 'alice' }],
@@ -624,10 +629,18 @@ t.test('an error of a guard can be answered by the application', async (t) => {
   app.get('/own', { preHandler: app.oidc.required() }, async () => 'secret')
   t.match(await app.inject('/own'), { statusCode: 418, body: 'own' })
   t.same((await app.inject('/me')).json(), { statusCode: 401, code: 'FST_OIDC_LOGIN_REQUIRED', message: 'You need to log in.' }, 'without a login route there is no address of it')
-  t.notMatch((await app.inject({ method: 'POST', url: '/me', headers: NAVIGATION })).body, '<a ')
+  t.notMatch((await app.inject({ method: 'POST', url: '/me', headers: NAVIGATION })).body, '/auth/login')
   t.same(seen, ['FST_OIDC_LOGIN_REQUIRED /own', 'FST_OIDC_LOGIN_REQUIRED /me', 'FST_OIDC_LOGIN_REQUIRED /me'])
   t.equal((await (await client({ app, baseUrl: BASE_URL })).goto('/me')).status, 200, 'a guard still begins a login by itself')
   t.equal((await logInThroughGuard(app, provider)).status, 200)
+})
+
+t.test('an onError that fails does not open the route, nor leave the request without an answer', async (t) => {
+  const lines: string[] = []
+  const { app } = await startApp(t, { onError: async () => { throw new Error('the hook failed') } }, {}, { logger: { level: 'error', stream: { write: (line) => { lines.push(line) } } } })
+  t.match((await app.inject('/me')).json(), { statusCode: 401, code: 'FST_OIDC_LOGIN_REQUIRED' })
+  t.match((await app.inject('/auth/callback')).json(), { statusCode: 400, code: 'FST_OIDC_STATE' })
+  t.match(lines, [/the hook failed/, /the hook failed/])
 })
 
 async function logInThroughGuard (app: FastifyInstance, provider: Provider, baseUrl = BASE_URL) {

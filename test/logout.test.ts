@@ -141,7 +141,7 @@ t.test('S44 V16 another site cannot log anybody out', async (t) => {
   const cookie = browser.cookies.header('/')
   provider.clearRequests()
   type Attempt = [status: number, code: string | RegExp, method: 'GET' | 'POST', headers: Record<string, string>]
-  const question = /<h1>Do you want to log out\?<\/h1>.*<form method="post" action="https:\/\/app\.example\.com\/auth\/logout"><button>Log out<\/button><\/form>/
+  const question = /Do you want to log out\?.*<form method="post" action="https:\/\/app\.example\.com\/auth\/logout">.*Log out.*<\/form>/
   const attempts: Attempt[] = [
     [403, question, 'GET', { ...NAVIGATION, 'sec-fetch-site': 'cross-site' }],
     [403, question, 'GET', { ...NAVIGATION, 'sec-fetch-site': 'same-site' }],
@@ -181,7 +181,11 @@ t.test('S44 V16 another site cannot log anybody out', async (t) => {
     const response = await app.inject({ method: 'POST', url: '/auth/logout', headers: { ...OWN, cookie, 'content-type': type }, payload })
     t.equal(response.statusCode, status, type)
   }
-  t.match(await app.inject({ method: 'POST', url: '/auth/logout', headers: { ...OWN, cookie, 'content-type': 'application/x-www-form-urlencoded' }, payload: 'return_to=/a&return_to=/b' }), { statusCode: 400 })
+  for (const [payload, length] of [['return_to=/a&return_to=/b', undefined], ['return_to=/a', '3']] as const) {
+    const headers = { ...OWN, cookie, 'content-type': 'application/x-www-form-urlencoded', ...(length !== undefined && { 'content-length': length }) }
+    const response = await app.inject({ method: 'POST', url: '/auth/logout', headers, payload })
+    t.match([response.statusCode, response.json().code], [400, 'FST_OIDC_PARAMETER'], payload)
+  }
   t.same([ended, provider.requests], [[], []])
   t.ok(await isLoggedIn(browser), 'nothing has happened')
 
@@ -207,7 +211,6 @@ t.test('S44 the own pages log out by link and by form, as do trusted origins', a
     ['a link', async (browser) => await browser.goto('/auth/logout?return_to=/maybe', { from: `${BASE_URL}/` })],
     ['the typed address', async (browser) => await browser.goto('/auth/logout?return_to=/maybe')],
     ['a form', async (browser) => await browser.post('/auth/logout', { return_to: '/maybe' })],
-    ['a form without Sec-Fetch-Site', async (browser) => await browser.post('/auth/logout?return_to=/maybe', '', { headers: { 'sec-fetch-site': undefined as never, origin: BASE_URL } })],
     ['a trusted origin', async (browser) => await browser.post('/auth/logout', { return_to: '/maybe' }, { from: 'https://www.example.com/' })],
     ['the form wins over the query', async (browser) => await browser.post('/auth/logout?return_to=/', { return_to: '/maybe' })]
   ]
@@ -217,6 +220,9 @@ t.test('S44 the own pages log out by link and by form, as do trusted origins', a
     t.match([page.status, page.url], [200, `${BASE_URL}/maybe`], title)
     t.notOk(await isLoggedIn(browser), title)
   }
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
+  const older = await app.inject({ method: 'POST', url: '/auth/logout', headers: { accept: 'text/html', origin: BASE_URL, cookie } })
+  t.match([older.statusCode, older.headers.location], [303, `${provider.issuer}/end-session?`], 'a browser without Sec-Fetch-Site')
 })
 
 t.test('S62 a script gets to know where to go on', async (t) => {
@@ -245,7 +251,7 @@ t.test('S62 a script gets to know where to go on', async (t) => {
 t.test('S62 a long hint is posted', async (t) => {
   const { app, provider } = await startApp(t, { claims: [] })
   let idToken = ''
-  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: '<b>"\'&'.repeat(450) }), tokenResponse: (answer) => { idToken = String(answer.id_token) } })
+  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: '<b>\'&'.repeat(480) }), tokenResponse: (answer) => { idToken = String(answer.id_token) } })
   const browser = await logIn({ app, provider }, 'alice')
   provider.clearRequests()
   const page = await browser.post('/auth/logout', { return_to: '/maybe' }, { submit: false })
@@ -405,9 +411,9 @@ t.test('a logout without a session, or with a broken or an old one', async (t) =
     const response = await app.inject({ method: 'POST', url: '/auth/logout?return_to=/maybe', headers: { ...NAVIGATION, ...OWN, cookie: sent } })
     t.match([response.statusCode, response.headers.location], [303, location], 'at the provider the person may be logged in still, although the session here is over')
     const lines = [response.headers['set-cookie'] ?? []].flat().map((line) => line.split('; ').slice(0, 2).join(';'))
-    t.same(lines.filter((line) => !line.includes('-login-')).sort(), names.map((name) => `${name}=;Max-Age=0`))
+    t.same(lines.filter((line) => !line.includes('-login-')).sort(), names.map((name) => `${name}=;Max-Age=0`).sort())
   }
-  t.same([ended, provider.requests], [0, []])
+  t.same([ended, provider.count('revocation')], [0, 0])
 })
 
 t.test('app.oidc.logout in a route of the application', async (t) => {
@@ -425,10 +431,10 @@ t.test('app.oidc.logout in a route of the application', async (t) => {
   const [federated] = await ask('/bye')
   t.match(federated.location, `${provider.issuer}/end-session?`)
   t.match(removed(federated.history[0]), [NAME, `${NAME}-login-`, `${NAME}-tokens-0`].map((name) => new RegExp(`^${name}`)))
-  const before = provider.count('revocation')
+  await reached(provider, 'revocation', 1)
   const [local, browser] = await ask('/bye-here')
   t.equal(local.location, `${BASE_URL}/maybe`)
-  t.equal(provider.count('revocation'), before, 'the tokens are the provider session\'s')
+  t.equal(provider.count('revocation'), 1, 'the tokens are the provider session\'s')
   let asked = false
   provider.options.approve = () => { asked = true }
   await browser.goto('/auth/login')

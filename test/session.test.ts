@@ -138,6 +138,13 @@ t.test('S37 V28 what is sealed says nothing, and is never sealed the same way tw
 })
 
 t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
+  const { sealer } = await parts(t)
+  const purposes = ['session', 'tokens', 'login', 'logout'] as const
+  for (const purpose of purposes) {
+    const sealed = sealer.seal(purpose, { purpose })
+    t.same(purposes.filter((other) => sealer.open(other, sealed) !== null), [purpose], 'each purpose has a key of its own')
+  }
+
   const { app, provider, browser } = await startApp(t)
   app.get('/token', async (request) => await app.oidc.accessToken(request))
   const waiting = await browser.goto('/auth/login', { until: ({ pathname }) => pathname === '/authorize' })
@@ -895,10 +902,11 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
   const { cookies } = await parts(t)
   const headers = Array.from({ length: 4100 }, (_, index) => `${NAME}=${/=([^;]+)/.exec(cookies.rewrite(sessionOf(null, `id-${index}`), 60))?.[1]}`)
   const [first, last] = [headers[0] as string, headers.at(-1) as string]
-  const opened = cookies.open(first)
+  const often = (header: string) => [1, 2, 3].map(() => cookies.open(header))[2]
+  const opened = often(first)
   t.equal(opened?.session.session.id, 'id-0')
-  t.equal(cookies.open(first), opened, 'opened once')
-  for (const header of headers) cookies.open(header)
+  t.equal(cookies.open(first), opened, 'what comes again and again is not opened each time')
+  for (const header of headers) often(header)
   t.equal(cookies.open(last), cookies.open(last))
   t.not(cookies.open(first), opened, 'the oldest were forgotten')
   t.same(cookies.open(first), opened, 'and are opened again')
