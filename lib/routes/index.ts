@@ -59,5 +59,5 @@ function serve (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
 
 // The query of these routes holds codes and states: it stays out of the log.
 function logRequest ({ method, url, host, ip }: FastifyRequest): Record<string, string> {
-  return { method, url: url.split('?', 1)[0] as string, host, remoteAddress: ip }
+  return { method, url: url.split(/[?;]/, 1)[0] as string, host, remoteAddress: ip }
 }
