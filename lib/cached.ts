@@ -12,7 +12,7 @@ export interface CacheTimes {
 export interface Cached<T> {
   /** The value, loaded when there is none or it is too old; however many wait, it is loaded once. */
   get: () => Promise<T>
-  /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again. */
+  /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again; throws when loading failed last. */
   newerThan: (seen: T, mayLoad: () => boolean) => Promise<T>
 }
 
@@ -32,13 +32,11 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
       const wait = Math.min((findOidcError(error)?.retryAfter ?? 0) * 1000, 60_000)
       failure = { error, failedAt: Date.now(), wait: Math.max(times.retryAfter, wait) }
       throw error
-    } finally {
-      loading = undefined
     }
   }
 
   function start (): Promise<T> {
-    loading ??= loadNow()
+    loading ??= loadNow().finally(() => { loading = undefined })
     return loading
   }
 
@@ -59,7 +57,10 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
 
   async function newerThan (seen: T, mayLoad: () => boolean): Promise<T> {
     if (value !== undefined && value.content !== seen) return value.content
-    return loading !== undefined || mayLoad() ? await start() : seen
+    if (loading !== undefined || mayLoad()) return await start()
+    // Whoever needs another value while none can be had is to hear of that, and not that theirs is wrong.
+    if (failure !== undefined) throw failure.error
+    return seen
   }
 
   return { get, newerThan }

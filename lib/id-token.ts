@@ -49,7 +49,8 @@ async function verifySignature (idToken: string, keySet: KeySet, settings: Provi
 }
 
 function describe (cause: unknown): string {
-  return cause instanceof Error ? `${(cause as { code?: string }).code ?? cause.name}: ${cause.message}` : 'not verified'
+  const { code, message } = cause as { code?: string, message?: string }
+  return `${String(code)}: ${String(message)}`
 }
 
 // Another kind of JWT must not pass for an ID token (RFC 8725, section 3.11).

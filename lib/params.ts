@@ -9,7 +9,7 @@ const MAX_VALUE = 4096
 
 /** The query, read from the URL itself: what an application's own query parser makes of it does not matter here. */
 export function queryParams (request: FastifyRequest): Params {
-  const url = request.raw.url ?? ''
+  const url = request.raw.url as string
   const mark = url.indexOf('?')
   return readParams(mark === -1 ? '' : url.slice(mark + 1))
 }

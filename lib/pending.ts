@@ -46,7 +46,7 @@ const COOKIE_LIFETIME = 7200
 /** All the plugin's cookies together, in bytes. */
 export const COOKIE_BUDGET = 8000
 const MAX_PENDING = 12
-const TIME_LENGTH = 9
+const TIME_LENGTH = 10 // of milliseconds in base 36: enough until the year 115,000
 /** In one response: more than the plugin ever set come from somebody else. */
 const MAX_DROPPED = 40
 const MAX_CONSUMED = 100_000
@@ -116,7 +116,7 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
       const { returnTo, restarted, maxAge, acrValues } = login
       const trace: Trace = { state, returnTo, restarted, maxAge, acrValues }
       if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', ...trace }
-      consumed.set(state, true, login.startedAt + LIFETIME + 1)
+      consumed.set(login.state, true, login.startedAt + LIFETIME + 1)
       set(reply, nameOf(state), seal(trace), LIFETIME)
       return { status: 'fresh', login }
     },

@@ -111,11 +111,11 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
     async refresh (refreshToken) {
       const { config, metadata, keySet } = await discovered.get()
       const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.refreshTokenGrant(config, refreshToken, resourceParams(settings)))
-      const tokens = toTokens(answer)
-      const claims = tokens.id_token === undefined
+      const { id_token: idToken, ...tokens } = toTokens(answer)
+      const claims = idToken === undefined
         ? undefined
-        : await verifyIdToken(tokens.id_token, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken: tokens.access_token })
-      return { tokens: { refresh_token: refreshToken, ...tokens }, claims }
+        : await verifyIdToken(idToken, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken: tokens.access_token }).catch(unlessKeysAreAway)
+      return { tokens: { refresh_token: refreshToken, ...tokens, ...(idToken !== undefined && claims !== undefined && { id_token: idToken }) }, claims }
     },
 
     async userinfo (accessToken, sub) {
@@ -137,6 +137,12 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
       return metadata.end_session_endpoint === undefined ? null : client.buildEndSessionUrl(config, params)
     }
   }
+}
+
+// A refresh need not bring an ID token (OpenID Connect Core 1.0, section 12.2). One that cannot be checked for the moment is
+// dropped rather than the new refresh token with it: the old one is used up.
+function unlessKeysAreAway (error: unknown): undefined {
+  if (!(error instanceof OidcError) || error.code === 'FST_OIDC_ID_TOKEN') throw error
 }
 
 async function loadMetadata (settings: ProviderSettings, transport: Fetch): Promise<unknown> {
@@ -289,5 +295,5 @@ function isTokenProblem (cause: unknown): boolean {
 // An error of OAuth is short text from the provider; whatever else the cause holds may be a token.
 function describe (cause: unknown): string {
   if (cause instanceof client.ResponseBodyError) return `the provider answered ${cause.status} ${cause.error}`
-  return cause instanceof Error ? cause.message : 'unknown error'
+  return String((cause as Error).message)
 }

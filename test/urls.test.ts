@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { safeUrl } from '../lib/urls.ts'
-import { startApp } from './support/app.ts'
+import { parseOptions } from '../lib/options.ts'
+import { createUrls, safeUrl } from '../lib/urls.ts'
+import { SESSION_KEY, startApp } from './support/app.ts'
 
 const BASE = 'https://app.example.com'
 const safe = (value: unknown): string | null => safeUrl(value, BASE, BASE)
@@ -89,4 +90,13 @@ t.test('V3 V7 a guarded address that looks like another host, or like parameters
   const page = await browser.goto('/x?scope=admin&redirect_uri=https://evil.com')
   t.equal(page.url, `${BASE}/x?scope=admin&redirect_uri=https://evil.com`)
   t.equal(page.status, 200)
+})
+
+t.test('V5 R38 a request target in absolute form does not name the way back', async (t) => {
+  const urls = createUrls(parseOptions({ issuer: 'https://id.example.com', clientId: 'web', baseUrl: `${BASE}/app`, session: { key: SESSION_KEY } }), '/tenant')
+  const back = (originalUrl: string): string => urls.request({ originalUrl } as never)
+  t.equal(back('/me?x=1'), `${BASE}/app/me?x=1`)
+  t.equal(back('https://evil.com/me'), `${BASE}/app/`)
+  t.equal(back('*'), `${BASE}/app/`)
+  t.equal(urls.route('/auth/callback'), `${BASE}/app/tenant/auth/callback`)
 })

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ORIGIN, SESSION_COOKIE } from './application.ts'
-import { describe, keepLoot, openBrowser, pick, setsSession } from './world.ts'
+import { codeIn, describe, isUnavailable, keepLoot, openBrowser, pick, setsSession } from './world.ts'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
 import type { Never } from './ledger.ts'
 import type { Need } from './weather.ts'
@@ -69,7 +69,7 @@ async function impatient (person: Person): Promise<void> {
   const answers = await Promise.all([1, 2, 3].map(async () => await attempt(person, async () => await browser.clone().step(callback))))
   const sessions = answers.filter((answer) => answer?.history.some(({ setCookie }) => setsSession(setCookie)))
   if (sessions.length > 1) world.ledger.wrong('callbacks used twice', `${sessions.length} sessions of one callback`)
-  if (sessions.length === 0) notLoggedIn(person, from, answers[0])
+  if (sessions.length === 0) notLoggedIn(person, from, answers.find((answer) => answer !== undefined && answer.status >= 400))
   else world.ledger.count('logins completed')
 }
 
@@ -97,7 +97,7 @@ async function logIn (person: Person, path: string): Promise<boolean> {
 }
 
 function notLoggedIn ({ world }: Person, from: number, page: Page | undefined): void {
-  if (world.weather.wasBad('login', from, Date.now())) world.ledger.count('logins refused while the provider failed')
+  if (isUnavailable(codeIn(page?.text() ?? '')) && world.weather.wasBad('login', from, Date.now())) world.ledger.count('logins refused while the provider failed')
   else world.ledger.wrong('lost logins', `${page === undefined ? 'no answer' : describe(page)}, ${world.weather.describe()}`)
 }
 

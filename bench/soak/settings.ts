@@ -24,7 +24,7 @@ export function settings (argv: string[]): Settings {
     attackers: 3,
     passersBy: 2,
     mostRequests: 5_000_000,
-    betweenTroubles: Math.max(2.5, Math.min(8, seconds / 10))
+    betweenTroubles: Math.max(3.5, Math.min(8, seconds / 10))
   }
 }
 

@@ -48,7 +48,7 @@ const TROUBLES: Trouble[] = [
   { fault: { on: 'metadata', hang: true }, excuses: [] }
 ]
 
-const LASTS = 1500 // milliseconds
+const LASTS = 2500 // milliseconds: keys rotate meanwhile
 
 export function createWeather (provider: Child, betweenTroubles: number): Weather {
   const periods: Period[] = []

@@ -66,7 +66,10 @@ function shorten (url: string): string {
   return url.replace(/\?.*/, '?').slice(0, 80)
 }
 
-const UNAVAILABLE = new Set(['FST_OIDC_PROVIDER_UNAVAILABLE', 'FST_OIDC_PROVIDER_RESPONSE'])
+/** Whether the plugin says that it is the provider's fault. */
+export function isUnavailable (code: string | undefined): boolean {
+  return code === 'FST_OIDC_PROVIDER_UNAVAILABLE' || code === 'FST_OIDC_PROVIDER_RESPONSE'
+}
 
 /** What is looked at in every answer of the application, whoever asked. */
 function inspect ({ issuer, weather, ledger }: Pick<World, 'issuer' | 'weather' | 'ledger'>, sent: Sent, answer: Answer, sentAt: number): void {
@@ -81,7 +84,7 @@ function inspect ({ issuer, weather, ledger }: Pick<World, 'issuer' | 'weather' 
 
 // A browser that fetches ahead of time is told that there is nothing, whatever the weather.
 function isExpected (code: string | undefined, wasBad: boolean): boolean {
-  return code === 'FST_OIDC_PREFETCH' || (wasBad && UNAVAILABLE.has(code ?? ''))
+  return code === 'FST_OIDC_PREFETCH' || (wasBad && isUnavailable(code))
 }
 
 function isOwn (location: string, issuer: string): boolean {
