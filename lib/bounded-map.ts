@@ -23,7 +23,7 @@ export function createBoundedMap<V> (limit: number): BoundedMap<V> {
   return {
     get (key) {
       const entry = entries.get(key)
-      return entry !== undefined && entry.expiresAt > now() ? entry.value : undefined
+      return entry !== undefined && (entry.expiresAt === Infinity || entry.expiresAt > now()) ? entry.value : undefined
     },
     set (key, value, expiresAt = Infinity) {
       entries.delete(key)

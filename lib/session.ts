@@ -152,9 +152,9 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
     finish (request, reply) {
       const state = request[kCurrent]
       if (state === null) return 0
-      // The session may have ended while the request was under way: nothing brings it back then.
-      const alive = state.session !== null && isAlive(state.session)
       const { bytes, setCookies, removals } = state
+      // The session may have ended while the request was under way: nothing brings it back then.
+      const alive = setCookies.length > 0 && state.session !== null && isAlive(state.session)
       const written = alive ? setCookies : removals
       for (const setCookie of written) addSetCookie(reply, setCookie)
       preventCaching(reply, written.length > 0)
