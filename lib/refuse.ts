@@ -48,7 +48,7 @@ function toJson (error: OidcError, { settings, urls }: Core): Record<string, unk
 
 function toOidcError (cause: unknown): OidcError {
   if (cause instanceof OidcError) return cause
-  const { code } = cause as { code?: string }
+  const code = (cause as { code?: string } | null | undefined)?.code
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new OidcError('FST_OIDC_MEDIA_TYPE')
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new OidcError('FST_OIDC_BODY')
   return code?.startsWith('FST_ERR_CTP_') === true ? new OidcError('FST_OIDC_PARAMETER') : new OidcError('FST_OIDC_UNEXPECTED', { cause })
@@ -56,7 +56,7 @@ function toOidcError (cause: unknown): OidcError {
 
 /** Whether another plugin refused the request, such as one that limits how often a client may ask: its answer stands. */
 export function isForeign (error: unknown): boolean {
-  const { statusCode = 500, code } = error as { statusCode?: number, code?: string }
+  const { statusCode = 500, code } = Object(error) as { statusCode?: number, code?: string }
   return !(error instanceof OidcError) && statusCode !== 500 && code?.startsWith('FST_ERR_CTP_') !== true
 }
 

@@ -278,3 +278,15 @@ t.test('S29 app.oidc.login refuses a maxAge that is none', async (t) => {
   }
   t.match((await app.inject({ url: '/in', headers: { 'x-age': '60' } })).headers.location, /max_age=60/)
 })
+
+t.test('whatever is thrown in the scope of the routes gets an answer', async (t) => {
+  for (const thrown of [null, undefined, 'text', new Error('a bug')]) {
+    const app = Fastify()
+    t.teardown(async () => await app.close())
+    app.addHook('onRequest', async () => { throw thrown })
+    await app.register(oidc, { issuer: 'https://id.example.com', clientId: 'web', baseUrl: BASE_URL, session: { key: SESSION_KEY } })
+    const response = await app.inject('/auth/session')
+    t.equal(response.statusCode, 500)
+    t.notMatch(response.body, /a bug/)
+  }
+})
