@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import * as crypto from 'node:crypto'
 import t from 'tap'
 import fc from 'fast-check'
@@ -564,7 +565,7 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
     derived++
     return crypto.hkdfSync(...parameters)
   }
-  const { createSealer } = await t.mockImport<typeof import('../lib/seal.ts')>('../lib/seal.ts', { 'node:crypto': { ...crypto, hkdfSync } })
+  const { createSealer } = await t.mockImport<typeof import('../lib/seal.ts')>(`../lib/seal${extname(import.meta.url)}`, { 'node:crypto': { ...crypto, hkdfSync } })
   const app = Fastify()
   t.teardown(async () => await app.close())
   const { settings } = await parts(t)

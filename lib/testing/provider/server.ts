@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { html, isRefusal, refusal } from './answer.ts'
 import { authorize } from './authorize.ts'
@@ -145,6 +145,7 @@ const stop = async (server: Server, sockets: Set<Socket>): Promise<void> => {
 /** Listens on the loopback interface. */
 export const listen = async (options: ProviderOptions, context: () => Context): Promise<Listening> => {
   const closing = new AbortController()
+  setMaxListeners(0, closing.signal) // each answer that waits listens
   const server = makeServer(options)
   const sockets = trackSockets(server)
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {
