@@ -11,6 +11,8 @@ import type { OidcSession, OidcTokens } from '../types/claims.ts'
 /** What a request knows of its session. */
 interface Current {
   session: Session | null
+  /** When it was read, in seconds since the epoch. */
+  time: number
   rotated: boolean
   /** The tokens, once they were opened or replaced. */
   tokens: Partial<OidcTokens> | null
@@ -65,8 +67,7 @@ const CLOCK_TOLERANCE = 60
 export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, cookies: SessionCookies): Sessions {
   const ended = createBoundedMap<true>(MAX_ENDED)
 
-  function isAlive ({ version, session, seenAt }: Session): boolean {
-    const time = now()
+  function isAlive ({ version, session, seenAt }: Session, time: number): boolean {
     return version === 1 && time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) &&
       seenAt <= time + CLOCK_TOLERANCE && ended.get(session.id) === undefined
   }
@@ -78,14 +79,15 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
   function load (header: string | undefined): Current {
     const opened = cookies.open(header)
-    if (opened === undefined) return stateOf(null)
-    if (opened === null || !isAlive(opened.session)) return stateOf(null, cookies.remove(header))
-    return stateOf(opened.session, NOTHING, opened.rotated)
+    const time = now()
+    if (opened === undefined) return stateOf(null, time)
+    if (opened === null || !isAlive(opened.session, time)) return stateOf(null, time, cookies.remove(header))
+    return stateOf(opened.session, time, NOTHING, opened.rotated)
   }
 
   function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
-    request[kCurrent] = { ...written, rotated: false, tokens, removals: NOTHING }
+    request[kCurrent] = { ...written, time: now(), rotated: false, tokens, removals: NOTHING }
   }
 
   function tokensOf (request: FastifyRequest): Partial<OidcTokens> {
@@ -106,7 +108,7 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 
     touch (request) {
       const state = current(request)
-      const time = now()
+      const { time } = state
       if (state.session === null || (!state.rotated && time - state.session.seenAt < idleTimeout / 10)) return
       const session = { ...state.session, seenAt: time }
       if (state.rotated) write(request, session, tokensOf(request))
@@ -144,8 +146,8 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       // When another request ended it meanwhile, the browser may have a new one by now, under the same names.
       const over = session !== null && ended.get(session.session.id) !== undefined
       if (session !== null && !over) forget(session)
-      const removals = over ? [] : cookies.remove(request.headers.cookie)
-      request[kCurrent] = { session: null, rotated: false, tokens: null, setCookies: [], bytes: 0, removals }
+      const removals = over ? NOTHING : cookies.remove(request.headers.cookie)
+      request[kCurrent] = stateOf(null, now(), removals)
       return over ? null : session
     },
 
@@ -154,10 +156,11 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       if (state === null) return 0
       const { bytes, setCookies, removals } = state
       // The session may have ended while the request was under way: nothing brings it back then.
-      const alive = setCookies.length > 0 && state.session !== null && isAlive(state.session)
+      const alive = setCookies.length > 0 && state.session !== null && isAlive(state.session, now())
       const written = alive ? setCookies : removals
-      for (const setCookie of written) addSetCookie(reply, setCookie)
       preventCaching(reply, written.length > 0)
+      if (written.length === 0) return 0
+      for (const setCookie of written) addSetCookie(reply, setCookie)
       // An error in a later hook makes another response with the headers of this one.
       Object.assign(state, WRITTEN)
       return alive ? bytes : 0
@@ -168,8 +171,8 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 
-function stateOf (session: Session | null, removals = NOTHING, rotated = false): Current {
-  return { session, rotated, tokens: null, setCookies: NOTHING, bytes: 0, removals }
+function stateOf (session: Session | null, time: number, removals = NOTHING, rotated = false): Current {
+  return { session, time, rotated, tokens: null, setCookies: NOTHING, bytes: 0, removals }
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */
