@@ -1,5 +1,5 @@
 import { OidcError } from './errors.ts'
-import { parseClaimConstraints, parseMaxAge } from './options.ts'
+import { check, parseClaimConstraints, parseMaxAge } from './options.ts'
 import { now } from './time.ts'
 import type { ProviderSettings } from './options.ts'
 import type { IdTokenClaims, OidcClaims, OidcSession } from '../types/claims.ts'
@@ -88,8 +88,4 @@ export function rolesOf (claims: OidcClaims, clientId: string): string[] {
 
 function forbidden (detail: string): OidcError {
   return new OidcError('FST_OIDC_FORBIDDEN', { detail })
-}
-
-function check (condition: boolean, message: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
 }

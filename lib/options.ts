@@ -383,6 +383,7 @@ function isRecord (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function check (condition: boolean, message: string): asserts condition {
+/** Throws FST_OIDC_OPTION with that message unless the condition holds. */
+export function check (condition: boolean, message: string): asserts condition {
   if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
 }

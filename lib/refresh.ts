@@ -3,6 +3,7 @@ import { decodeJwt } from 'jose'
 import { createBoundedMap } from './bounded-map.ts'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
+import { exchangeTokens } from './token-exchange.ts'
 import { endSession } from './logout.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
@@ -25,7 +26,7 @@ export function createAccessToken (core: Core): AccessToken {
     const key = createHash('sha256').update(refreshToken).digest('base64')
     const known = shared.get(key)
     if (known !== undefined) return await known
-    const running = exchange(core, refreshToken)
+    const running = exchangeTokens(core.telemetry, async () => await core.provider.refresh(refreshToken))
     shared.set(key, running, now() + SHARED_FOR)
     shared.set(key, running, await sharedUntil(running))
     return await running
@@ -53,19 +54,6 @@ export function createAccessToken (core: Core): AccessToken {
       throw error
     }
   }
-}
-
-async function exchange (core: Core, refreshToken: string): Promise<TokenSet> {
-  return await core.telemetry.span('oidc.token_exchange', async () => {
-    try {
-      const fresh = await core.provider.refresh(refreshToken)
-      core.telemetry.tokenExchange('success')
-      return fresh
-    } catch (error) {
-      core.telemetry.tokenExchange('failure')
-      throw error
-    }
-  })
 }
 
 async function sharedUntil (running: Promise<TokenSet>): Promise<number> {

@@ -6,6 +6,7 @@ import { reportEnd } from '../logout.ts'
 import { continuePage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
 import { refuse } from '../refuse.ts'
+import { exchangeTokens } from '../token-exchange.ts'
 import { runHook } from '../replied.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Core } from '../core.ts'
@@ -58,17 +59,9 @@ async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, r
 
 async function exchangeCode (core: Core, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {
   const code = codeOf(params)
-  return await core.telemetry.span('oidc.token_exchange', async () => {
-    try {
-      const iss = params.get('iss')
-      const tokenSet = await core.provider.exchangeCode(login, { code, state: login.state, ...(iss !== undefined && { iss }) })
-      core.telemetry.tokenExchange('success')
-      return tokenSet
-    } catch (error) {
-      core.telemetry.tokenExchange('failure')
-      throw error
-    }
-  })
+  const iss = params.get('iss')
+  const response = { code, state: login.state, ...(iss !== undefined && { iss }) }
+  return await exchangeTokens(core.telemetry, async () => await core.provider.exchangeCode(login, response))
 }
 
 function codeOf (params: Params): string {
