@@ -33,10 +33,10 @@ export function startLoad ({ port, connections, requests }: LoadOptions): Load {
   return { counts: () => ({ ...counts }), stop: () => sockets.forEach(socket => socket.destroy()) }
 }
 
-/** One request for each Cookie header, for ever in the same order; without cookies the same bare request. */
-export function takeTurns (path: string, cookies: string[]): Requests {
+/** One request for each header, for ever in the same order; without headers the same bare request. */
+export function takeTurns (path: string, lines: string[]): Requests {
   const start = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1`
-  const headers = cookies.length === 0 ? [''] : cookies.map(cookie => `\r\nCookie: ${cookie}`)
+  const headers = lines.length === 0 ? [''] : lines.map(line => `\r\n${line}`)
   const requests = headers.map(header => Buffer.from(`${start}${header}${separator}`, 'latin1'))
   let turn = -1
   return () => {

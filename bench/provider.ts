@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, randomUUID, sign } from '
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { answer } from './answer.ts'
 
 /** The least an OpenID Provider can be and still make a relying party do all of its work. */
@@ -9,6 +10,7 @@ import { answer } from './answer.ts'
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'bench', alg: 'RS256', use: 'sig' }
 const header = encode({ alg: 'RS256', kid: jwk.kid, typ: 'JWT' })
+const tokenHeader = encode({ alg: 'RS256', kid: jwk.kid, typ: 'at+jwt' })
 
 /** With a UUID as `sub`, about 600 bytes of JSON. */
 const person = {
@@ -24,6 +26,10 @@ const person = {
   groups: ['mathematicians', 'translators', 'early-programmers', 'correspondents', 'punched-cards'],
   realm_access: { roles: ['offline_access', 'uma_authorization', 'default-roles-demo', 'editor'] }
 }
+
+/** How its tokens are from now on. */
+let temper: { sub?: string, expiresIn: number } = { expiresIn: 3600 }
+let refreshes = 0
 
 function encode (value: unknown): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -50,6 +56,7 @@ function metadata (issuer: string) {
 
 async function token (issuer: string, request: IncomingMessage): Promise<object> {
   const form = new URLSearchParams(await text(request))
+  if (form.get('grant_type') === 'refresh_token') return await refresh()
   const { nonce, codeChallenge } = JSON.parse(Buffer.from(form.get('code') ?? '', 'base64url').toString())
   if (digest(form.get('code_verifier') ?? '').toString('base64url') !== codeChallenge) return { error: 'invalid_grant' }
   const accessToken = randomBytes(768).toString('base64url')
@@ -58,9 +65,27 @@ async function token (issuer: string, request: IncomingMessage): Promise<object>
     refresh_token: randomBytes(192).toString('base64url'),
     id_token: idToken(issuer, nonce, accessToken),
     token_type: 'Bearer',
-    expires_in: 3600,
+    expires_in: temper.expiresIn,
     scope: 'openid profile email'
   }
+}
+
+/** Slow enough for everybody else to come meanwhile. */
+async function refresh (): Promise<object> {
+  refreshes += 1
+  await sleep(100)
+  return { access_token: randomBytes(768).toString('base64url'), refresh_token: randomBytes(192).toString('base64url'), token_type: 'Bearer', expires_in: 3600 }
+}
+
+function logoutToken (issuer: string, sub: string): string {
+  const iat = Math.floor(Date.now() / 1000)
+  return signed({ iss: issuer, aud: 'bench', iat, exp: iat + 120, jti: randomUUID(), sub, events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })
+}
+
+/** About a kilobyte each, for the API of the benchmark. */
+function accessTokens (issuer: string, count: number): string[] {
+  const iat = Math.floor(Date.now() / 1000)
+  return Array.from({ length: count }, () => signed({ iss: issuer, aud: 'https://api.example.com', iat, exp: iat + 3600, jti: randomUUID(), client_id: 'bench', scope: 'openid profile email', sub: randomUUID(), ...person }, tokenHeader))
 }
 
 function idToken (issuer: string, nonce: string, accessToken: string): string {
@@ -74,11 +99,15 @@ function idToken (issuer: string, nonce: string, accessToken: string): string {
     nonce,
     at_hash: digest(accessToken).subarray(0, 16).toString('base64url'),
     sid: randomUUID(),
-    sub: randomUUID(),
+    sub: temper.sub ?? randomUUID(),
     ...person
   }
-  const signed = `${header}.${encode(claims)}`
-  return `${signed}.${sign('sha256', Buffer.from(signed), privateKey).toString('base64url')}`
+  return signed(claims)
+}
+
+function signed (claims: object, start = header): string {
+  const content = `${start}.${encode(claims)}`
+  return `${content}.${sign('sha256', Buffer.from(content), privateKey).toString('base64url')}`
 }
 
 async function serve (request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -99,5 +128,12 @@ answer({
   /** The issuer, once it is there. */
   listen: () => new Promise(resolve => server.listen(0, '127.0.0.1', () => {
     resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-  }))
+  })),
+  be (wanted: typeof temper) {
+    temper = wanted
+  },
+  refreshes: () => refreshes,
+  publicKey: () => publicKey.export({ type: 'spki', format: 'pem' }),
+  accessTokens: ({ issuer, count }: { issuer: string, count: number }) => accessTokens(issuer, count),
+  logoutToken: ({ issuer, sub }: { issuer: string, sub: string }) => logoutToken(issuer, sub)
 })

@@ -4,27 +4,46 @@ import type { Result } from './requests.ts'
 import type { Start } from './start.ts'
 import { table } from './table.ts'
 
-export type Letter = 'a' | 'b' | 'c' | 'd' | 'e'
+export type Letter = 'a' | 'b' | 'c' | 'd' | 'e' | 'h' | 'i' | 'j' | 'n' | 'o' | 'p' | 'q' | 'r' | 's'
 
 export interface Results {
-  requests: Record<Letter, Result>
+  /** (h) to (j) only where there is a Redis. */
+  requests: { [Each in Letter]?: Result } & Record<'a' | 'b' | 'q', Result>
   logins: Record<RelyingParty, number[]>
   start: Start
 }
+
+type Base = 'a' | 'b' | 'q'
 
 const titles: Record<Letter, string> = {
   a: 'a  bare Fastify, only Host',
   b: 'b  bare Fastify, cookie ignored',
   c: 'c  plugin, public route',
   d: 'd  plugin, required(), 100 clients',
-  e: 'e  plugin, required(), new clients'
+  e: 'e  plugin, required(), new clients',
+  h: 'h  bare Fastify, cookie of (i) ignored',
+  i: 'i  plugin, required(), session in Redis',
+  j: 'j  the same, recheckAfter 1 s',
+  n: 'n  bare Fastify, access token ignored',
+  o: 'o  plugin, required(), 100 access tokens',
+  p: 'p  plugin, required(), new access tokens',
+  q: 'q  jose.jwtVerify by hand, new access tokens',
+  r: 'r  @fastify/jwt with its cache, 100 access tokens',
+  s: 's  fastify-jwt-jwks, 100 access tokens'
 }
 
-/** The least share of the other case's requests per second. */
-const targets: Partial<Record<Letter, Partial<Record<'a' | 'b', number>>>> = {
+/** What gets the same headers. */
+const baseOf = (letter: Letter, requests: Results['requests']): Result => ('hij'.includes(letter) ? requests.h : 'nopqrs'.includes(letter) ? requests.n : undefined) ?? requests.b
+
+/** The least share of the other case's requests per second; `b` is what gets the same headers. */
+const targets: Partial<Record<Letter, Partial<Record<Base, number>>>> = {
   c: { b: 0.97 },
   d: { a: 0.70, b: 0.88 },
-  e: { b: 0.55 }
+  e: { b: 0.55 },
+  i: { b: 0.45 },
+  j: { b: 0.80 },
+  o: { b: 0.92 },
+  p: { q: 1 / 1.3 }
 }
 
 const loginTarget = 1.15
@@ -33,7 +52,7 @@ const loginTarget = 1.15
 export function report (results: Results): string {
   return table([
     ['requests', 'req/s', 'min..max', '× a', '× b', 'CPU µs/req', 'min..max', '× a', '× b', 'target (req/s)'],
-    ...(Object.keys(titles) as Letter[]).map(letter => requestRow(letter, results.requests)),
+    ...(Object.keys(titles) as Letter[]).flatMap(letter => requestRow(letter, results.requests)),
     [],
     ['logins', '', '', '', '', 'CPU µs/login', 'min..max', '× hand', '', 'target'],
     ...loginRows(results.logins),
@@ -43,21 +62,24 @@ export function report (results: Results): string {
   ])
 }
 
-function requestRow (letter: Letter, requests: Results['requests']): string[] {
-  const to = (base: 'a' | 'b', key: 'rate' | 'cpu') => ratios(requests[letter][key], requests[base][key]).median
-  const rate = figure(requests[letter].rate)
-  const cpu = figure(requests[letter].cpu)
-  const shares = { a: to('a', 'rate'), b: to('b', 'rate') }
-  return [
+function requestRow (letter: Letter, requests: Results['requests']): string[][] {
+  const result = requests[letter]
+  if (result === undefined) return []
+  const bases = { a: requests.a, b: baseOf(letter, requests), q: requests.q }
+  const to = (base: Base, key: 'rate' | 'cpu') => ratios(result[key], bases[base][key]).median
+  const rate = figure(result.rate)
+  const cpu = figure(result.cpu)
+  const shares = { a: to('a', 'rate'), b: to('b', 'rate'), q: to('q', 'rate') }
+  return [[
     titles[letter],
     whole(rate.median), range(rate), ratio(shares.a), ratio(shares.b),
     cpu.median.toFixed(1), range(cpu, 1), ratio(to('a', 'cpu')), ratio(to('b', 'cpu')),
     verdict(targets[letter] ?? {}, shares)
-  ]
+  ]]
 }
 
-function verdict (least: Partial<Record<'a' | 'b', number>>, shares: Record<'a' | 'b', number>): string {
-  return (['b', 'a'] as const).flatMap(base => {
+function verdict (least: Partial<Record<Base, number>>, shares: Record<Base, number>): string {
+  return (['b', 'a', 'q'] as const).flatMap(base => {
     const target = least[base]
     return target === undefined ? [] : [`≥ ${target.toFixed(2)} ${base} ${mark(shares[base] >= target)}`]
   }).join(', ')

@@ -6,11 +6,17 @@ import type { ServerOptions } from './servers/serve.ts'
 import type { Settings } from './settings.ts'
 
 export interface Case {
-  server: 'bare' | 'plugin'
+  server: 'bare' | 'plugin' | 'by-jose' | 'by-fastify-jwt' | 'by-fastify-jwt-jwks'
   path: string
   /** How many different sessions are sent in turn; 0: no Cookie header. */
   sessions: number
+  /** Where those sessions are; default: in cookies. */
+  kind?: Kind
+  options?: Partial<ServerOptions>
 }
+
+/** Sessions in cookies, sessions in the store, access tokens. */
+export type Kind = 'cookies' | 'store' | 'tokens'
 
 interface Sample {
   /** Requests per second. */
@@ -58,10 +64,10 @@ async function measureSet (driver: Child, cases: Case[], options: ServerOptions,
   return running.map(({ samples }) => samples)
 }
 
-async function start (driver: Child, { server: file, path, sessions }: Case, options: ServerOptions, settings: Settings): Promise<Running> {
+async function start (driver: Child, { server: file, path, sessions, kind = 'cookies', options: own }: Case, options: ServerOptions, settings: Settings): Promise<Running> {
   const server = startChild(`servers/${file}`, 'server')
-  const port = await server.ask('listen', options)
-  const load = () => driver.ask('start', { port, path, sessions, connections: settings.connections })
+  const port = await server.ask('listen', { ...options, ...own })
+  const load = () => driver.ask('start', { port, path, sessions, kind, connections: settings.connections })
   await load()
   await sleep(settings.warmUp)
   await driver.ask('stop')

@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import oidc from '../index.ts'
 import { css, script } from './assets.ts'
-import { adminPage, homePage, mePage, notFoundPage, type User } from './pages.ts'
+import { adminPage, homePage, mePage, notFoundPage, programsPage, type User } from './pages.ts'
 
 export interface Settings {
   /** The public address of the application, without a slash at the end. */
@@ -22,17 +22,21 @@ export async function buildApp ({ baseUrl, sessionKey, logLevel, ...provider }: 
     baseUrl,
     allowInsecureLoopback: true,
     session: { key: sessionKey },
+    store: 'memory:',
+    broker: { audience: `${baseUrl}/api`, nativeClients: { clientIds: ['example-cli'] } },
     onClaims: async (claims, { userinfo }): Promise<User> => {
       const { name, email } = await userinfo()
       return { name: String(name ?? claims.sub), email: String(email ?? '') }
     }
   })
-  addPages(app)
+  // The buttons on the pages post forms without fields.
+  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, _body, done) => done(null, {}))
+  addPages(app, baseUrl)
   addAssets(app)
   return app
 }
 
-function addPages (app: FastifyInstance): void {
+function addPages (app: FastifyInstance, baseUrl: string): void {
   app.get('/', { preHandler: app.oidc.optional() }, async (request, reply) =>
     sendPage(reply, homePage(request.oidcUser as User | null)))
 
@@ -42,8 +46,17 @@ function addPages (app: FastifyInstance): void {
   app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async (request, reply) =>
     sendPage(reply, adminPage(userOf(request))))
 
-  app.get('/api/hello', { preHandler: app.oidc.required() }, async (request) =>
-    ({ hello: userOf(request).name, sub: request.oidcClaims?.sub }))
+  app.get('/programs', { preHandler: app.oidc.required() }, async (request, reply) =>
+    sendPage(reply, programsPage(userOf(request), baseUrl)))
+
+  app.post('/programs/end', { preHandler: app.oidc.required() }, async (request, reply) => {
+    const ended = await app.oidc.broker.revoke({ sub: request.oidcClaims!.sub })
+    return sendPage(reply, programsPage(userOf(request), baseUrl, ended))
+  })
+
+  // For sessions and for programs alike: a program has no user of `onClaims`.
+  app.get('/api/hello', { preHandler: app.oidc.required() }, async ({ oidcUser, oidcClaims }) =>
+    ({ hello: (oidcUser as User | null)?.name ?? oidcClaims?.sub, sub: oidcClaims?.sub }))
 
   app.setNotFoundHandler((_, reply) => sendPage(reply.code(404), notFoundPage()))
 }

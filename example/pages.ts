@@ -50,7 +50,7 @@ function appPage (title: string, user: User | null, main: Html): string {
   const door = user === null
     ? html`<a class="button" href="/auth/login?return_to=/me">Log in</a>`
     : html`<span class="soft">${user.name}</span><form method="post" action="/auth/logout"><button class="quiet">Log out</button></form>`
-  const header = html`<header><a class="brand" href="/">fastify-oidc example</a><a href="/me">Me</a><a href="/admin">Admin</a>${door}</header>`
+  const header = html`<header><a class="brand" href="/">fastify-oidc example</a><a href="/me">Me</a><a href="/admin">Admin</a><a href="/programs">Programs</a>${door}</header>`
   return layout(title, header, main)
 }
 
@@ -87,6 +87,15 @@ export function adminPage (user: User): string {
   return appPage('Administration', user, html`
     <h1>Administration</h1>
     <p class="lead">You see this page because one of your roles is <code>admin</code>.</p>`)
+}
+
+export function programsPage (user: User, baseUrl: string, ended?: number): string {
+  return appPage('Programs', user, html`
+    <h1>Programs</h1>
+    ${ended === undefined ? nothing : html`<p class="lead" role="status">Logins of programs that have ended: ${String(ended)}</p>`}
+    <p class="lead">A program on your computer calls the API in your name, with tokens of this application.</p>
+    <section class="card"><h2>Log one in</h2><p class="soft">It shows a code, which you confirm at the provider, and then says what the API knows of it.</p><pre>node dist/example/cli.js ${baseUrl}</pre></section>
+    <section class="card"><h2>End them all</h2><p class="soft">Their tokens are worth nothing from that moment on.</p><form method="post" action="/programs/end"><button>End access</button></form></section>`)
 }
 
 export function notFoundPage (): string {
@@ -131,6 +140,14 @@ export function signOutPage (form: string): string {
       ${{ html: form }}
       <button form="op.logoutForm" name="logout" value="yes" autofocus>Sign out</button>
       <button form="op.logoutForm" class="quiet">Stay signed in</button>`)
+}
+
+/** A program logs in; `form` is made by the provider. */
+export function devicePage (title: string, text: string, form: string, go: string, formId: string): string {
+  return providerPage(title, html`
+      <p class="soft">${text}</p>
+      ${{ html: form }}
+      <button form="${formId}">${go}</button>`)
 }
 
 /** Anything else that the provider has to say. */

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { Provider, type Context } from 'oidc-provider'
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js'
 import { css } from './assets.ts'
-import { messagePage, signInPage, signOutPage } from './pages.ts'
+import { devicePage, messagePage, signInPage, signOutPage } from './pages.ts'
 
 const scopes = ['openid', 'offline_access', 'profile', 'email']
 
@@ -29,7 +29,7 @@ export async function startProvider (port: number, baseUrl: string): Promise<Emb
       client_secret: clientSecret,
       redirect_uris: [`${baseUrl}/auth/callback`],
       post_logout_redirect_uris: [`${baseUrl}/auth/logged-out`],
-      grant_types: ['authorization_code', 'refresh_token'],
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
       require_auth_time: true
     }]
   })
@@ -54,9 +54,15 @@ async function configuration (baseUrl: string): Promise<Record<string, unknown>>
     interactions: { url: (_: unknown, { uid }: { uid: string }) => `/sign-in/${uid}` },
     // Tabs that sign in at the same moment get a grant each, and the session remembers only one.
     expiresWithSession: () => false,
-    ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 86400, IdToken: 600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
+    ttl: { AccessToken: 600, AuthorizationCode: 60, DeviceCode: 600, Grant: 86400, IdToken: 600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
     features: {
       devInteractions: { enabled: false },
+      deviceFlow: {
+        enabled: true,
+        userCodeInputSource: (context: Context, form: string) => show(context, devicePage('Which program?', 'It shows you a code.', form, 'Go on', 'op.deviceInputForm')),
+        userCodeConfirmSource: (context: Context, form: string, _client: unknown, _device: unknown, code: string) => show(context, devicePage('Is this your program?', `Go on only if it shows you the code ${code}.`, form, 'Log it in', 'op.deviceConfirmForm')),
+        successSource: (context: Context) => show(context, messagePage('Logged in', 'The program goes on by itself. You can close this page.', baseUrl))
+      },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (context: Context, form: string) => show(context, signOutPage(form)),

@@ -9,22 +9,26 @@ export interface CacheTimes {
   retryAfter: number
 }
 
-export interface Cached<T> {
+export interface Cached<T, Context = void> {
   /** The value, loaded when there is none or it is too old; however many wait, it is loaded once. */
-  get: () => Promise<T>
+  get: (context: Context) => Promise<T>
+  /** The value when it is there and not too old. */
+  fresh: () => T | undefined
+  /** The value that was loaded last, however old. */
+  last: () => T | undefined
   /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again; throws when loading failed last. */
-  newerThan: (seen: T, mayLoad: () => boolean) => Promise<T>
+  newerThan: (seen: T, mayLoad: () => boolean, context: Context) => Promise<T>
 }
 
 /** One value that is loaded when it is needed and survives outages of its source. */
-export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cached<T> {
+export function createCached<T, Context = void> (load: (context: Context) => Promise<T>, times: CacheTimes): Cached<T, Context> {
   let value: { content: T, loadedAt: number } | undefined
   let failure: { error: unknown, failedAt: number, wait: number } | undefined
   let loading: Promise<T> | undefined
 
-  async function loadNow (): Promise<T> {
+  async function loadNow (context: Context): Promise<T> {
     try {
-      const content = await load()
+      const content = await load(context)
       value = { content, loadedAt: Date.now() }
       failure = undefined
       return content
@@ -35,35 +39,38 @@ export function createCached<T> (load: () => Promise<T>, times: CacheTimes): Cac
     }
   }
 
-  function start (): Promise<T> {
-    loading ??= loadNow().finally(() => { loading = undefined })
+  function start (context: Context): Promise<T> {
+    loading ??= loadNow(context).finally(() => { loading = undefined })
     return loading
   }
 
-  async function loadOrStale (): Promise<T> {
+  async function loadOrStale (context: Context): Promise<T> {
     try {
       if (failure !== undefined && isWithin(failure.failedAt, failure.wait)) throw failure.error
-      return await start()
+      return await start(context)
     } catch (error) {
       if (value !== undefined && isWithin(value.loadedAt, times.maxStale)) return value.content
       throw error
     }
   }
 
-  async function get (): Promise<T> {
-    const fresh = value !== undefined && isWithin(value.loadedAt, times.maxAge)
-    return fresh ? (value as { content: T }).content : await loadOrStale()
+  function fresh (): T | undefined {
+    return value !== undefined && isWithin(value.loadedAt, times.maxAge) ? value.content : undefined
   }
 
-  async function newerThan (seen: T, mayLoad: () => boolean): Promise<T> {
+  async function get (context: Context): Promise<T> {
+    return fresh() ?? await loadOrStale(context)
+  }
+
+  async function newerThan (seen: T, mayLoad: () => boolean, context: Context): Promise<T> {
     if (value !== undefined && value.content !== seen) return value.content
-    if (loading !== undefined || mayLoad()) return await start()
+    if (loading !== undefined || mayLoad()) return await start(context)
     // Whoever needs another value while none can be had is to hear of that, and not that theirs is wrong.
     if (failure !== undefined) throw failure.error
     return seen
   }
 
-  return { get, newerThan }
+  return { get, fresh, last: () => value?.content, newerThan }
 }
 
 // A clock that was set back must neither keep a failure nor a value for longer.

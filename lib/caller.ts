@@ -55,6 +55,11 @@ export function isSameOrigin ({ headers }: FastifyRequest, origin: string, trust
   return headers.origin === origin
 }
 
+/** Each value of a header, as it was sent: `headers` has the first of several only, or joins them. */
+export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
+  return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.length === name.length && rawHeaders[index - 1]?.toLowerCase() === name)
+}
+
 function acceptsHtml (accept: string | undefined): boolean {
   return accept !== undefined && /\btext\/html\b/i.test(accept)
 }

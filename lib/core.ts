@@ -1,47 +1,112 @@
+import { createBearer } from './bearer.ts'
+import { createBroker } from './broker/broker.ts'
+import { createTrustedIssuers } from './broker/trusted-issuers.ts'
+import { createMemory } from './memory.ts'
 import { createPendingLogins } from './pending.ts'
-import { createProvider } from './provider.ts'
+import { createProviders } from './providers.ts'
 import { createSealer } from './seal.ts'
 import { createSessionCookies } from './session-cookies.ts'
+import { createRegistry, marksInStore, sessionsInStore } from './registry.ts'
+import { createSessionRecords } from './session-records.ts'
 import { createSessions } from './session.ts'
+import { openStore } from './store/index.ts'
 import { createTelemetry } from './telemetry.ts'
 import { createTransport } from './transport.ts'
 import { createUrls } from './urls.ts'
+import { createVault } from './vault.ts'
 import type { FastifyInstance } from 'fastify'
+import type { Bearer, Voucher } from './bearer.ts'
+import type { Broker } from './broker/broker.ts'
+import type { Memory } from './memory.ts'
 import type { Settings } from './options.ts'
 import type { PendingLogins } from './pending.ts'
-import type { Provider } from './provider.ts'
+import type { Providers } from './providers.ts'
 import type { Sealer } from './seal.ts'
 import type { SessionCookies } from './session-cookies.ts'
 import type { Sessions } from './session.ts'
 import type { Telemetry } from './telemetry.ts'
 import type { Urls } from './urls.ts'
+import type { OidcError } from './errors.ts'
+import type { Registry } from './registry.ts'
+import type { SessionRecords } from './session-records.ts'
+import type { Vault } from './vault.ts'
 import type { Oidc } from '../types/fastify.ts'
+import type { Store } from '../types/store.ts'
 
 /** The parts of one registration of the plugin. */
 export interface Core {
+  log: FastifyInstance['log']
   settings: Settings
   urls: Urls
   sealer: Sealer
-  provider: Provider
+  providers: Providers
   pending: PendingLogins
   sessionCookies: SessionCookies
   sessions: Sessions
+  registry: Registry
+  /** Where this application issues tokens. */
+  broker: Broker | undefined
+  /** Where access tokens are taken. */
+  bearer: Bearer | undefined
+  /** Sessions in the store, where they are there. */
+  records: SessionRecords | undefined
+  /** The store, where there is one. */
+  vault: Vault | undefined
+  memory: Memory
   telemetry: Telemetry
 }
 
 export async function createCore (app: FastifyInstance, settings: Settings): Promise<Core> {
   const sealer = await createSealer(app, settings)
   const sessionCookies = createSessionCookies(settings, sealer)
+  const providers = createProviders(settings)
+  const vault = settings.store === undefined ? undefined : await createStoreVault(app, settings, settings.store, sealer)
+  const records = vault !== undefined && settings.session.inStore ? createSessionRecords(vault) : undefined
+  const elsewhere = vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
+  const registry = createRegistry(settings.session, elsewhere)
+  const telemetry = await createTelemetry(settings.telemetry)
+  const broker = vault === undefined || settings.broker === undefined ? undefined : createBroker(settings, settings.broker, { vault, sealer, providers, registry, telemetry })
+  const peers = vault === undefined || settings.broker === undefined ? [] : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
+  const own = broker === undefined ? undefined : voucherOf(broker)
+  const bearer = settings.bearer === undefined ? undefined : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
   return {
+    log: app.log,
     settings,
     urls: createUrls(settings, app.prefix),
     sealer,
-    provider: createProvider(settings.provider, createTransport(settings)),
-    pending: createPendingLogins(settings, sealer),
+    providers,
+    pending: createPendingLogins(settings, sealer, vault),
     sessionCookies,
-    sessions: createSessions(settings, sessionCookies),
-    telemetry: await createTelemetry(settings.telemetry)
+    sessions: createSessions(settings, { cookies: sessionCookies, providers, registry, records }),
+    registry,
+    broker,
+    bearer,
+    records,
+    vault,
+    memory: createMemory(vault),
+    telemetry
   }
+}
+
+function voucherOf ({ settings: { issuer }, verify, isLive }: Broker): Voucher {
+  const keys = {}
+  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: () => keys, verifyAccessToken: verify, isLive }
+}
+
+/** How often what has expired is thrown away, in milliseconds. */
+const PURGE_EVERY = 600_000
+
+async function createStoreVault (app: FastifyInstance, { baseUrl, prefix, session: { cookieName } }: Settings, store: Store | string, sealer: Sealer): Promise<Vault> {
+  const vault = createVault(await openStore(store), sealer, [baseUrl, prefix, cookieName])
+  const timer = setInterval(() => {
+    vault.purge().catch((error: OidcError) => app.log.warn({ code: error.code, detail: error.detail }, 'the store could not be purged'))
+  }, PURGE_EVERY).unref()
+  app.addHook('onClose', async () => {
+    clearInterval(timer)
+    // A store of the caller's own is the caller's to close.
+    if (typeof store === 'string') await vault.close()
+  })
+  return vault
 }
 
 const cores = new WeakMap<Oidc, Core>()

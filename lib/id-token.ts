@@ -3,7 +3,7 @@ import { OidcError } from './errors.ts'
 import { now } from './time.ts'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { KeySet } from './key-set.ts'
-import type { ProviderSettings } from './options.ts'
+import type { ProviderSettings } from './provider-options.ts'
 import type { IdTokenClaims } from '../types/claims.ts'
 
 export interface IdTokenExpectations {

@@ -8,6 +8,10 @@ import type { Fetch } from '../types/options.ts'
 export interface KeySet {
   /** Verifies a token with the provider's keys; throws an error of jose, or an OidcError when there are no keys. */
   verify: (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
+  /** Fetches the keys when they are not there or too old. Says whether they are not too old now; throws when there are none. */
+  load: () => Promise<boolean>
+  /** The keys, when they are there and not too old; others when they were fetched since. */
+  known: () => unknown
 }
 
 const MINUTE = 60_000
@@ -35,7 +39,14 @@ export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
     }
   }
 
-  return { verify: async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS) }
+  return {
+    verify: async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS),
+    known: cached.fresh,
+    async load () {
+      await cached.get()
+      return cached.fresh() !== undefined
+    }
+  }
 }
 
 /** A token bucket. */

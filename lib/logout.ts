@@ -1,9 +1,10 @@
 import { isScript } from './caller.ts'
-import { goTo } from './login.ts'
+import { goTo, keepSilence } from './login.ts'
 import { postPage } from './pages.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
+import type { Provider } from './provider.ts'
 import type { Session } from './session-cookies.ts'
 import type { OidcTokens } from '../types/claims.ts'
 import type { LogoutContext } from '../types/options.ts'
@@ -22,47 +23,59 @@ export async function logout (
   core: Core, request: FastifyRequest, reply: FastifyReply, { returnTo, federated }: { returnTo: string, federated: boolean }
 ): Promise<void> {
   await core.telemetry.span('oidc.logout', async () => {
-    const known = core.sessions.isKnown(request)
-    const tokens = core.sessions.tokens(request)
+    await core.sessions.prepare(request)
+    const provider = await providerOf(core, request)
+    const tokens = await core.sessions.tokens(request)
     core.pending.clear(request, reply)
-    await endSession(core, request, 'logout')
-    if (!known || !federated) return leave(request, reply, new URL(returnTo))
-    revoke(core, request, tokens)
-    leave(request, reply, await endSessionUrl(core, request, tokens.id_token, returnTo) ?? new URL(returnTo))
+    const ended = await endSession(core, request, 'logout')
+    if (provider === null) return leave(request, reply, new URL(returnTo))
+    if (federated && ended) revoke(provider, request, tokens)
+    const url = federated ? await endSessionUrl(core, provider, request, tokens.id_token, returnTo) : null
+    // The provider still knows the person, and would log them in again at once.
+    if (url === null) keepSilence(core, reply)
+    leave(request, reply, url ?? new URL(returnTo))
   })
 }
 
-/** Ends the session here and tells the application. */
-export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<void> {
-  const ended = core.sessions.end(request)
+/** The provider to tell of the logout: also of a session that is over by now, which may not be over there. */
+async function providerOf (core: Core, request: FastifyRequest): Promise<Provider | null> {
+  const origin = core.sessions.origin(request)
+  const provider = origin === undefined ? null : await core.providers.find(request, origin.name)
+  return provider?.id === origin?.id ? provider : null
+}
+
+/** Ends the session here and tells the application; whether there was one that nobody else ended. */
+export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<boolean> {
+  const ended = await core.sessions.end(request)
   if (ended !== null) await reportEnd(core, request, ended, reason)
+  return ended !== null
 }
 
 /** Tells the application of a session that has ended. */
-export async function reportEnd (core: Core, request: FastifyRequest, { session }: Session, reason: LogoutContext['reason']): Promise<void> {
+export async function reportEnd (core: Core, request: FastifyRequest | null, { session }: Pick<Session, 'session'>, reason: LogoutContext['reason']): Promise<void> {
   core.telemetry.sessionEnded(reason)
   try {
     await core.settings.onLogout?.(session, { reason, request })
   } catch (error) {
-    request.log.error({ err: error }, 'onLogout failed')
+    core.log.error({ err: error }, 'onLogout failed')
   }
 }
 
 // RFC 7009. The session here has ended already; nobody waits for the provider.
-function revoke (core: Core, request: FastifyRequest, tokens: Partial<OidcTokens>): void {
+function revoke (provider: Provider, request: FastifyRequest, tokens: Partial<OidcTokens>): void {
   const hint = tokens.refresh_token === undefined ? 'access_token' : 'refresh_token'
   const token = tokens[hint]
   if (token === undefined) return
-  core.provider.revoke(token, hint).catch((error: { code?: string, detail?: string }) => {
+  provider.revoke(token, hint).catch((error: { code?: string, detail?: string }) => {
     request.log.warn({ code: error.code, detail: error.detail }, 'the token could not be revoked')
   })
 }
 
-async function endSessionUrl (core: Core, request: FastifyRequest, idToken: string | undefined, returnTo: string): Promise<URL | null> {
+async function endSessionUrl (core: Core, provider: Provider, request: FastifyRequest, idToken: string | undefined, returnTo: string): Promise<URL | null> {
   const { loggedOut } = core.settings.routes
   const state: LogoutState = { returnTo, startedAt: now() }
   try {
-    return await core.provider.endSessionUrl({
+    return await provider.endSessionUrl({
       ...(idToken !== undefined && { id_token_hint: idToken }),
       ...(loggedOut !== null && { post_logout_redirect_uri: core.urls.route(loggedOut), state: core.sealer.seal('logout', state) })
     })

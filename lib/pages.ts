@@ -18,7 +18,7 @@ interface Page {
   referrerPolicy?: string
 }
 
-/** A way out of a page. */
+/** A way out of a page; `label` is HTML. */
 export interface Exit {
   url: string
   label: string
@@ -30,6 +30,21 @@ export function errorPage (reply: FastifyReply, error: OidcError, exit: Exit): v
 
 function link ({ url, label }: Exit): string {
   return `<a href="${escapeHtml(url)}">${label}</a>`
+}
+
+/** Offers the providers with which people can log in. */
+export function choicePage (reply: FastifyReply, choices: Exit[]): void {
+  const links = choices.map(({ url, label }) => `<p>${link({ url, label: escapeHtml(label) })}</p>`)
+  sendPage(reply, { title: 'How do you want to log in?', body: links.join('') })
+}
+
+/** A page for a frame, which nobody sees; `framer` is the origin that may frame it. */
+export function emptyPage (reply: FastifyReply, framer: string): void {
+  reply
+    .header('content-security-policy', `default-src 'none'; frame-ancestors ${framer}`)
+    .header('cache-control', 'no-store')
+    .type('text/html; charset=utf-8')
+    .send('<!doctype html><title>Logged out</title>')
 }
 
 /** Asks before it logs out, because nobody on a page of the application has asked for it. */

@@ -15,15 +15,15 @@ export function queryParams (request: FastifyRequest): Params {
 }
 
 /** The form that was posted; the scope's parser leaves it as text. */
-export function formParams (request: FastifyRequest): Params {
-  return readParams(typeof request.body === 'string' ? request.body : '')
+export function formParams (request: FastifyRequest, maxValue?: number): Params {
+  return readParams(typeof request.body === 'string' ? request.body : '', maxValue)
 }
 
-function readParams (text: string): Params {
+function readParams (text: string, maxValue = MAX_VALUE): Params {
   const params = new Map<string, string>()
   for (const [name, value] of Object.entries(parse(text, '&', '=', { maxKeys: 100 }))) {
     // What is not a text of Unicode (Node puts U+FFFD for it) or holds a NUL was not written by any provider.
-    if (typeof value !== 'string' || value.length > MAX_VALUE || /[\u0000\ufffd]/.test(value)) throw new OidcError('FST_OIDC_PARAMETER') // eslint-disable-line no-control-regex
+    if (typeof value !== 'string' || value.length > maxValue || /[\u0000\ufffd]/.test(value)) throw new OidcError('FST_OIDC_PARAMETER') // eslint-disable-line no-control-regex
     params.set(name, value)
   }
   return params

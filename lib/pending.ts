@@ -1,16 +1,26 @@
 import { randomBytes } from 'node:crypto'
 import { createBoundedMap } from './bounded-map.ts'
 import { addSetCookie, cookieSizes, readCookie, totalBytes } from './cookies.ts'
+import { OidcError } from './errors.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Settings } from './options.ts'
-import type { AuthorizationRequest } from './provider.ts'
+import type { AuthorizationRequest, Provider } from './provider.ts'
+import type { Vault } from './vault.ts'
+import type { NativeLogin } from './broker/native.ts'
 import type { CookieAttributes, Sealer } from './seal.ts'
 
 /** A login that has begun and waits for its callback. */
-export interface PendingLogin extends AuthorizationRequest {
+export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' | 'resource' | 'scope'> {
+  /** The `id` of the provider. */
   provider: string
   returnTo: string
+  /** Instead of those of the provider's options. */
+  resource?: string[] | undefined
+  /** The native application that it is for, which has no session here. */
+  native?: NativeLogin | undefined
+  /** Whether the provider was to ask nothing (`prompt=none`): that it would have to is no error. */
+  silent: boolean
   /** Whether it was begun because an earlier callback came too late: it is not begun a third time. */
   restarted: boolean
   startedAt: number
@@ -30,9 +40,9 @@ export type Taken =
 export interface PendingLogins {
   /** Fresh values for a login: 128 bits or more each (RFC 9700, section 2.1). */
   create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
-  save: (request: FastifyRequest, reply: FastifyReply, login: PendingLogin) => void
-  /** The login of this state, once: the second caller gets `over`, whatever cookie it sends. */
-  take: (request: FastifyRequest, reply: FastifyReply, state: string) => Taken
+  save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: PendingLogin) => void
+  /** The login of this state, once: the second caller gets `over`, whatever cookie it sends. Throws FST_OIDC_RESPONSE_ISSUER when it was begun with another provider. */
+  take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<Taken>
   /** Drops the oldest until the plugin's cookies stay within `bytes`. */
   fit: (request: FastifyRequest, reply: FastifyReply, bytes: number) => void
   /** Drops all that the browser sent. */
@@ -52,17 +62,16 @@ const MAX_DROPPED = 40
 const MAX_CONSUMED = 100_000
 
 /** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
-export function createPendingLogins (settings: Settings, sealer: Sealer): PendingLogins {
+export function createPendingLogins (settings: Settings, sealer: Sealer, vault?: Vault): PendingLogins {
   const prefix = `${settings.session.cookieName}-login-`
-  const attributes: CookieAttributes = { maxAge: COOKIE_LIFETIME, sameSite: settings.provider.responseMode === 'form_post' ? 'none' : 'lax' }
   const consumed = createBoundedMap<true>(MAX_CONSUMED)
 
   function nameOf (state: string): string {
     return prefix + state.slice(0, 16)
   }
 
-  function set (reply: FastifyReply, name: string, value: string, maxAge = attributes.maxAge): void {
-    addSetCookie(reply, sealer.setCookie(name, value, { ...attributes, maxAge }))
+  function set (reply: FastifyReply, name: string, value: string, attributes: CookieAttributes): void {
+    addSetCookie(reply, sealer.setCookie(name, value, attributes))
   }
 
   function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
@@ -90,7 +99,7 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
       total -= cookie.bytes
       return tooMuch
     })
-    for (const { name } of dropped.slice(0, MAX_DROPPED)) set(reply, name, '', 0)
+    for (const { name } of dropped.slice(0, MAX_DROPPED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
   }
 
   return {
@@ -101,23 +110,27 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
       return { state, nonce: token(16, 32), codeVerifier: token(32, 64), startedAt: timeOf(state) }
     },
 
-    save (request, reply, login) {
+    save (request, reply, provider, login) {
       const all = cookieSizes(request.headers.cookie, settings.session.cookieName)
       const others = totalBytes(all.filter(({ name }) => !name.startsWith(prefix)))
       const room = COOKIE_BUDGET - others - nameOf(login.state).length - 3
       const value = sealWithin(room, login)
       drop(request, reply, MAX_PENDING - 1, room - value.length)
-      set(reply, nameOf(login.state), value)
+      set(reply, nameOf(login.state), value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
     },
 
-    take (request, reply, state) {
+    async take (request, reply, provider, state) {
       const login = read(request, state)
       if (login === null) return { status: 'unknown' }
-      const { returnTo, restarted, maxAge, acrValues } = login
-      const trace: Trace = { state, returnTo, restarted, maxAge, acrValues }
+      // Another provider's answer, or a mix-up (RFC 9700, section 4.4): the code must not reach this one.
+      if (login.provider !== provider.id) throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login was begun with another provider' })
+      const trace = traceOf(login)
       if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', ...trace }
-      consumed.set(login.state, true, login.startedAt + LIFETIME + 1)
-      set(reply, nameOf(state), seal(trace), LIFETIME)
+      const expiresAt = login.startedAt + LIFETIME + 1
+      consumed.set(login.state, true, expiresAt)
+      // Another process may have taken it.
+      if (await vault?.create(['login', state], true, expiresAt) === null) return { status: 'over', ...trace }
+      set(reply, nameOf(state), seal(trace), { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
     },
 
@@ -132,7 +145,7 @@ export function createPendingLogins (settings: Settings, sealer: Sealer): Pendin
 }
 
 /** What stays of a login that was taken, so that its callback, called again, knows where to go and what was asked for. */
-type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted' | 'maxAge' | 'acrValues'>
+type Trace = Pick<PendingLogin, 'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'>
 
 /**
  * The content of the cookie, short: a browser that restores dozens of tabs begins a login in each, before the plugin
@@ -140,30 +153,47 @@ type Trace = Pick<PendingLogin, 'state' | 'returnTo' | 'restarted' | 'maxAge' | 
  */
 interface Packed {
   s: string
+  p: string
   r: string
+  q?: 1
   x?: 1
   m?: number
   a?: string[]
-  login?: [nonce: string, codeVerifier: string, redirectUri: string, provider: string]
+  o?: string[]
+  n?: NativeLogin
+  login?: [nonce: string, codeVerifier: string]
 }
 
 function pack (login: PendingLogin | Trace, origin: string): Packed {
-  const { state, returnTo, restarted, maxAge, acrValues } = login
+  const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
   return {
     s: state,
+    p: provider,
     r: returnTo.slice(origin.length),
+    ...(silent && { q: 1 }),
     ...(restarted && { x: 1 }),
     ...(maxAge !== undefined && { m: maxAge }),
     ...(acrValues !== undefined && { a: acrValues }),
-    ...('nonce' in login && { login: [login.nonce, login.codeVerifier, login.redirectUri.slice(origin.length), login.provider] })
+    ...(resource !== undefined && { o: resource }),
+    ...(native !== undefined && { n: native }),
+    ...('nonce' in login && { login: [login.nonce, login.codeVerifier] })
   }
 }
 
-function unpack ({ s: state, r, x, m: maxAge, a: acrValues, login }: Packed, origin: string): PendingLogin | Trace {
-  const trace: Trace = { state, returnTo: origin + r, restarted: x === 1, maxAge, acrValues }
+function unpack ({ s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed, origin: string): PendingLogin | Trace {
+  const trace: Trace = { state, provider, returnTo: origin + r, silent: q === 1, restarted: x === 1, maxAge, acrValues, resource, native }
   if (login === undefined) return trace
-  const [nonce, codeVerifier, redirectUri, provider] = login
-  return { ...trace, nonce, codeVerifier, redirectUri: origin + redirectUri, provider, startedAt: timeOf(state) }
+  const [nonce, codeVerifier] = login
+  return { ...trace, nonce, codeVerifier, startedAt: timeOf(state) }
+}
+
+function traceOf ({ state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }: PendingLogin | Trace): Trace {
+  return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
+}
+
+// The form that a provider makes the browser post comes from another site.
+function sameSiteOf ({ settings }: Provider): CookieAttributes['sameSite'] {
+  return settings.responseMode === 'form_post' ? 'none' : 'lax'
 }
 
 function timeOf (state: string): number {

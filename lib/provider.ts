@@ -1,16 +1,27 @@
 import { createHash } from 'node:crypto'
 import * as client from 'openid-client'
+import { verifyAccessToken } from './access-token.ts'
+import { oauthError } from './broker/oauth.ts'
 import { createCached } from './cached.ts'
 import { OidcError, findOidcError } from './errors.ts'
 import { verifyIdToken } from './id-token.ts'
 import { createKeySet } from './key-set.ts'
-import { isSafeEndpoint } from './options.ts'
+import { isRecord, isSafeEndpoint } from './check.ts'
+import { createClientAuthentication } from './client-authentication.ts'
+import { decryptIdToken } from './encrypted.ts'
+import { readIntrospection } from './introspection.ts'
+import { verifyLogoutToken } from './logout-token.ts'
 import { now } from './time.ts'
-import { isJson } from './transport.ts'
+import { createTransport, isJson } from './transport.ts'
+import { readUserinfo, userinfoType } from './userinfo.ts'
+import type { JWTPayload } from 'jose'
+import type { BearerSettings } from './bearer-options.ts'
 import type { KeySet } from './key-set.ts'
-import type { ProviderSettings } from './options.ts'
+import type { LogoutToken } from './logout-token.ts'
+import type { ProviderSettings } from './provider-options.ts'
 import type { OidcErrorCode } from './errors.ts'
 import type { IdTokenClaims, OidcTokens, UserinfoClaims } from '../types/claims.ts'
+import type { ProviderHealth } from '../types/fastify.ts'
 import type { Fetch, ProviderMetadata } from '../types/options.ts'
 
 /** What a login must remember until its callback. */
@@ -21,6 +32,9 @@ export interface AuthorizationRequest {
   redirectUri: string
   maxAge?: number | undefined
   acrValues?: string[] | undefined
+  scope: string
+  /** Resource indicators (RFC 8707), the same at both endpoints. */
+  resource: string[]
 }
 
 /** The tokens of a login or a refresh, with the claims of the ID token when there is one. */
@@ -32,6 +46,8 @@ export interface TokenSet {
 /** One OpenID Provider: a function per protocol act. Each throws an OidcError. */
 export interface Provider {
   readonly name: string
+  /** The provider and the client there: another one under the same name is none for whom a login or session of this one counts. */
+  readonly id: string
   readonly settings: ProviderSettings
   /** Fetches the metadata, when it is not there yet. */
   discover: () => Promise<void>
@@ -39,13 +55,27 @@ export interface Provider {
   authorizationUrl: (request: AuthorizationRequest, params: Record<string, string>) => Promise<URL>
   /** Throws unless the response comes from this provider (RFC 9207). */
   checkResponseIssuer: (iss: string | undefined) => Promise<void>
-  exchangeCode: (request: AuthorizationRequest, response: Record<string, string>) => Promise<TokenSet & { claims: IdTokenClaims }>
-  refresh: (refreshToken: string) => Promise<TokenSet>
+  exchangeCode: (request: Omit<AuthorizationRequest, 'scope'>, response: Record<string, string>) => Promise<TokenSet & { claims: IdTokenClaims }>
+  refresh: (refreshToken: string, resource: string[]) => Promise<TokenSet>
+  /** Sends a grant as somebody else brings it. Throws FST_OIDC_GRANT with the provider's error. */
+  grant: (grantType: string, params: Record<string, string>) => Promise<TokenSet>
+  /** Begins a device flow (RFC 8628, section 3.1). Throws FST_OIDC_DEVICE where the provider has none. */
+  authorizeDevice: (scope: string) => Promise<client.DeviceAuthorizationResponse>
   userinfo: (accessToken: string, sub: string) => Promise<UserinfoClaims>
   /** Revokes a token (RFC 7009) where the provider can. */
   revoke: (token: string, tokenTypeHint: string) => Promise<void>
+  /** Whom a logout token names. Throws FST_OIDC_LOGOUT_TOKEN. */
+  verifyLogoutToken: (token: string) => Promise<LogoutToken>
+  /** The claims of a JWT access token. Throws FST_OIDC_TOKEN. */
+  verifyAccessToken: (token: string, rules: BearerSettings) => Promise<JWTPayload>
+  /** The claims of another one, by asking (RFC 7662). Throws FST_OIDC_TOKEN. */
+  introspect: (token: string, rules: BearerSettings) => Promise<JWTPayload>
+  /** What signatures are verified with, as long as that needs no asking. */
+  keys: () => unknown
   /** The end-session endpoint with its parameters (OpenID Connect RP-Initiated Logout 1.0), or `null` where there is none. */
   endSessionUrl: (params: Record<string, string>) => Promise<URL | null>
+  /** Whether people can log in by what is known of the provider, which is fetched when it is not known or too old. */
+  health: () => Promise<ProviderHealth>
 }
 
 interface Discovered {
@@ -57,11 +87,13 @@ interface Discovered {
 const HOUR = 3_600_000
 const YEAR = 31_536_000 // in seconds
 const ENDPOINTS = [
-  'authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint', 'revocation_endpoint'
+  'authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint', 'revocation_endpoint',
+  'pushed_authorization_request_endpoint', 'introspection_endpoint', 'device_authorization_endpoint'
 ]
 const REQUIRED = new Set(['authorization_endpoint', 'token_endpoint', 'jwks_uri'])
 
-export function createProvider (settings: ProviderSettings, transport: Fetch): Provider {
+export function createProvider (settings: ProviderSettings): Provider {
+  const transport = createTransport(settings)
   const keySetOf = createKeySets(transport)
   const load = async (): Promise<Discovered> => setUp(settings, await loadMetadata(settings, transport), transport, keySetOf)
   const discovered = createCached(async () => await attempt('FST_OIDC_PROVIDER_RESPONSE', load), {
@@ -69,6 +101,7 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
   })
   return {
     name: settings.name,
+    id: createHash('sha256').update(JSON.stringify([settings.name, settings.issuer, settings.clientId])).digest('base64url').slice(0, 16),
     settings,
 
     async discover () {
@@ -76,10 +109,11 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
     },
 
     async authorizationUrl (request, params) {
-      const { config } = await discovered.get()
-      const url = client.buildAuthorizationUrl(config, authorizationParams(settings, request, params))
-      for (const resource of settings.resource) url.searchParams.append('resource', resource)
-      return url
+      const { config, metadata } = await discovered.get()
+      const query = new URLSearchParams([...Object.entries(authorizationParams(settings, request, params)), ...resourceParams(request.resource)])
+      const pushed = settings.pushedAuthorizationRequests || metadata.require_pushed_authorization_requests === true
+      if (!pushed) return client.buildAuthorizationUrl(config, query)
+      return await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.buildAuthorizationUrlWithPAR(config, query))
     },
 
     async checkResponseIssuer (iss) {
@@ -100,7 +134,7 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
           idTokenExpected: true,
           ...(request.maxAge !== undefined && { maxAge: request.maxAge })
         },
-        resourceParams(settings)
+        resourceParams(request.resource)
       ))
       const claims = await verifyIdToken(answer.id_token as string, keySet, settings, {
         ...request, issuer: metadata.issuer, accessToken: answer.access_token
@@ -108,9 +142,9 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
       return { tokens: toTokens(answer), claims }
     },
 
-    async refresh (refreshToken) {
+    async refresh (refreshToken, resource) {
       const { config, metadata, keySet } = await discovered.get()
-      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.refreshTokenGrant(config, refreshToken, resourceParams(settings)))
+      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.refreshTokenGrant(config, refreshToken, resourceParams(resource)))
       const { id_token: idToken, ...tokens } = toTokens(answer)
       const claims = idToken === undefined
         ? undefined
@@ -118,12 +152,31 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
       return { tokens: { refresh_token: refreshToken, ...tokens, ...(idToken !== undefined && claims !== undefined && { id_token: idToken }) }, claims }
     },
 
-    async userinfo (accessToken, sub) {
+    async grant (grantType, params) {
+      const { config, metadata, keySet } = await discovered.get()
+      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.genericGrantRequest(config, grantType, params).catch(passOn))
+      const tokens = toTokens(answer)
+      const claims = tokens.id_token === undefined
+        ? undefined
+        : await verifyIdToken(tokens.id_token, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken: tokens.access_token })
+      return { tokens, claims }
+    },
+
+    async authorizeDevice (scope) {
       const { config, metadata } = await discovered.get()
-      if (metadata.userinfo_endpoint === undefined) throw new OidcError('FST_OIDC_USERINFO', { detail: 'the provider has no UserInfo endpoint' })
-      const url = new URL(metadata.userinfo_endpoint)
-      const response = await attempt('FST_OIDC_USERINFO', async () => await client.fetchProtectedResource(config, accessToken, url, 'GET', undefined, new Headers({ accept: 'application/json' })))
-      return await readUserinfo(response, sub)
+      if (metadata['device_authorization_endpoint'] === undefined) throw new OidcError('FST_OIDC_DEVICE')
+      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.initiateDeviceAuthorization(config, { scope }))
+      for (const name of ['verification_uri', 'verification_uri_complete'] as const) checkEndpoint(name, answer[name], settings.allowInsecureLoopback, name === 'verification_uri')
+      return answer
+    },
+
+    async userinfo (accessToken, sub) {
+      const { config, metadata, keySet } = await discovered.get()
+      const endpoint = endpointOf(metadata, settings, 'userinfo_endpoint')
+      if (endpoint === undefined) throw new OidcError('FST_OIDC_USERINFO', { detail: 'the provider has no UserInfo endpoint' })
+      const url = new URL(endpoint)
+      const response = await attempt('FST_OIDC_USERINFO', async () => await client.fetchProtectedResource(config, accessToken, url, 'GET', undefined, new Headers({ accept: userinfoType(settings) })))
+      return await readUserinfo(response, sub, keySet, settings)
     },
 
     async revoke (token, tokenTypeHint) {
@@ -132,9 +185,38 @@ export function createProvider (settings: ProviderSettings, transport: Fetch): P
       await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.tokenRevocation(config, token, { token_type_hint: tokenTypeHint }))
     },
 
+    async verifyLogoutToken (token) {
+      const { keySet } = await discovered.get()
+      return await verifyLogoutToken(token, keySet, settings)
+    },
+
+    async verifyAccessToken (token, rules) {
+      const { keySet } = await discovered.get()
+      return await verifyAccessToken(token, keySet, settings, rules)
+    },
+
+    async introspect (token, rules) {
+      const { config, metadata } = await discovered.get()
+      check(metadata.introspection_endpoint !== undefined, 'the provider has no introspection endpoint')
+      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' }))
+      return readIntrospection(answer, settings, rules)
+    },
+
+    keys: () => discovered.fresh()?.keySet.known(),
+
     async endSessionUrl (params) {
       const { config, metadata } = await discovered.get()
       return metadata.end_session_endpoint === undefined ? null : client.buildEndSessionUrl(config, params)
+    },
+
+    async health () {
+      try {
+        const { keySet } = await discovered.get()
+        const isFresh = await keySet.load() && discovered.fresh() !== undefined
+        return { status: isFresh ? 'ok' : 'stale' }
+      } catch (error) {
+        return { status: 'unavailable', code: (error as OidcError).code }
+      }
     }
   }
 }
@@ -161,20 +243,22 @@ function setUp (settings: ProviderSettings, document: unknown, transport: Fetch,
   const config = new client.Configuration(metadata as client.ServerMetadata, settings.clientId, {
     id_token_signed_response_alg: settings.idTokenSigningAlg,
     [client.clockTolerance]: settings.clockTolerance,
-    ...(settings.clientSecret !== undefined && { client_secret: settings.clientSecret })
-  }, clientAuthentication(settings))
-  config[client.customFetch] = jsonTokens(new URL(metadata.token_endpoint).href, transport) as client.CustomFetch
+    use_mtls_endpoint_aliases: usesAliases(settings)
+  }, createClientAuthentication(settings))
+  const tokenEndpoint = endpointOf(metadata, settings, 'token_endpoint') as string
+  config[client.customFetch] = readTokens(new URL(tokenEndpoint).href, transport, settings) as client.CustomFetch
   config.timeout = 0 // the transport has its own
   if (settings.allowInsecureLoopback) client.allowInsecureRequests(config)
   return { config, metadata, keySet: keySetOf(metadata.jwks_uri) }
 }
 
 // openid-client reads a token response as JSON whatever it says to be (RFC 6749, section 5.1).
-function jsonTokens (tokenEndpoint: string, transport: Fetch): Fetch {
+function readTokens (tokenEndpoint: string, transport: Fetch, settings: ProviderSettings): Fetch {
   return async (url, init) => {
     const response = await transport(url, init)
-    check(url !== tokenEndpoint || response.status !== 200 || isJson(response), 'the token response is not JSON')
-    return response
+    if (url !== tokenEndpoint) return response
+    check(response.status !== 200 || isJson(response), 'the token response is not JSON')
+    return await decryptIdToken(response, settings)
   }
 }
 
@@ -189,31 +273,35 @@ function createKeySets (transport: Fetch): (jwksUri: string) => KeySet {
 
 /** OpenID Connect Discovery 1.0, section 4.3, and endpoints that a request may be sent to. */
 function checkMetadata (settings: ProviderSettings, document: unknown): ProviderMetadata {
-  check(typeof document === 'object' && document !== null && !Array.isArray(document), 'the metadata is not a JSON object')
+  check(isRecord(document), 'the metadata is not a JSON object')
   const metadata = { ...document, ...(settings.jwksUri !== undefined && { jwks_uri: settings.jwksUri }) } as ProviderMetadata
   check(metadata.issuer === settings.issuer, `the issuer in the metadata is ${String(metadata.issuer).slice(0, 200)}, not ${settings.issuer}`)
-  for (const name of ENDPOINTS) checkEndpoint(name, metadata[name], settings.allowInsecureLoopback)
+  const aliases = metadata.mtls_endpoint_aliases ?? {}
+  check(isRecord(aliases), 'mtls_endpoint_aliases in the metadata is not an object')
+  for (const name of ENDPOINTS) {
+    checkEndpoint(name, metadata[name], settings.allowInsecureLoopback, REQUIRED.has(name))
+    checkEndpoint(name, aliases[name], settings.allowInsecureLoopback, false)
+  }
   return metadata
 }
 
-function checkEndpoint (name: string, value: unknown, allowInsecureLoopback: boolean): void {
-  if (value === undefined && !REQUIRED.has(name)) return
+/** RFC 8705, section 5: who shows a certificate may have to do so elsewhere. */
+function endpointOf (metadata: ProviderMetadata, settings: ProviderSettings, name: 'token_endpoint' | 'userinfo_endpoint'): string | undefined {
+  return (usesAliases(settings) ? metadata.mtls_endpoint_aliases?.[name] : undefined) ?? metadata[name]
+}
+
+function usesAliases ({ clientAuth }: ProviderSettings): boolean {
+  return clientAuth === 'tls_client_auth'
+}
+
+function checkEndpoint (name: string, value: unknown, allowInsecureLoopback: boolean, required: boolean): void {
+  if (value === undefined && !required) return
   check(typeof value === 'string' && URL.canParse(value), `${name} in the metadata is not a URL`)
   check(isSafeEndpoint(new URL(value), allowInsecureLoopback), `${name} in the metadata is not an https URL without credentials or fragment`)
 }
 
 function check (condition: boolean, detail: string): asserts condition {
   if (!condition) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail })
-}
-
-function clientAuthentication ({ clientAuth, clientSecret }: ProviderSettings): client.ClientAuth {
-  const methods = {
-    client_secret_basic: client.ClientSecretBasic,
-    client_secret_post: client.ClientSecretPost,
-    client_secret_jwt: client.ClientSecretJwt,
-    none: client.None
-  }
-  return methods[clientAuth](clientSecret)
 }
 
 function authorizationParams (settings: ProviderSettings, request: AuthorizationRequest, params: Record<string, string>): Record<string, string> {
@@ -223,7 +311,7 @@ function authorizationParams (settings: ProviderSettings, request: Authorization
     ...(request.acrValues !== undefined && { acr_values: request.acrValues.join(' ') }),
     ...(settings.responseMode === 'form_post' && { response_mode: 'form_post' }),
     redirect_uri: request.redirectUri,
-    scope: settings.scope,
+    scope: request.scope,
     state: request.state,
     nonce: request.nonce,
     code_challenge: createHash('sha256').update(request.codeVerifier).digest('base64url'), // RFC 7636, section 4.2
@@ -232,7 +320,7 @@ function authorizationParams (settings: ProviderSettings, request: Authorization
 }
 
 // RFC 8707, section 2.2
-function resourceParams ({ resource }: ProviderSettings): URLSearchParams {
+function resourceParams (resource: string[]): URLSearchParams {
   return new URLSearchParams(resource.map((value): [string, string] => ['resource', value]))
 }
 
@@ -254,13 +342,13 @@ function toTokens (answer: client.TokenEndpointResponse): OidcTokens {
   }
 }
 
-/** OpenID Connect Core 1.0, section 5.3.2: another `sub` makes the whole answer worthless. */
-async function readUserinfo (response: Response, sub: string): Promise<UserinfoClaims> {
-  const claims: unknown = response.status === 200 && isJson(response) ? await response.json().catch(() => undefined) : undefined
-  if (typeof claims !== 'object' || claims === null || !('sub' in claims) || claims.sub !== sub) {
-    throw new OidcError('FST_OIDC_USERINFO', { detail: `status ${response.status}, ${response.headers.get('content-type')}, or a body without the sub of the ID token` })
-  }
-  return claims as UserinfoClaims
+const PASSED_ON = ['invalid_grant', 'invalid_scope', 'invalid_target', 'authorization_pending', 'slow_down', 'expired_token', 'access_denied'] as const
+
+/** What the provider says of a grant that somebody else brought is for them. */
+function passOn (cause: unknown): never {
+  const error = PASSED_ON.find((code) => cause instanceof client.ResponseBodyError && cause.error === code)
+  if (error === undefined) throw cause
+  throw oauthError(error, 'The identity provider said so.', cause)
 }
 
 /** Runs a call of openid-client and gives its error a code: `refused` when the provider said no to what it was given. */
@@ -295,5 +383,6 @@ function isTokenProblem (cause: unknown): boolean {
 // An error of OAuth is short text from the provider; whatever else the cause holds may be a token.
 function describe (cause: unknown): string {
   if (cause instanceof client.ResponseBodyError) return `the provider answered ${cause.status} ${cause.error}`
+  if (cause instanceof client.WWWAuthenticateChallengeError) return `the provider answered ${cause.status} ${String(cause.cause[0]?.parameters.error)}`
   return String((cause as Error).message)
 }

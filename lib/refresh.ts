@@ -1,56 +1,71 @@
-import { createHash } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { createBoundedMap } from './bounded-map.ts'
 import { OidcError } from './errors.ts'
+import { FAILURE_SHARED_FOR, keyOf, refreshInOne, shareUntil } from './refresh-in-one.ts'
 import { now } from './time.ts'
 import { exchangeTokens } from './token-exchange.ts'
 import { endSession } from './logout.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
-import type { TokenSet } from './provider.ts'
-import type { Session } from './session-cookies.ts'
+import type { Provider, TokenSet } from './provider.ts'
+import type { Session, SessionTokens } from './session-cookies.ts'
 import type { OidcTokens } from '../types/claims.ts'
+import type { AccessTokenOptions } from '../types/options.ts'
 
-export type AccessToken = (request: FastifyRequest) => Promise<string>
+export type AccessToken = (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
 
 const EARLY = 30 // seconds before it expires, a token is refreshed
-const FAILURE_SHARED_FOR = 5 // seconds that a failure is not tried again
-const SHARED_FOR = 60 // seconds that requests with the same old refresh token get the same answer
+const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved, when the provider does not tell how long they are good
 const MAX_SHARED = 10_000
 
-/** The access token of a session, refreshed a little before it expires: once for all requests that come with the same refresh token. */
+/** The access token of a session, refreshed a little before it expires: once for all requests that come with the same tokens. */
 export function createAccessToken (core: Core): AccessToken {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
 
-  async function refreshOnce (refreshToken: string): Promise<TokenSet> {
-    const key = createHash('sha256').update(refreshToken).digest('base64')
+  async function refreshOnce (key: string, provider: Provider, { refresh_token: refreshToken, resource = provider.settings.resource }: SessionTokens): Promise<TokenSet> {
     const known = shared.get(key)
     if (known !== undefined) return await known
-    const running = exchangeTokens(core.telemetry, async () => await core.provider.refresh(refreshToken))
-    shared.set(key, running, now() + SHARED_FOR)
+    const refresh = async (): Promise<TokenSet> => await exchangeTokens(core.telemetry, async () => await provider.refresh(refreshToken as string, resource))
+    const running = core.vault === undefined ? refresh() : refreshInOne(core.vault, ['refresh', key], provider.settings.timeout, refresh)
+    shared.set(key, running)
     shared.set(key, running, await sharedUntil(running))
     return await running
   }
 
-  return async function accessToken (request) {
+  return async function accessToken (request, { refresh = false } = {}) {
+    // The session that a browser sends along need not be that of whoever the token let in.
+    if (request.oidcToken != null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the request came with an access token, which is no session' })
+    await core.sessions.prepare(request)
     const session = core.sessions.read(request)
-    const tokens = core.sessions.tokens(request)
+    const tokens = await core.sessions.tokens(request)
     if (session === null || tokens.access_token === undefined) throw new OidcError('FST_OIDC_LOGIN_REQUIRED')
-    if (expiresWithin(tokens, EARLY) && tokens.refresh_token !== undefined) return await renew(request, session, tokens)
-    if (expiresWithin(tokens, 0)) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the access token has expired and cannot be refreshed' })
+    const isUsable = !refresh && !expiresWithin(tokens, 0)
+    if ((refresh || expiresWithin(tokens, EARLY)) && tokens.refresh_token !== undefined) return await renew(request, session, tokens, isUsable)
+    if (!isUsable) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the access token is no longer good and cannot be refreshed' })
     return tokens.access_token
   }
 
-  async function renew (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): Promise<string> {
+  async function renew (request: FastifyRequest, session: Session, tokens: SessionTokens, isUsable: boolean): Promise<string> {
     try {
-      const fresh = await refreshOnce(tokens.refresh_token as string)
+      const provider = core.sessions.provider(request)
+      const key = keyOf(provider, tokens)
+      const fresh = await refreshOnce(key, provider, tokens)
       checkSamePerson(session, tokens, fresh)
-      const { expires_at: _, ...kept } = tokens
-      core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
+      await save(request, key, tokens, fresh)
       return fresh.tokens.access_token
     } catch (error) {
       if (isRefused(error)) await endSession(core, request, 'refresh_failed')
-      else if (!expiresWithin(tokens, 0)) return tokens.access_token as string
+      else if (isUsable) return tokens.access_token as string
+      throw error
+    }
+  }
+
+  async function save (request: FastifyRequest, key: string, { expires_at: _, ...kept }: SessionTokens, fresh: TokenSet): Promise<void> {
+    try {
+      await core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
+    } catch (error) {
+      // The old refresh token may be worth nothing by now: the next request must find what came.
+      if (!isRefused(error)) shared.set(key, Promise.resolve(fresh), fresh.tokens.expires_at ?? now() + KEPT_FOR)
       throw error
     }
   }
@@ -58,7 +73,7 @@ export function createAccessToken (core: Core): AccessToken {
 
 async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
   const fresh = await running.catch(() => null)
-  return fresh === null ? now() + FAILURE_SHARED_FOR : Math.min(now() + SHARED_FOR, fresh.tokens.expires_at ?? Infinity)
+  return fresh === null ? now() + FAILURE_SHARED_FOR : shareUntil(fresh)
 }
 
 // OpenID Connect Core 1.0, section 12.2

@@ -4,19 +4,20 @@ import { errorPage } from './pages.ts'
 import { runHook } from './replied.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
+import type { LoginQuery } from './urls.ts'
 import type { Exit } from './pages.ts'
 
-/** Answers with an error: a page for a person, JSON for everybody else; `onError` first. `returnTo` is where the person wanted to go. */
-export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply, returnTo?: string): Promise<void> {
+/** Answers with an error: a page for a person, JSON for everybody else; `onError` first. `login` is what a login would be for. */
+export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply, login: LoginQuery = {}): Promise<void> {
   const error = toOidcError(cause)
   log(error, request)
   core.telemetry.refused(error.code)
   if (await isAnswered(core, error, request, reply)) return
   reply.code(error.statusCode)
-  const { retryAfter = error.code === 'FST_OIDC_PROVIDER_UNAVAILABLE' ? 5 : undefined } = error
+  const { retryAfter = error.statusCode === 503 && error.code !== 'FST_OIDC_PREFETCH' ? 5 : undefined } = error
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
-  if (wantsPage(request)) errorPage(reply, error, exitOf(core, error, returnTo))
-  else reply.header('cache-control', 'no-store').send(toJson(error, core))
+  if (wantsPage(request)) errorPage(reply, error, exitOf(core, error, login))
+  else reply.header('cache-control', 'no-store').send(toJson(core, error, login))
 }
 
 /** Whether the application's own hook has answered. One that fails does not leave the request without an answer. */
@@ -31,22 +32,21 @@ async function isAnswered ({ settings }: Core, error: OidcError, request: Fastif
 }
 
 // Whoever has no access gets none by logging in again: the provider would name the same person.
-function exitOf ({ settings, urls }: Core, error: OidcError, returnTo?: string): Exit {
-  const { login } = settings.routes
-  if (login === null || (error.statusCode === 403 && !LOGIN_FAILED.has(error.code))) return { url: settings.defaultReturnTo, label: 'Back to the start' }
-  const query = returnTo === undefined ? '' : `?return_to=${encodeURIComponent(returnTo)}`
-  return { url: urls.route(login) + query, label: 'Log in again' }
+function exitOf ({ settings, urls }: Core, error: OidcError, login: LoginQuery): Exit {
+  const url = urls.login(login)
+  const helps = error.statusCode !== 403 || LOGIN_FAILED.has(error.code)
+  return url !== null && helps ? { url, label: 'Log in again' } : { url: settings.defaultReturnTo, label: 'Back to the start' }
 }
 
 const LOGIN_FAILED: ReadonlySet<string> = new Set(['FST_OIDC_PROVIDER_REFUSED', 'FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO', 'FST_OIDC_CLAIMS'])
 
-function toJson (error: OidcError, { settings, urls }: Core): Record<string, unknown> {
-  const { statusCode, code, message } = error
-  const login = statusCode === 401 && settings.routes.login !== null ? { login: urls.route(settings.routes.login) } : {}
-  return { statusCode, code, message, ...login }
+function toJson ({ urls }: Core, { statusCode, code, message }: OidcError, { providers }: LoginQuery): Record<string, unknown> {
+  const login = statusCode === 401 ? urls.login({ providers }) : null
+  return { statusCode, code, message, ...(login !== null && { login }) }
 }
 
-function toOidcError (cause: unknown): OidcError {
+/** What other parts threw, as an error of the plugin. */
+export function toOidcError (cause: unknown): OidcError {
   if (cause instanceof OidcError) return cause
   const code = (cause as { code?: string } | null | undefined)?.code
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new OidcError('FST_OIDC_MEDIA_TYPE')

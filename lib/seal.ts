@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options.ts'
 
 /** What a sealed value is for; each purpose has a key of its own, so that none passes for another. */
-export type Purpose = 'session' | 'tokens' | 'login' | 'logout'
+export type Purpose = 'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device'
 
 export interface CookieAttributes {
   /** In seconds; 0 removes the cookie. */
@@ -21,7 +21,7 @@ export interface Sealer {
   setCookie: (name: string, value: string, attributes: CookieAttributes) => string
 }
 
-const PURPOSES: readonly Purpose[] = ['session', 'tokens', 'login', 'logout']
+const PURPOSES: readonly Purpose[] = ['session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device']
 const NONCE_LENGTH = 32 // characters behind the dot
 
 /**
@@ -51,9 +51,9 @@ function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
   }
 }
 
-// A key per purpose, and per client: what another application sealed with the same secret is worth nothing here.
-function deriveKey (key: Buffer, purpose: Purpose, { session, provider, baseUrl }: Settings): Buffer {
-  const context = ['fastify-oidc 1', purpose, session.cookieName, baseUrl, provider.issuer, provider.clientId]
+// A key per purpose, and per registration: what another one sealed with the same secret is worth nothing here.
+function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
+  const context = ['fastify-oidc 2', purpose, session.cookieName, baseUrl, prefix]
   return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }
 

@@ -2,27 +2,35 @@ import { createBoundedMap } from './bounded-map.ts'
 import { cookieNames, readCookie } from './cookies.ts'
 import { OidcError } from './errors.ts'
 import { COOKIE_BUDGET } from './pending.ts'
+import { createSightings } from './sightings.ts'
 import type { Settings } from './options.ts'
 import type { Sealer } from './seal.ts'
 import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../types/claims.ts'
 
 /** The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests share it. */
 export interface Session {
-  version: 1
+  version: 2
+  /** The `id` of the provider. */
+  issuedBy: string
   session: OidcSession
   claims: OidcClaims
   user: OidcUser | null
+  /** When it began, in milliseconds since the epoch. */
+  loginAt: number
   /** When the idle time began, in seconds since the epoch. */
   seenAt: number
   /** How often the tokens were replaced. */
   revision: number
 }
 
+/** The tokens that are kept, and the resources that they were asked for where the login said so itself. */
+export type SessionTokens = Partial<OidcTokens> & { resource?: string[] | undefined }
+
 /** The cold part, in cookies of its own: opened only when somebody asks for it. */
 interface SealedTokens {
   id: string
   revision: number
-  tokens: Partial<OidcTokens>
+  tokens: SessionTokens
 }
 
 export interface OpenedSession {
@@ -42,9 +50,9 @@ export interface WrittenSession {
 export interface SessionCookies {
   /** The session of a Cookie header: `undefined` when there is none, `null` when it cannot be opened. */
   open: (header: string | undefined) => OpenedSession | null | undefined
-  openTokens: (header: string | undefined, session: Session) => Partial<OidcTokens>
+  openTokens: (header: string | undefined, session: Session) => SessionTokens
   /** Both parts; throws FST_OIDC_SESSION_TOO_LARGE. `age` in seconds. */
-  write: (header: string | undefined, session: Session, tokens: Partial<OidcTokens>, age: number) => WrittenSession
+  write: (header: string | undefined, session: Session, tokens: SessionTokens, age: number) => WrittenSession
   /** The hot part alone. */
   rewrite: (session: Session, age: number) => string
   remove: (header: string | undefined) => string[]
@@ -52,6 +60,7 @@ export interface SessionCookies {
 
 type Cookie = [name: string, value: string]
 
+const ALWAYS_KEPT: ReadonlySet<string> = new Set(['token_type', 'expires_at', 'scope', 'resource'])
 const MAX_OPENED = 4096
 const MAX_COOKIE = 4096
 const ATTRIBUTES = 90 // Path, HttpOnly, Secure, SameSite and Max-Age count as well for some browsers
@@ -61,10 +70,10 @@ const NONCE = 32 // characters at the end of a sealed value: random, and so its 
 const SESSION_BUDGET = COOKIE_BUDGET - 1000
 
 export function createSessionCookies (settings: Settings, sealer: Sealer): SessionCookies {
-  const { cookieName, sameSite, tokens: keptTokens } = settings.session
+  const { cookieName, sameSite, tokens: keptTokens, inStore } = settings.session
   const tokensName = `${cookieName}-tokens-`
   const cache = createBoundedMap<OpenedSession & { value: string }>(MAX_OPENED)
-  const wasSeen = createMemory()
+  const wasSeen = createSightings()
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
@@ -75,10 +84,9 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
     return stale.map((name) => setCookie(name, '', 0))
   }
 
-  function sealTokens (session: Session, tokens: Partial<OidcTokens>): string[] {
-    if (keptTokens.size === 0) return []
-    const kept = Object.entries(tokens).filter(([name]) => name === 'token_type' || name === 'expires_at' || name === 'scope' || keptTokens.has(name))
-    const content: SealedTokens = { id: session.session.id, revision: session.revision, tokens: Object.fromEntries(kept) }
+  function sealTokens (session: Session, tokens: SessionTokens): string[] {
+    if (keptTokens.size === 0 || inStore) return []
+    const content: SealedTokens = { id: session.session.id, revision: session.revision, tokens: keepTokens(tokens, keptTokens) }
     return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES)
   }
 
@@ -125,6 +133,11 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   }
 }
 
+/** As many of the tokens as are to be kept. */
+export function keepTokens (tokens: SessionTokens, kept: ReadonlySet<string>): SessionTokens {
+  return Object.fromEntries(Object.entries(tokens).filter(([name]) => ALWAYS_KEPT.has(name) || kept.has(name)))
+}
+
 function sealSession (sealer: Sealer, session: Session): string {
   try {
     return sealer.seal('session', session)
@@ -133,7 +146,7 @@ function sealSession (sealer: Sealer, session: Session): string {
   }
 }
 
-function checkSize (cookies: Cookie[], tokens: Partial<OidcTokens>): number {
+function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
   const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
   const [name, hot] = cookies[0] as Cookie
   if (name.length + hot.length + 1 + ATTRIBUTES > MAX_COOKIE) {
@@ -152,21 +165,6 @@ function tooLarge (detail: string): OidcError {
 
 function split (value: string, size: number): string[] {
   return Array.from({ length: Math.ceil(value.length / size) }, (_, index) => value.slice(index * size, (index + 1) * size))
-}
-
-/**
- * Remembers, roughly, what came lately: whoever comes once is not worth a place in the cache, which costs more than it saves then.
- * The first characters of a nonce are random; that another one has the same only puts something into the cache too early.
- */
-function createMemory (): (nonce: string) => boolean {
-  const slots = new Int32Array(8192)
-  return (nonce) => {
-    const mark = Buffer.from(nonce, 'base64').readInt32LE()
-    const slot = mark & (slots.length - 1)
-    const seen = slots[slot] === mark
-    slots[slot] = mark
-    return seen
-  }
 }
 
 // A slice of the header would keep the whole header in memory.

@@ -1,21 +1,30 @@
 import { randomBytes } from 'node:crypto'
-import { createBoundedMap } from './bounded-map.ts'
 import { addSetCookie } from './cookies.ts'
+import { OidcError } from './errors.ts'
+import { keepTokens } from './session-cookies.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { OidcError } from './errors.ts'
+import type { Registry } from './registry.ts'
+import type { SessionRecord, SessionRecords } from './session-records.ts'
+import type { Found } from './vault.ts'
 import type { Settings } from './options.ts'
-import type { Session, SessionCookies } from './session-cookies.ts'
+import type { Provider } from './provider.ts'
+import type { Providers } from './providers.ts'
+import type { OpenedSession, Session, SessionCookies, SessionTokens } from './session-cookies.ts'
 import type { OidcSession, OidcTokens } from '../types/claims.ts'
 
 /** What a request knows of its session. */
 interface Current {
   session: Session | null
+  /** Of the session. */
+  provider: Provider | null
   /** When it was read, in seconds since the epoch. */
   time: number
   rotated: boolean
   /** The tokens, once they were opened or replaced. */
-  tokens: Partial<OidcTokens> | null
+  tokens: SessionTokens | null
+  /** As it was read from the store. */
+  record: Found<SessionRecord> | null
   /** For the response, as long as the session lives when it is sent. */
   setCookies: readonly string[]
   /** What all the cookies of the session take, when `setCookies` are all of them. */
@@ -26,31 +35,40 @@ interface Current {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    [kCurrent]: Current | null
+    [kCurrent]?: Current | null
   }
 }
 
 export interface NewSession {
-  session: Omit<OidcSession, 'id' | 'loginTime' | 'expiresAt'>
+  /** When the provider was asked for the tokens, in milliseconds since the epoch: a logout after that concerns the session. */
+  loginAt: number
+  session: Omit<OidcSession, 'id' | 'provider' | 'loginTime' | 'expiresAt'>
   claims: Session['claims']
   user: Session['user']
-  tokens: OidcTokens
+  tokens: OidcTokens & SessionTokens
 }
 
 export interface Sessions {
+  /** Where a request keeps its session; each registration has a place of its own. */
+  readonly key: typeof kCurrent
+  /** Finds out about the session where that takes asking, a tenant or the store; the functions below see no session before. */
+  prepare: (request: FastifyRequest) => Promise<void> | undefined
   /** The session of a request, or `null`. */
   read: (request: FastifyRequest) => Session | null
+  /** The provider that authenticated the person; there is one where there is a session. */
+  provider: (request: FastifyRequest) => Provider
   /** Begins the idle time again, now and then, and seals with the newest key. */
   touch: (request: FastifyRequest) => void
   /** The tokens of the session, as far as they are kept. */
-  tokens: (request: FastifyRequest) => Partial<OidcTokens>
-  /** A session with a new identity; the one before ends. Throws FST_OIDC_SESSION_TOO_LARGE. */
-  begin: (request: FastifyRequest, content: NewSession) => void
-  replaceTokens: (request: FastifyRequest, tokens: OidcTokens) => void
-  /** Whether the browser had a session, be it over by now. */
-  isKnown: (request: FastifyRequest) => boolean
+  tokens: (request: FastifyRequest) => Promise<SessionTokens>
+  /** A session with a new identity. Returns the one before, which has ended. Throws FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED for whom was logged out meanwhile. */
+  begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<Session | null>
+  /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended meanwhile. */
+  replaceTokens: (request: FastifyRequest, tokens: OidcTokens & SessionTokens) => Promise<void>
+  /** Who authenticated the person of the browser's session, be that over by now. */
+  origin: (request: FastifyRequest) => { name: string, id: string } | undefined
   /** Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. `null` when there is none. */
-  end: (request: FastifyRequest) => Session | null
+  end: (request: FastifyRequest) => Promise<Session | null>
   /**
    * Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent.
    * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
@@ -58,51 +76,95 @@ export interface Sessions {
   finish: (request: FastifyRequest, reply: FastifyReply) => number
 }
 
-export const kCurrent: unique symbol = Symbol('fastify-oidc session')
+export declare const kCurrent: unique symbol
 
-/** Ended sessions are remembered until they would have expired; past this number the oldest are forgotten. */
-const MAX_ENDED = 100_000
 const CLOCK_TOLERANCE = 60
 
-export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, cookies: SessionCookies): Sessions {
-  const ended = createBoundedMap<true>(MAX_ENDED)
+/** What sessions depend on. */
+export interface SessionParts {
+  cookies: SessionCookies
+  providers: Providers
+  registry: Registry
+  /** Where the sessions are in the store. */
+  records: SessionRecords | undefined
+}
 
-  function isAlive ({ version, session, seenAt }: Session, time: number): boolean {
-    return version === 1 && time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) &&
-      seenAt <= time + CLOCK_TOLERANCE && ended.get(session.id) === undefined
+export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTokens } }: Settings, { cookies, providers, registry, records }: SessionParts): Sessions {
+  const key: typeof kCurrent = Symbol('fastify-oidc session') as never
+
+  function isCurrent ({ version, session, seenAt }: Session, time: number): boolean {
+    return version === 2 && time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) && seenAt <= time + CLOCK_TOLERANCE
   }
 
   function current (request: FastifyRequest): Current {
-    request[kCurrent] ??= load(request.headers.cookie)
-    return request[kCurrent]
+    request[key] ??= load(request.headers.cookie, providers.known, registry.knows)
+    return request[key]
   }
 
-  function load (header: string | undefined): Current {
+  function load (header: string | undefined, providerOf: Providers['known'], isOver: Registry['knows']): Current {
     const opened = cookies.open(header)
     const time = now()
-    if (opened === undefined) return stateOf(null, time)
-    if (opened === null || !isAlive(opened.session, time)) return stateOf(null, time, cookies.remove(header))
-    return stateOf(opened.session, time, NOTHING, opened.rotated)
+    if (opened === undefined) return stateOf(null, null, time)
+    if (opened === null || !isCurrent(opened.session, time)) return stateOf(null, null, time, cookies.remove(header))
+    const { session, rotated } = opened
+    const provider = providerOf(session.session.provider)
+    const over = isOver(session)
+    // Nobody has asked yet.
+    if (provider === undefined || over === undefined) return stateOf(null, null, time)
+    // Its provider may be gone, or be another one under the same name.
+    if (over || provider?.id !== session.issuedBy) return stateOf(null, null, time, cookies.remove(header))
+    return stateOf(session, provider, time, NOTHING, rotated)
   }
 
-  function write (request: FastifyRequest, session: Session, tokens: Partial<OidcTokens>): void {
+  function prepare (request: FastifyRequest): Promise<void> | undefined {
+    const opened = request[key] == null ? openedBy(request) : null
+    if (opened === null) return undefined
+    const provider = providers.known(opened.session.session.provider)
+    const over = registry.knows(opened.session)
+    const isSettled = provider !== undefined && over !== undefined && (!opened.rotated || records === undefined)
+    return isSettled ? undefined : settle(request, opened, provider, over)
+  }
+
+  async function settle (request: FastifyRequest, { session, rotated }: OpenedSession, known: Provider | null | undefined, knows: boolean | undefined): Promise<void> {
+    const [provider, over] = await Promise.all([
+      known === undefined ? providers.find(request, session.session.provider) : known,
+      knows ?? registry.ask(session),
+      rotated ? records?.find(session.session.id) : undefined // which seals it with the newest key as well
+    ])
+    request[key] = load(request.headers.cookie, () => provider, () => over)
+  }
+
+  /** The session that the cookie holds, whatever is known of its provider at the moment. */
+  function openedBy ({ headers: { cookie } }: FastifyRequest): OpenedSession | null {
+    const opened = cookies.open(cookie)
+    return opened != null && isCurrent(opened.session, now()) ? opened : null
+  }
+
+  function write (request: FastifyRequest, provider: Provider | null, session: Session, tokens: SessionTokens): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
-    request[kCurrent] = { ...written, time: now(), rotated: false, tokens, removals: NOTHING }
+    request[key] = { ...stateOf(session, provider, now()), ...written, tokens }
   }
 
-  function tokensOf (request: FastifyRequest): Partial<OidcTokens> {
+  /** The tokens in the cookies, or in the record. */
+  async function tokensOf (request: FastifyRequest): Promise<SessionTokens> {
     const state = current(request)
     if (state.session === null) return {}
+    if (records !== undefined) {
+      state.record ??= await records.find(state.session.session.id)
+      state.tokens ??= state.record?.content.tokens ?? {}
+    }
     state.tokens ??= cookies.openTokens(request.headers.cookie, state.session)
     return state.tokens
   }
 
-  function forget ({ session }: Session): void {
-    ended.set(session.id, true, session.expiresAt)
-  }
-
   return {
+    key,
+
+    prepare,
+
     read: (request) => current(request).session,
+
+    provider: (request) => current(request).provider as Provider,
 
     tokens: tokensOf,
 
@@ -111,52 +173,68 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
       const { time } = state
       if (state.session === null || (!state.rotated && time - state.session.seenAt < idleTimeout / 10)) return
       const session = { ...state.session, seenAt: time }
-      if (state.rotated) write(request, session, tokensOf(request))
+      if (state.rotated && records === undefined) write(request, state.provider, session, cookies.openTokens(request.headers.cookie, session))
       else {
         state.session = session
-        state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time)]
+        // The tokens may have been replaced before: their cookies follow the first.
+        state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time), ...state.setCookies.slice(1)]
       }
     },
 
-    begin (request, content) {
+    async begin (request, provider, content) {
       const before = current(request).session
-      write(request, newSession(content, maxAge), content.tokens)
-      if (before !== null) forget(before)
+      const session = newSession(provider, content, maxAge)
+      const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
+      await records?.create(session, keepTokens(content.tokens, keptTokens))
+      try {
+        if (await registry.isMarked(session)) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the person was logged out while they logged in' })
+        const ended = before !== null && await registry.end(before.session.id) ? before : null
+        request[key] = { ...stateOf(session, provider, now()), ...written, tokens: content.tokens }
+        return ended
+      } catch (error) {
+        // Nobody gets the cookie.
+        await records?.remove(session.session.id).catch(() => {})
+        throw error
+      }
     },
 
-    replaceTokens (request, tokens) {
-      const { session } = current(request)
+    async replaceTokens (request, tokens) {
+      const { session, provider, record } = current(request)
       if (session === null) return
       const scopes = tokens.scope?.split(' ').filter(Boolean) ?? session.session.scopes
       const next = { ...session, session: { ...session.session, scopes }, revision: session.revision + 1 }
+      if (records !== undefined) await replaceRecord(records, record, next.session, keepTokens(tokens, keptTokens))
       try {
-        write(request, next, tokens)
+        write(request, provider, next, tokens)
       } catch (error) {
         // The new refresh token is the only one that still works: rather go without the hint for the logout.
         request.log.warn({ detail: (error as OidcError).detail }, 'the refreshed ID token does not fit into the cookies')
         const { id_token: _, ...smaller } = tokens
-        write(request, next, smaller)
+        write(request, provider, next, smaller)
       }
     },
 
-    isKnown: (request) => Boolean(cookies.open(request.headers.cookie)),
+    origin (request) {
+      const opened = cookies.open(request.headers.cookie)
+      return opened == null ? undefined : { name: opened.session.session.provider, id: opened.session.issuedBy }
+    },
 
-    end (request) {
-      const { session } = current(request)
+    async end (request) {
+      const { session: read } = current(request)
+      const session = read ?? openedBy(request)?.session ?? null
+      const first = session !== null && await registry.end(session.session.id)
       // When another request ended it meanwhile, the browser may have a new one by now, under the same names.
-      const over = session !== null && ended.get(session.session.id) !== undefined
-      if (session !== null && !over) forget(session)
-      const removals = over ? NOTHING : cookies.remove(request.headers.cookie)
-      request[kCurrent] = stateOf(null, now(), removals)
-      return over ? null : session
+      const removals = read === null || first ? cookies.remove(request.headers.cookie) : NOTHING
+      request[key] = stateOf(null, null, now(), removals)
+      return first ? session : null
     },
 
     finish (request, reply) {
-      const state = request[kCurrent]
-      if (state === null) return 0
-      const { bytes, setCookies, removals } = state
+      const state = request[key]
+      if (state == null) return 0
+      const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.
-      const alive = setCookies.length > 0 && state.session !== null && isAlive(state.session, now())
+      const alive = setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.knows(session) !== true
       const written = alive ? setCookies : removals
       preventCaching(reply, written.length > 0)
       if (written.length === 0) return 0
@@ -168,18 +246,29 @@ export function createSessions ({ session: { maxAge, idleTimeout } }: Settings, 
   }
 }
 
+/**
+ * Another process may have refreshed as well, and then it has saved what came, or have sealed the same tokens again; a
+ * session that is gone stays so.
+ */
+async function replaceRecord (records: SessionRecords, seen: Found<SessionRecord> | null, session: OidcSession, tokens: SessionTokens): Promise<void> {
+  if (seen === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the session has ended meanwhile' })
+  if (await records.replaceTokens(seen, session, tokens)) return
+  const found = await records.find(session.id)
+  if (found?.content.tokens.access_token === seen.content.tokens.access_token || found === null) await replaceRecord(records, found, session, tokens)
+}
+
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 
-function stateOf (session: Session | null, time: number, removals = NOTHING, rotated = false): Current {
-  return { session, time, rotated, tokens: null, setCookies: NOTHING, bytes: 0, removals }
+function stateOf (session: Session | null, provider: Provider | null, time: number, removals = NOTHING, rotated = false): Current {
+  return { session, provider, time, rotated, tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */
-export function newSession ({ session, claims, user }: Omit<NewSession, 'tokens'>, maxAge: number): Session {
+export function newSession ({ id: issuedBy, name }: Provider, { loginAt, session, claims, user }: Omit<NewSession, 'tokens'>, maxAge: number): Session {
   const time = now()
   const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
-  return { version: 1, session: { ...session, ...identity }, claims, user, seenAt: time, revision: 0 }
+  return { version: 2, issuedBy, session: { ...session, provider: name, ...identity }, claims, user, loginAt, seenAt: time, revision: 0 }
 }
 
 /** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */

@@ -10,6 +10,7 @@ export interface Telemetry {
   login: () => void
   refused: (code: string) => void
   sessionEnded: (reason: string) => void
+  granted: (grantType: string, outcome: 'success' | 'failure') => void
 }
 
 type Api = typeof import('@opentelemetry/api')
@@ -31,7 +32,8 @@ const silent: Telemetry = {
   tokenExchange () {},
   login () {},
   refused () {},
-  sessionEnded () {}
+  sessionEnded () {},
+  granted () {}
 }
 
 function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
@@ -56,10 +58,12 @@ function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
   const logins = counter('oidc_logins_total', 'Completed logins')
   const refusals = counter('oidc_refusals_total', 'Requests that were refused, by error code')
   const ended = counter('oidc_sessions_ended_total', 'Sessions that ended before their time, by reason')
+  const granted = counter('oidc_grants_total', 'Requests to the token endpoint of this application, by grant and outcome')
   return {
     tokenExchange: (outcome) => exchanges.add(1, { outcome }),
     login: () => logins.add(1),
     refused: (code) => refusals.add(1, { code }),
-    sessionEnded: (reason) => ended.add(1, { reason })
+    sessionEnded: (reason) => ended.add(1, { reason }),
+    granted: (grant, outcome) => granted.add(1, { grant, outcome })
   }
 }

@@ -1,15 +1,12 @@
 import { OidcError } from './errors.ts'
-import type { Settings } from './options.ts'
+import type { ProviderSettings } from './provider-options.ts'
 import type { Fetch } from '../types/options.ts'
-
-/** All that anybody reads of a response: copying the rest costs more than reading the body. */
-const HEADERS = ['content-type', 'www-authenticate']
 
 /**
  * The only place that calls fetch: every call to a provider has a timeout and a size cap, follows no redirect,
  * and fails with FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
  */
-export function createTransport (settings: Pick<Settings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>): Fetch {
+export function createTransport (settings: Pick<ProviderSettings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>): Fetch {
   const common = { redirect: 'manual', ...(settings.dispatcher !== undefined && { dispatcher: settings.dispatcher }) }
   return async function transport (url, init) {
     const signal = AbortSignal.timeout(settings.timeout * 1000)
@@ -54,14 +51,30 @@ async function readWhole (response: Response, limit: number): Promise<Response> 
     if (length > limit) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
     chunks.push(chunk)
   }
-  return new Response(length === 0 ? null : Buffer.concat(chunks, length), { status: response.status, headers: pickHeaders(response.headers) })
+  const { status, headers } = response
+  return Object.assign(Object.create(whole) as Whole, { status, headers, bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length) }) as unknown as Response
 }
 
-function pickHeaders (headers: Headers): Array<[string, string]> {
-  return HEADERS.flatMap((name): Array<[string, string]> => {
-    const value = headers.get(name)
-    return value === null ? [] : [[name, value]]
-  })
+interface Whole {
+  status: number
+  headers: Headers
+  bytes: Uint8Array
+}
+
+/** A response that was read: as much of a Response as its readers ask for, without the streams of another one. */
+const whole = {
+  [Symbol.toStringTag]: 'Response',
+  body: null,
+  bodyUsed: false,
+  clone () {
+    return this
+  },
+  async text (this: Whole) {
+    return new TextDecoder().decode(this.bytes)
+  },
+  async json (this: Whole) {
+    return JSON.parse(new TextDecoder().decode(this.bytes)) as unknown
+  }
 }
 
 function drop (response: Response): void {

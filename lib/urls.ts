@@ -5,22 +5,70 @@ import type { Settings } from './options.ts'
 export interface Urls {
   /** The public URL of one of the plugin's routes. */
   route: (path: string) => string
+  /** The redirect_uri of a provider. */
+  callback: (provider: string) => string
+  /** The login page, or that of one provider; `null` when there is none. */
+  login: (query: LoginQuery) => string | null
+  /** Where the metadata of the protected resource is (RFC 9728). */
+  resourceMetadata: string
   /** The public URL of a request, when it is a safe one, else `defaultReturnTo`. */
   request: (request: FastifyRequest) => string
   /** A URL on the application's own origin: `value` when it is a safe one, else `defaultReturnTo`. */
   returnTo: (value: unknown) => string
 }
 
+export interface LoginQuery {
+  /** A URL that `returnTo` made. */
+  returnTo?: string | undefined
+  /** The names of the providers that will do. */
+  providers?: readonly string[] | undefined
+}
+
 // Longer than this does not fit into the cookie of a pending login.
 const MAX_RETURN_TO = 2000
 
-export function createUrls ({ baseUrl, origin, defaultReturnTo }: Settings, prefix: string): Urls {
+export function createUrls (settings: Settings, prefix: string): Urls {
+  const { baseUrl, origin, defaultReturnTo, loginPage, routes, providerRoutes, providers: all } = settings
+  const route = (path: string): string => baseUrl + prefix + path
+  const page = loginPage ?? (routes.login === null ? null : route(routes.login))
   const returnTo: Urls['returnTo'] = (value) => safeUrl(value, baseUrl, origin) ?? defaultReturnTo
   return {
-    route: (path) => baseUrl + prefix + path,
+    route,
+    callback: (provider) => route(providerRoutes(provider).callback),
+    login: ({ returnTo, providers }) => page === null ? null : withQuery(page, { returnTo, ...(all.size !== 1 && { providers }) }),
+    resourceMetadata: route(RESOURCE_METADATA + resourcePath(settings, prefix)),
     request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(baseUrl + originalUrl) : defaultReturnTo,
     returnTo
   }
+}
+
+const AUTHORIZATION_SERVER = '/.well-known/oauth-authorization-server'
+const RESOURCE_METADATA = '/.well-known/oauth-protected-resource'
+
+/** The paths below the application that the metadata of the protected resource is served at. */
+export function resourceMetadataPaths (settings: Settings, prefix: string): Set<string> {
+  return new Set([RESOURCE_METADATA, RESOURCE_METADATA + resourcePath(settings, prefix)])
+}
+
+/** The paths below the application that the metadata of the broker is served at (RFC 8414, section 3). */
+export function authorizationServerPaths ({ baseUrl, origin }: Settings, issuer: string, prefix: string): Set<string> {
+  const path = baseUrl === origin && prefix === '' ? new URL(issuer).pathname.replace(/\/$/, '') : ''
+  return new Set([AUTHORIZATION_SERVER, AUTHORIZATION_SERVER + path])
+}
+
+// RFC 9728, section 3.1: the well-known path stands before that of the resource. Where this application does not have the
+// whole host, it cannot serve that, and the challenge names the address that it can.
+function resourcePath ({ bearer, baseUrl, origin }: Settings, prefix: string): string {
+  const url = bearer === undefined ? null : new URL(bearer.resource)
+  return url?.origin === origin && baseUrl === origin && prefix === '' ? url.pathname.replace(/\/$/, '') : ''
+}
+
+function withQuery (page: string, { returnTo, providers }: LoginQuery): string {
+  const query = new URLSearchParams({
+    ...(returnTo !== undefined && { return_to: returnTo }),
+    ...(providers !== undefined && { provider: providers.join(' ') })
+  })
+  return query.size === 0 ? page : `${page}${page.includes('?') ? '&' : '?'}${query.toString()}`
 }
 
 /** The absolute URL, when it and its written form lead to the given origin as a browser reads them (security.md S48). */

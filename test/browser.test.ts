@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
+import { SESSION_KEY, buildApp as buildPlainApp } from './support/app.ts'
+import { startProvider as startKitProvider } from '../lib/testing/index.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 
@@ -19,7 +22,8 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   async function open (t: Test, options?: BrowserContextOptions): Promise<BrowserContext> {
     const context = await browser.newContext({ baseURL: baseUrl, ...options })
     t.teardown(() => context.close())
-    context.on('console', (message) => complaints.push(message.text()))
+    // The provider's pages are not ours.
+    context.on('console', (message) => { if (!message.location().url.startsWith(issuer)) complaints.push(message.text()) })
     context.on('weberror', (error) => complaints.push(error.error().message))
     return context
   }
@@ -101,6 +105,31 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await stranger.getByRole('link', { name: 'Log in again' }).click()
     await signIn(stranger, 'bob')
     t.match(await text(stranger), 'Hello, Bob', 'in another browser: by the link on the error page')
+  })
+
+  t.test('a program logs in by device, and loses its access by a click', async (t) => {
+    const page = await newPage(await open(t))
+    const program = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, `../example/cli${import.meta.filename.slice(-3)}`), baseUrl], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => program.kill())
+    let output = ''
+    program.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
+    await once(program.stdout, 'data')
+    const [url, code] = [/http:\S+/, /\w{4}-\w{4}$/].map((pattern) => pattern.exec(output.trim())?.[0]) as [string, string]
+    await page.goto(url)
+    await page.getByRole('textbox').fill(code)
+    await shoot(page, 'program-code')
+    await page.getByRole('button', { name: 'Go on' }).click()
+    t.match(await text(page), code)
+    await page.getByRole('button', { name: 'Log it in' }).click()
+    await signIn(page, 'alice')
+    await shoot(page, 'program-logged-in')
+    await once(program, 'close')
+    t.match(output, /The API says: 200 \{"hello":"alice"[^]*with a new token: 200[^]*After the logout: 401/)
+
+    await page.goto(`${baseUrl}/programs`)
+    await shoot(page, 'programs')
+    await page.getByRole('button', { name: 'End access' }).click()
+    t.match(await text(page), 'Logins of programs that have ended: 0')
   })
 
   t.test('a login that the person breaks off can be begun again', async (t) => {
@@ -237,6 +266,23 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.equal(page.url(), `${otherUrl}/me`)
     t.equal(await page.getByRole('heading', { level: 1 }).textContent(), 'carol')
     t.equal(await page.getByRole('row', { name: 'signed in' }).count(), 0)
+  })
+
+  t.test('a person chooses one of several providers', async (t) => {
+    const url = `http://localhost:${await freePort()}`
+    const [guests, staff] = [await startKitProvider(), await startKitProvider({ users: [{ sub: 'employee' }] })]
+    const optionsOf = ({ issuer, clients }: typeof guests, label: string) => ({ label, issuer, clientId: 'web', clientSecret: clients[0]?.client_secret as string })
+    const app = await buildPlainApp(t, {
+      baseUrl: url, session: { key: SESSION_KEY }, allowInsecureLoopback: true, providers: { guests: optionsOf(guests, 'Guests'), staff: optionsOf(staff, 'Employees') }
+    })
+    t.teardown(async () => await Promise.all([guests.close(), staff.close()]))
+    await app.listen({ port: Number(new URL(url).port) })
+    const page = await newPage(await open(t))
+    await page.goto(`${url}/me?x=1`)
+    t.equal(await page.title(), 'How do you want to log in?')
+    await page.getByRole('link', { name: 'Employees' }).click()
+    t.equal(page.url(), `${url}/me?x=1`)
+    t.match(await page.textContent('body'), /"sub":"employee".*"provider":"staff"/)
   })
 
   t.test('no page breaks the policy under which it was sent', async (t) => {

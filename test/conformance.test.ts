@@ -21,18 +21,7 @@ const plans = {
 
 // What is not there yet. A feature that comes takes its modules out of this list and lets them run.
 const open = [
-  'C27 oidcc-client-test-rp-backchannel-rpinitlogout',
-  'C28 oidcc-client-test-rp-backchannel-rpinitlogout-alg-none',
-  'C29 oidcc-client-test-rp-backchannel-rpinitlogout-no-event',
-  'C30 oidcc-client-test-rp-backchannel-rpinitlogout-with-nonce',
-  'C31 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-alg',
-  'C32 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-aud',
-  'C33 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-event',
-  'C34 oidcc-client-test-rp-backchannel-rpinitlogout-wrong-iss',
-  'C35 oidcc-client-test-rp-frontchannel-rpinitlogout',
-  'C36 oidcc-client-test-rp-frontchannel-opinitlogout',
   'C37 oidcc-client-test-session-management',
-  'C38 oidcc-client-test-3rd-party-init-login',
   'C39 fapi2-security-profile-final-client-test-happy-path',
   'C40 fapi2-security-profile-final-client-test-happy-path-no-dpop-nonce',
   'C41 fapi2-security-profile-final-client-test-discovery-issuer-mismatch',
@@ -49,13 +38,11 @@ const open = [
   'extra oidcc-client-test-userinfo-bearer-body',
   'extra oidcc-client-test-aggregated-claims',
   'extra oidcc-client-test-distributed-claims',
-  'extra oidcc-client-test-mtls-endpoint-aliases',
   'extra oidcc-client-test-discovery-webfinger-acct',
   'extra oidcc-client-test-discovery-webfinger-url',
   'extra oidcc-client-test-dynamic-registration',
   'extra oidcc-client-test-request-uri-signed-rs256',
-  'extra oidcc-client-test-request-uri-signed-none',
-  'extra oidcc-client-test-userinfo-signed'
+  'extra oidcc-client-test-request-uri-signed-none'
 ]
 
 t.test('the plans are complete, and what is open is known', async (t) => {

@@ -3,9 +3,8 @@ import { SignJWT } from 'jose'
 import t from 'tap'
 import { verifyIdToken } from '../lib/id-token.ts'
 import { createKeySet } from '../lib/key-set.ts'
-import { parseOptions } from '../lib/options.ts'
 import { faults, startClock, startProvider } from '../lib/testing/index.ts'
-import { BASE_URL, optionsFor } from './support/app.ts'
+import { BASE_URL, optionsFor, providerSettings } from './support/app.ts'
 import { anotherApp, assertLoggedIn, assertRefused, attempt, authorizationParams, loginRoute, untilCallback } from './support/protocol.ts'
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
@@ -165,7 +164,7 @@ async function bench (t: Test, provider?: Provider): Promise<Bench> {
     provider: op,
     keySet,
     verify: async (token, expected = {}, options = {}) => {
-      const settings = parseOptions(optionsFor(op, options)).provider
+      const settings = providerSettings(optionsFor(op, options))
       const jwt = typeof token === 'string' ? token : op.idToken({ ...token, overrides: { nonce: NONCE, ...token.overrides } })
       return await verifyIdToken(jwt, keySet, settings, { issuer: op.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN, ...expected })
     }
@@ -521,7 +520,7 @@ t.test('S30 the at_hash of every algorithm', async (t) => {
   const halfHash = (bits: number): string => createHash(`sha${bits}`).update(ACCESS_TOKEN).digest().subarray(0, bits / 16).toString('base64url')
   for (const [alg, { publicKey, privateKey }] of Object.entries(pairs)) {
     const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k' }] }))
-    const settings = parseOptions(optionsFor(provider, { idTokenSigningAlg: alg as 'RS384' })).provider
+    const settings = providerSettings(optionsFor(provider, { idTokenSigningAlg: alg as 'RS384' }))
     const right = alg.startsWith('Ed') ? 512 : Number(alg.slice(2))
     for (const bits of [256, 384, 512]) {
       const token = await new SignJWT({ nonce: NONCE, at_hash: halfHash(bits) }).setProtectedHeader({ alg, kid: 'k' })
@@ -573,7 +572,7 @@ t.test('S33 a key that is for something else is not used', async (t) => {
   const { provider } = await bench(t)
   const publicJwk = rsa.publicKey.export({ format: 'jwk' })
   const sign = (input: string): Buffer => cryptoSign('sha256', Buffer.from(input), rsa.privateKey)
-  const settings = parseOptions(optionsFor(provider)).provider
+  const settings = providerSettings(optionsFor(provider))
   const verify = async (members: Claims, header: Claims = {}): Promise<IdTokenClaims> => {
     const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...publicJwk, kid: 'k', ...members }] }))
     const token = forge({ alg: 'RS256', kid: 'k', ...header }, claimsFor(provider), sign)
@@ -598,7 +597,7 @@ t.test('V17 S25 a key that names no algorithm is used with the configured one on
     for (const alg of ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']) {
       const token = await new SignJWT({ nonce: NONCE }).setProtectedHeader({ alg, kid: 'k' })
         .setIssuer(provider.issuer).setAudience('web').setSubject('alice').setIssuedAt().setExpirationTime('5m').sign(rsa.privateKey)
-      const verified = verifyIdToken(token, keySet, parseOptions(optionsFor(provider)).provider, { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
+      const verified = verifyIdToken(token, keySet, providerSettings(optionsFor(provider)), { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
       if (alg === 'RS256') t.equal((await verified).sub, 'alice')
       else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', detail: /ERR_JOSE_ALG_NOT_ALLOWED/ }, alg)
     }

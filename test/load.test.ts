@@ -8,10 +8,11 @@ import t from 'tap'
 import { parseOptions } from '../lib/options.ts'
 import { createKeySet } from '../lib/key-set.ts'
 import { createPendingLogins } from '../lib/pending.ts'
+import { createProviders } from '../lib/providers.ts'
 import { createAccessToken } from '../lib/refresh.ts'
 import { createTransport } from '../lib/transport.ts'
 import { client, sessionCookie, startClock, startProvider } from '../lib/testing/index.ts'
-import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
+import { BASE_URL, buildApp, logIn, optionsFor, providerSettings, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import { CALLBACK, SESSION_COOKIE, anotherApp, untilCallback } from './support/protocol.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply, FastifyRequest, InjectOptions } from 'fastify'
@@ -19,6 +20,7 @@ import type { Test } from 'tap'
 import type { OidcTokens } from '../index.ts'
 import type { Core } from '../lib/core.ts'
 import type { KeySet } from '../lib/key-set.ts'
+import type { Provider as OpenIdProvider } from '../lib/provider.ts'
 import type { Sealer } from '../lib/seal.ts'
 import type { Provider } from '../lib/testing/index.ts'
 
@@ -92,7 +94,7 @@ interface World {
 
 async function startKeySet (t: Test): Promise<World> {
   const provider = await startedProvider(t)
-  const transport = createTransport(parseOptions(optionsFor(provider)))
+  const transport = createTransport(providerSettings(optionsFor(provider)))
   let fetches = 0
   let failing = false
   const counting: typeof transport = async (url, init) => {
@@ -345,29 +347,30 @@ t.test('R32 used logins are remembered for as long as they could be used, but no
   const settings = parseOptions({ issuer: 'https://provider.test', clientId: 'web', baseUrl: BASE_URL, session: { key: SESSION_KEY } })
   const sealer = createOpenSealer()
   const pending = createPendingLogins(settings, sealer)
+  const provider = createProviders(settings).all()[0] as OpenIdProvider
   const reply = { header () {} } as unknown as FastifyReply
   const begin = () => {
-    const login = { ...pending.create(), provider: 'default', redirectUri: CALLBACK, returnTo: `${BASE_URL}/`, restarted: false }
-    pending.save({ headers: {} } as FastifyRequest, reply, login)
+    const login = { ...pending.create(), provider: provider.id, returnTo: `${BASE_URL}/`, silent: false, restarted: false }
+    pending.save({ headers: {} } as FastifyRequest, reply, provider, login)
     const { name, content } = sealer
     return { state: login.state, name, content }
   }
-  const take = ({ state, name, content }: ReturnType<typeof begin>): string => {
+  const take = async ({ state, name, content }: ReturnType<typeof begin>): Promise<string> => {
     sealer.content = content
-    return pending.take({ headers: { cookie: `${name}=sealed` } } as FastifyRequest, reply, state).status
+    return (await pending.take({ headers: { cookie: `${name}=sealed` } } as FastifyRequest, reply, provider, state)).status
   }
   const first = begin()
   const second = begin()
-  t.same([take(first), take(first), take(second), take(second)], ['fresh', 'over', 'fresh', 'over'])
-  for (let count = 0; count < 100_000 - 2; count++) take(begin())
-  t.equal(take(first), 'over', 'a hundred thousand')
+  t.same([await take(first), await take(first), await take(second), await take(second)], ['fresh', 'over', 'fresh', 'over'])
+  for (let count = 0; count < 100_000 - 2; count++) await take(begin())
+  t.equal(await take(first), 'over', 'a hundred thousand')
   const last = begin()
-  t.equal(take(last), 'fresh')
-  t.equal(take(first), 'fresh', 'past the limit the oldest is forgotten; the code of the provider is used up all the same')
-  t.equal(take(last), 'over')
+  t.equal(await take(last), 'fresh')
+  t.equal(await take(first), 'fresh', 'past the limit the oldest is forgotten; the code of the provider is used up all the same')
+  t.equal(await take(last), 'over')
   clock.advance(601)
-  t.equal(take(last), 'over', 'after its time it is too old itself')
-  t.equal(take(begin()), 'fresh')
+  t.equal(await take(last), 'over', 'after its time it is too old itself')
+  t.equal(await take(begin()), 'fresh')
 })
 
 /** Bytes in use, once everything that nobody needs is gone. */
@@ -410,9 +413,15 @@ t.test('R32 what is remembered does not keep the request that it came with', asy
 t.test('R32 answers of refreshes are shared, but not without end', async (t) => {
   const clock = stopClock(t)
   let asked = 0
+  const provider = {
+    id: 'provider',
+    settings: { resource: [] },
+    refresh: async (refreshToken: string) => { asked += 1; return { tokens: { access_token: `new ${refreshToken}`, token_type: 'bearer' }, claims: undefined } }
+  }
   const core = {
-    provider: { refresh: async (refreshToken: string) => { asked += 1; return { tokens: { access_token: `new ${refreshToken}`, token_type: 'bearer' }, claims: undefined } } },
     sessions: {
+      prepare: () => undefined,
+      provider: () => provider,
       read: () => ({ session: {}, claims: {} }),
       tokens: ({ headers }: FastifyRequest): Partial<OidcTokens> => ({ access_token: 'old', expires_at: 1, refresh_token: headers.cookie as string }),
       replaceTokens () {}

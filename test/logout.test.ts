@@ -35,7 +35,7 @@ async function isLoggedIn (browser: TestBrowser): Promise<boolean> {
 
 t.test('C24 S62 a logout ends the session here, then at the provider, and comes back', async (t) => {
   const ended: Array<[OidcSession, string, string]> = []
-  const { app, provider } = await startApp(t, { onLogout: (session, { reason, request }) => { ended.push([session, reason, request.url]) } })
+  const { app, provider } = await startApp(t, { onLogout: (session, { reason, request }) => { ended.push([session, reason, request?.url as string]) } })
   let idToken = ''
   provider.fault({ on: 'token', tokenResponse: (answer) => { idToken = String(answer.id_token) } })
   const browser = await logIn({ app, provider }, 'alice')

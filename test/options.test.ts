@@ -2,11 +2,13 @@ import t from 'tap'
 import Fastify from 'fastify'
 import oidc, { OidcError } from '../index.ts'
 import { parseOptions } from '../lib/options.ts'
+import { providerSettings } from './support/app.ts'
 import type { OidcOptions } from '../index.ts'
 
 const key = Buffer.alloc(32, 1).toString('base64')
 const good = { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 's3cret', baseUrl: 'https://app.example.com', session: { key } }
 
+const parseOne = (options: object) => providerSettings({ ...good, ...options } as OidcOptions)
 const parse = (options: object) => parseOptions({ ...good, ...options } as OidcOptions)
 
 t.test('S82 each wrong option is refused at registration, and the message names it', async (t) => {
@@ -73,6 +75,7 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ session: { secret: 'x'.repeat(31) } }, /"session.secret" must be at least 32 bytes/],
     [{ session: { key, cookieName: 'a;b' } }, /"session.cookieName" must be of letters/],
     [{ session: { key, maxAge: 0 } }, /"session.maxAge" must be a number from 1/],
+    [{ session: { key, maxAge: 3600.5 } }, /"session.maxAge" must be whole seconds/],
     [{ session: { key, idleTimeout: -1 } }, /"session.idleTimeout" must be a number from 1/],
     [{ session: { key, sameSite: 'loose' } }, /"session.sameSite" must be one of/],
     [{ session: { key, sameSite: 'none' }, allowInsecureLoopback: true, baseUrl: 'http://localhost' }, /"session.sameSite" none needs an https/],
@@ -127,33 +130,42 @@ t.test('S54 insecure http is said loudly', async (t) => {
 })
 
 t.test('defaults are those of the types', async (t) => {
-  const { provider, baseUrl, routes, defaultReturnTo, session, timeout, maxResponseBytes } = parse({})
-  t.match(provider, {
-    clientAuth: 'client_secret_basic', scope: 'openid profile email', idTokenSigningAlg: 'RS256', responseMode: 'query', discovery: 'lazy', clockTolerance: 30, userinfo: false
+  const { baseUrl, routes, providerRoutes, defaultReturnTo, session } = parse({})
+  t.match(parseOne({}), {
+    timeout: 5,
+    maxResponseBytes: 1_048_576,
+    clientAuth: 'client_secret_basic',
+    scope: 'openid profile email',
+    idTokenSigningAlg: 'RS256',
+    responseMode: 'query',
+    discovery: 'lazy',
+    clockTolerance: 30,
+    userinfo: false
   })
-  t.match({ baseUrl, defaultReturnTo, timeout, maxResponseBytes }, {
-    baseUrl: 'https://app.example.com', defaultReturnTo: 'https://app.example.com/', timeout: 5, maxResponseBytes: 1_048_576
-  })
+  t.match({ baseUrl, defaultReturnTo }, { baseUrl: 'https://app.example.com', defaultReturnTo: 'https://app.example.com/' })
   t.same(routes, {
-    login: '/auth/login', callback: '/auth/callback', logout: '/auth/logout', loggedOut: '/auth/logged-out', userinfo: '/auth/userinfo', session: '/auth/session'
+    login: '/auth/login', logout: '/auth/logout', loggedOut: '/auth/logged-out', userinfo: '/auth/userinfo', session: '/auth/session'
+  })
+  t.same(providerRoutes('default'), {
+    login: '/auth/login', callback: '/auth/callback', initiateLogin: null, backchannelLogout: '/auth/backchannel-logout', frontchannelLogout: '/auth/frontchannel-logout'
   })
   t.match(session, { cookieName: '__Host-oidc', maxAge: 28_800, idleTimeout: 3600, sameSite: 'lax', secure: true })
 })
 
 t.test('options have the meaning that the types give', async (t) => {
-  t.equal(parse({ clientSecret: undefined }).provider.clientAuth, 'none')
-  t.match(parse({ offlineAccess: true }).provider, { scope: 'openid profile email offline_access', authorizationParams: { prompt: 'consent' } })
-  t.equal(parse({ offlineAccess: true, scope: 'openid offline_access' }).provider.scope, 'openid offline_access')
-  t.same(parse({ audience: 'api', authorizationParams: { audience: 'other' } }).provider.authorizationParams, { audience: 'other' })
-  t.same(parse({ resource: 'https://api' }).provider.resource, ['https://api'])
+  t.equal(parseOne({ clientSecret: undefined }).clientAuth, 'none')
+  t.match(parseOne({ offlineAccess: true }), { scope: 'openid profile email offline_access', authorizationParams: { prompt: 'consent' } })
+  t.equal(parseOne({ offlineAccess: true, scope: 'openid offline_access' }).scope, 'openid offline_access')
+  t.same(parseOne({ audience: 'api', authorizationParams: { audience: 'other' } }).authorizationParams, { audience: 'other' })
+  t.same(parseOne({ resource: 'https://api' }).resource, ['https://api'])
   t.same(parse({ routes: { prefix: '/', login: '/in', logout: false } }).routes.login, '/in')
   t.equal(parse({ routes: { logout: false } }).routes.logout, null)
   t.equal(parse({ baseUrl: 'https://example.com/app/' }).baseUrl, 'https://example.com/app')
   t.equal(parse({ baseUrl: 'https://example.com/app' }).defaultReturnTo, 'https://example.com/app/')
   t.equal(parse({ defaultReturnTo: '/home' }).defaultReturnTo, 'https://app.example.com/home')
   t.equal(parse({ session: { key, maxAge: 60 } }).session.idleTimeout, 60, 'idle time is never longer than the absolute one')
-  t.equal(parse({ expectedIssuer: 'https://other.example.com' }).provider.issuer, 'https://other.example.com')
-  t.equal(parse({ issuer: 'https://id.example.com/realms/a/' }).provider.discoveryUrl, 'https://id.example.com/realms/a/.well-known/openid-configuration')
+  t.equal(parseOne({ expectedIssuer: 'https://other.example.com' }).issuer, 'https://other.example.com')
+  t.equal(parseOne({ issuer: 'https://id.example.com/realms/a/' }).discoveryUrl, 'https://id.example.com/realms/a/.well-known/openid-configuration')
   for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.8.9.10', '[::1]']) {
     t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}:3000` }).session.cookieName, 'oidc')
   }

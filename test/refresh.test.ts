@@ -2,7 +2,7 @@ import t from 'tap'
 import { decodeJwt } from 'jose'
 import { client, faults } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
-import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
 import type { Fault, FaultName, Provider, ProviderOptions } from '../lib/testing/index.ts'
@@ -448,11 +448,111 @@ t.test('C11 S34 UserInfo', async (t) => {
   }
   provider.forget()
   const revoked = await browser.fetch('/auth/userinfo')
-  t.match([revoked.status, revoked.json().code], [403, 'FST_OIDC_USERINFO'], 'a token that was revoked')
-  t.equal((await browser.fetch('/me')).status, 200)
+  t.match([revoked.status, revoked.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], 'neither the token nor its refresh token is known any more')
+  t.equal((await browser.fetch('/me')).status, 401)
 
   provider.fault({ on: 'metadata', metadata: (document) => { delete document.userinfo_endpoint } })
   const without = await buildApp(t, optionsFor(provider))
   const other = await logIn({ app: without, provider }, 'alice')
   t.match((await other.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_USERINFO' }, 'a provider without UserInfo')
+})
+
+t.test('S60 a 401 of UserInfo means new tokens and one more try, and nothing else does', async (t) => {
+  const { app, provider, issued } = await start(t)
+  const browser = await logIn({ app, provider }, 'alice')
+  const refuseOld = (status: number, headers: Record<string, string> = {}): (() => void) => {
+    const token = `Bearer ${String(issued[0]?.['access_token'])}`
+    return provider.fault({ on: 'userinfo', status, headers, body: '{}', when: ({ headers }) => headers['authorization'] === token })
+  }
+  for (const headers of [{}, { 'www-authenticate': 'Bearer error="invalid_token"' }]) {
+    const [count, off] = [refreshes(provider).length, refuseOld(401, headers)]
+    const page = await browser.fetch('/auth/userinfo')
+    t.match([page.status, page.json()], [200, { sub: 'alice' }])
+    t.equal(refreshes(provider).length, count + 1)
+    off()
+  }
+  const count = refreshes(provider).length
+  for (const status of [403, 500]) {
+    const off = refuseOld(status)
+    t.not((await browser.fetch('/auth/userinfo')).status, 200)
+    off()
+  }
+  t.equal(refreshes(provider).length, count, 'no new tokens for another reason')
+  const off = provider.fault({ on: 'userinfo', status: 401, body: '{}' })
+  provider.clearRequests()
+  t.match((await browser.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_USERINFO' })
+  t.same([provider.count('userinfo'), refreshes(provider).length], [2, 1], 'once')
+  off()
+
+  const without = await start(t, { offlineAccess: false })
+  const other = await logIn(without, 'alice')
+  without.provider.fault({ on: 'userinfo', status: 401, body: '{}' })
+  t.match((await other.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_USERINFO' })
+  t.equal(without.provider.count('userinfo'), 1, 'without a refresh token there is nothing to try')
+})
+
+t.test('S60 accessToken() gives another token when an API has refused the one before', async (t) => {
+  const { app, provider, issued } = await start(t)
+  app.get('/again', async (request) => ({ token: await app.oidc.accessToken(request, { refresh: true }) }))
+  const browser = await logIn({ app, provider }, 'alice')
+  const first = issued[0]?.['access_token']
+  t.same((await browser.fetch('/again')).json(), { token: issued[0]?.['access_token'] })
+  t.not(issued[0]?.['access_token'], first)
+  t.same((await browser.fetch('/token')).json(), { token: issued[0]?.['access_token'] }, 'and keeps it')
+  const off = provider.fault({ on: 'token', status: 503 })
+  t.equal((await browser.fetch('/again')).status, 503, 'the one that is refused is not given again')
+  off()
+
+  const without = await start(t, { offlineAccess: false })
+  without.app.get('/again', async (request) => ({ token: await without.app.oidc.accessToken(request, { refresh: true }) }))
+  t.match((await (await logIn(without, 'alice')).fetch('/again')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' })
+})
+
+t.test('S42 a guard that refreshes lets in whoever has a good token', async (t) => {
+  const { app, provider, clock, issued } = await start(t)
+  const whoIs = async ({ oidcClaims, oidcSession }: FastifyRequest) => ({ sub: oidcClaims?.sub ?? null, scopes: oidcSession?.scopes })
+  app.get('/fresh', { preHandler: app.oidc.required({ refresh: true }) }, whoIs)
+  app.get('/maybe-fresh', { preHandler: app.oidc.optional({ refresh: true }) }, whoIs)
+  app.get('/profile', { preHandler: app.oidc.required({ refresh: true, scopes: 'profile' }) }, whoIs)
+  t.equal((await app.inject('/fresh')).statusCode, 401)
+  t.same((await app.inject('/maybe-fresh')).json(), { sub: null })
+  const browser = await logIn({ app, provider }, 'alice')
+  t.match((await browser.fetch('/fresh')).json(), { sub: 'alice' })
+  t.equal(refreshes(provider).length, 0, 'it is not due')
+  clock.advance(TTL - 20)
+  const narrower = provider.fault({ on: 'token', tokenResponse: (answer) => { answer.scope = 'openid' } })
+  t.match((await browser.fetch('/fresh')).json(), { sub: 'alice', scopes: ['openid'] })
+  t.equal(refreshes(provider).length, 1)
+  t.equal((await browser.fetch('/profile')).status, 403, 'the scopes are those of the new token')
+  narrower()
+  t.same((await browser.fetch('/token')).json(), { token: issued[0]?.['access_token'] }, 'saved')
+
+  clock.advance(TTL - 20)
+  let off = provider.fault({ on: 'token', status: 503 })
+  t.equal((await browser.fetch('/fresh')).status, 200, 'the old one is good for a while')
+  clock.advance(30)
+  t.match([(await browser.fetch('/fresh')).status, (await browser.fetch('/maybe-fresh')).status], [503, 503])
+  off()
+  clock.advance(6)
+  t.equal((await browser.fetch('/fresh')).status, 200, 'and the session has survived that')
+
+  const copy = browser.clone()
+  clock.advance(TTL)
+  off = provider.fault({ on: 'token', status: 400, body: '{"error":"invalid_grant"}', headers: { 'content-type': 'application/json' } })
+  t.same((await copy.fetch('/maybe-fresh')).json(), { sub: null }, 'whom the provider refuses is anonymous')
+  t.equal((await browser.fetch('/me')).status, 401, 'everywhere')
+  off()
+
+  const without = await start(t, { offlineAccess: false })
+  without.app.get('/fresh', { preHandler: without.app.oidc.required({ refresh: true }) }, whoIs)
+  const other = await logIn(without, 'alice')
+  t.equal((await other.fetch('/fresh')).status, 200)
+  without.clock.advance(TTL)
+  t.match([(await other.fetch('/fresh')).status, (await other.fetch('/me')).status], [401, 200], 'a token that cannot be refreshed')
+  const { location } = await other.goto('/fresh', { until: ({ origin }) => origin === without.provider.url })
+  t.match(location, /\/authorize\?/, 'a person is sent to log in')
+
+  for (const refresh of ['yes', 1, null]) t.throws(() => app.oidc.required({ refresh } as never), { code: 'FST_OIDC_OPTION', message: /"refresh"/ })
+  const bare = await buildApp(t, optionsFor(provider, { session: { key: SESSION_KEY, tokens: ['id_token'] } }))
+  t.throws(() => bare.oidc.required({ refresh: true }), { code: 'FST_OIDC_OPTION', message: /session\.tokens/ })
 })

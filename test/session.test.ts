@@ -8,7 +8,9 @@ import { cookieNames, readCookie } from '../lib/cookies.ts'
 import { parseOptions } from '../lib/options.ts'
 import { createSealer } from '../lib/seal.ts'
 import { createSessionCookies } from '../lib/session-cookies.ts'
-import { createSessions, kCurrent } from '../lib/session.ts'
+import { createProviders } from '../lib/providers.ts'
+import { createRegistry } from '../lib/registry.ts'
+import { createSessions } from '../lib/session.ts'
 import { client, faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
@@ -577,11 +579,11 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
   const app = Fastify()
   t.teardown(async () => await app.close())
   const sealer = await createSealer(app, settings)
-  t.equal(derived, 4, 'one for each purpose')
-  for (const purpose of ['session', 'tokens', 'login', 'logout'] as const) {
+  t.equal(derived, 9, 'one for each purpose')
+  for (const purpose of ['session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'] as const) {
     t.same(sealer.open(purpose, sealer.seal(purpose, { purpose }))?.content, { purpose })
   }
-  t.equal(derived, 4)
+  t.equal(derived, 9)
 })
 
 t.test('S82 V28 weak keys are refused', async (t) => {
@@ -604,10 +606,12 @@ async function parts (t: Test, session: SessionOptions = {}) {
 function sessionOf (user: object | null = null, id = 'id'): Session {
   const now = Math.floor(Date.now() / 1000)
   return {
-    version: 1,
+    version: 2,
+    issuedBy: 'id of the provider',
     session: { id, provider: 'default', scopes: ['openid'], loginTime: now, expiresAt: now + 28_800 },
     claims: { iss: 'https://id.example.com', sub: 'alice' },
     user,
+    loginAt: Date.now(),
     seenAt: now,
     revision: 0
   }
@@ -922,6 +926,17 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
   t.equal(cookies.open(`${NAME}=${other.slice(0, -32)}${value.slice(-32)}`), null, 'the nonce of a known cookie does not stand for it')
 })
 
+t.test('a session whose provider is not known yet is neither used nor removed', async (t) => {
+  const { settings, sealer, cookies } = await parts(t)
+  const { setCookies } = cookies.write(undefined, sessionOf(), tokensOf(1), 60)
+  const sessions = createSessions(settings, {
+    cookies: createSessionCookies(settings, sealer), providers: { ...createProviders(settings), known: () => undefined }, registry: createRegistry(settings.session, undefined), records: undefined
+  })
+  const request = { headers: { cookie: headerOf(setCookies) } } as FastifyRequest
+  t.equal(sessions.read(request), null)
+  t.same(request[sessions.key]?.removals, [])
+})
+
 t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const session = sessionOf()
   const stub: SessionCookies = {
@@ -932,19 +947,21 @@ t.test('R32 ended sessions are remembered, but not without end', async (t) => {
     remove: () => []
   }
   const { settings } = await parts(t)
-  const sessions = createSessions(settings, stub)
-  const request = (id: string): FastifyRequest => ({ headers: { cookie: id }, [kCurrent]: null }) as unknown as FastifyRequest
-  for (let id = 0; id < 100_000; id++) sessions.end(request(String(id)))
+  const providers = createProviders(settings)
+  session.issuedBy = providers.all()[0]?.id as string
+  const sessions = createSessions(settings, { cookies: stub, providers, registry: createRegistry(settings.session, undefined), records: undefined })
+  const request = (id: string): FastifyRequest => ({ headers: { cookie: id } }) as unknown as FastifyRequest
+  for (let id = 0; id < 100_000; id++) await sessions.end(request(String(id)))
   t.equal(sessions.read(request('0')), null)
   t.equal(sessions.read(request('99999')), null)
-  sessions.end(request('one more'))
+  await sessions.end(request('one more'))
   t.ok(sessions.read(request('0')), 'past the limit the oldest is forgotten')
   t.equal(sessions.read(request('1')), null)
   t.equal(sessions.read(request('one more')), null)
 
   const anonymous = request('one more')
   sessions.touch(anonymous)
-  sessions.replaceTokens(anonymous, tokensOf(1))
-  t.equal(sessions.end(anonymous), null)
-  t.same(anonymous[kCurrent]?.setCookies, [], 'without a session nothing is written')
+  await sessions.replaceTokens(anonymous, tokensOf(1))
+  t.equal(await sessions.end(anonymous), null)
+  t.same(anonymous[sessions.key]?.setCookies, [], 'without a session nothing is written')
 })

@@ -27,6 +27,27 @@ function startSdk () {
   }
 }
 
+t.test('the token endpoint: a span, and a counter by grant', async (t) => {
+  const sdk = startSdk()
+  const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }
+  const { app, provider } = await startApp(t, { telemetry, store: 'memory:', broker: { audience: 'https://api.example.com' } }, { deviceInterval: 1 })
+  const grantType = 'urn:ietf:params:oauth:grant-type:device_code'
+  const post = async (path: string, form: Record<string, string>) => (await app.inject({ method: 'POST', url: `/auth/${path}`, headers: { 'content-type': 'application/x-www-form-urlencoded' }, payload: new URLSearchParams(form).toString() })).json()
+  const { device_code: code } = await post('device', {})
+  provider.approveDevice()
+  t.match(await post('token', { grant_type: grantType, device_code: code }), { access_token: String })
+  await post('token', { grant_type: 'refresh_token', refresh_token: 'forged' })
+  await post('token', { grant_type: `made up ${'x'.repeat(100)}` })
+  t.same(sdk.spans().map(({ name }) => name), ['oidc.token_exchange', 'oidc.grant', 'oidc.grant'])
+  t.same(await sdk.counters(), {
+    'oauth_token_exchange_requests_total success': 1,
+    oidc_logins_total: 1,
+    [`oidc_grants_total ${grantType} success`]: 1,
+    'oidc_grants_total refresh_token failure': 1,
+    'oidc_refusals_total FST_OIDC_GRANT': 2
+  })
+})
+
 t.test('a login, a refusal, a logout: spans and counters', async (t) => {
   const sdk = startSdk()
   const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }

@@ -310,14 +310,14 @@ t.test('S81 the limit is exact, and what is within it arrives whole', async (t) 
     for (const parts of [1, 3]) {
       const body = 'ä'.repeat(size).slice(0, size).replaceAll('ä', 'a')
       const stream = new Blob(Array.from({ length: parts }, (_, index) => body.slice(Math.floor(index * size / parts), Math.floor((index + 1) * size / parts)))).stream()
-      const transport = createTransport({ ...limits, fetch: async () => new Response(stream, { status: 201, headers: { 'content-type': 'text/x', 'x-header': 'dropped' } }) })
+      const transport = createTransport({ ...limits, fetch: async () => new Response(stream, { status: 201, headers: { 'content-type': 'text/x' } }) })
       const call = transport('https://op.example/', {})
       if (!fits) {
         await t.rejects(call, { code: 'FST_OIDC_PROVIDER_RESPONSE' }, `${size} bytes`)
         continue
       }
       const response = await call
-      t.same([response.status, [...response.headers], await response.text()], [201, [['content-type', 'text/x']], body], `${size} bytes`)
+      t.same([response.status, response.headers.get('content-type'), await response.text()], [201, 'text/x', body], `${size} bytes`)
     }
   }
 })

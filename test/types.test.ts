@@ -24,7 +24,7 @@ const options: OidcOptions = {
   },
   onLogout: (session, { reason }) => {
     holds<Equal<typeof session, OidcSession>>(true)
-    holds<Equal<typeof reason, 'logout' | 'login' | 'refresh_failed'>>(true)
+    holds<Equal<typeof reason, 'logout' | 'login' | 'refresh_failed' | 'backchannel' | 'frontchannel' | 'revoked'>>(true)
   },
   onError: (error) => { holds<Equal<typeof error, OidcError>>(true) }
 }
@@ -54,6 +54,14 @@ t.test('the types of options, guards and request properties', async (t) => {
   await t.rejects(async () => {
     // @ts-expect-error clientId and session are required
     await Fastify().register(oidc, { issuer: 'https://id.example.com', baseUrl: 'https://app.example.com' })
+  }, { code: 'FST_OIDC_OPTION' })
+  await t.rejects(async () => {
+    // @ts-expect-error only asymmetric algorithms
+    await Fastify().register(oidc, { ...options, store: 'memory:', broker: { audience: 'a', signingAlg: 'HS256' } })
+  }, { code: 'FST_OIDC_OPTION' })
+  await t.rejects(async () => {
+    // @ts-expect-error a broker has an audience
+    await Fastify().register(oidc, { ...options, store: 'memory:', broker: {} })
   }, { code: 'FST_OIDC_OPTION' })
   t.equal((await app.inject('/me')).statusCode, 401)
 })

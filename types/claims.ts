@@ -47,6 +47,22 @@ export interface OidcTokens {
   scope?: string
 }
 
+/** What `request.oidcToken` tells of the access token that a request came with, all times in seconds since the epoch. */
+export interface OidcToken {
+  /** The name of the provider that issued it or, for a token of this application, that named the person; the `iss` of a trusted issuer. */
+  provider: string
+  /** The client that it was issued to (`client_id`, `azp`, `cid` or `appid`), when the token says so. */
+  clientId?: string
+  /** Whether nobody stands behind it but that client (RFC 6749, section 4.4): its `sub` is not a person. */
+  isClient: boolean
+  /** From `scope` or `scp`. */
+  scopes: string[]
+  sid?: string
+  authTime?: number
+  acr?: string
+  expiresAt: number
+}
+
 /** What `request.oidcSession` tells of the session, all times in seconds since the epoch. */
 export interface OidcSession {
   /** A random identifier, new at every login. */

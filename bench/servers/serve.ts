@@ -6,6 +6,11 @@ export interface ServerOptions {
   issuer: string
   /** 32 bytes, base64. */
   key: string
+  /** Where the sessions are; default: in cookies. */
+  store?: string
+  recheckAfter?: number
+  /** Of the provider, PEM. */
+  publicKey?: string
 }
 
 type Prepare = (app: FastifyInstance, options: ServerOptions) => unknown

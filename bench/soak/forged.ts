@@ -3,6 +3,7 @@ import { startClock } from '../../lib/testing/index.ts'
 import { ORIGIN, buildApplication } from './application.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../../lib/core.ts'
+import type { Provider } from '../../lib/provider.ts'
 import type { ApplicationOptions } from './application.ts'
 
 /** The cookie of a pending login, and its state. */
@@ -31,13 +32,14 @@ export async function createForgedLogins (options: ApplicationOptions): Promise<
 }
 
 /** Begun eleven minutes and more ago: nothing but this function sees the clock that is set back. */
-function forge ({ pending, provider }: Core, restarted: boolean): ForgedLogin {
+function forge ({ pending, providers }: Core, restarted: boolean): ForgedLogin {
   const clock = startClock()
   clock.advance(-700)
   const lines: string[] = []
   const reply = { header: (_name: string, line: string) => lines.push(line) } as unknown as FastifyReply
-  const login = { ...pending.create(), provider: provider.name, redirectUri: `${ORIGIN}/auth/callback`, returnTo: `${ORIGIN}/late`, restarted }
-  pending.save({ headers: {} } as FastifyRequest, reply, login)
+  const provider = providers.all()[0] as Provider
+  const login = { ...pending.create(), provider: provider.id, returnTo: `${ORIGIN}/late`, silent: false, restarted }
+  pending.save({ headers: {} } as FastifyRequest, reply, provider, login)
   clock.restore()
   return { cookie: lines[0]?.split(';', 1)[0] as string, state: login.state }
 }

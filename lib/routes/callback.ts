@@ -1,5 +1,7 @@
+import { acceptLogin, sessionOf } from '../accept-login.ts'
+import { findProvider } from '../authenticate.ts'
+import { finishNativeLogin, refuseNativeLogin } from '../broker/native.ts'
 import { isPrefetch } from '../caller.ts'
-import { keepClaims } from '../claims.ts'
 import { OidcError } from '../errors.ts'
 import { goTo, startLogin } from '../login.ts'
 import { reportEnd } from '../logout.ts'
@@ -7,61 +9,78 @@ import { continuePage } from '../pages.ts'
 import { formParams, queryParams } from '../params.ts'
 import { refuse } from '../refuse.ts'
 import { exchangeTokens } from '../token-exchange.ts'
-import { runHook } from '../replied.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { PendingLogin, Taken } from '../pending.ts'
-import type { TokenSet } from '../provider.ts'
-import type { IdTokenClaims, OidcClaims, OidcUser } from '../../types/claims.ts'
-import type { ClaimsContext } from '../../types/options.ts'
+import type { Provider, TokenSet } from '../provider.ts'
+import type { ProviderSettings } from '../provider-options.ts'
+import type { IdTokenClaims } from '../../types/claims.ts'
 import type { Endpoint } from './index.ts'
 
+type ResponseMode = ProviderSettings['responseMode']
+
 /** `GET callback`, or `POST callback` where the provider answers with a form (OpenID Connect Core 1.0, section 3.1.2.5). */
-export function callbackEndpoint (core: Core): Endpoint {
-  const endpoint = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
-    await callback(core, paramsOf(request), request, reply)
+export function callbackEndpoint (core: Core, nameOf: (request: FastifyRequest) => string, responseMode: ResponseMode | undefined): Endpoint {
+  const endpoint = (mode: ResponseMode, paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
+    if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
+    const provider = await findProvider(core, request, nameOf(request))
+    if (provider.settings.responseMode !== mode) throw new OidcError('FST_OIDC_METHOD')
+    await callback(core, provider, paramsOf(request), request, reply)
     return reply
   }
-  return core.settings.provider.responseMode === 'form_post' ? { POST: endpoint(formParams) } : { GET: endpoint(queryParams) }
+  return {
+    ...(responseMode !== 'form_post' && { GET: endpoint('query', queryParams) }),
+    ...(responseMode !== 'query' && { POST: endpoint('form_post', formParams) })
+  }
 }
 
-async function callback (core: Core, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
-  const taken = core.pending.take(request, reply, params.get('state') ?? '')
+async function callback (core: Core, provider: Provider, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const taken = await core.pending.take(request, reply, provider, params.get('state') ?? '')
   await core.telemetry.span('oidc.callback', async () => {
-    if (taken.status === 'fresh') await complete(core, taken.login, params, request, reply)
-    else await resume(core, taken, request, reply)
-  }).catch(async (error: unknown) => await fail(core, taken, error, request, reply))
+    if (taken.status === 'fresh') await complete(core, provider, taken.login, params, request, reply)
+    else await resume(core, provider, taken, request, reply)
+  }).catch(async (error: unknown) => await fail(core, provider, taken, error, request, reply))
 }
 
-async function complete (core: Core, login: PendingLogin, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  await core.provider.checkResponseIssuer(params.get('iss'))
-  const tokenSet = await exchangeCode(core, login, params)
-  await logIn(core, login, tokenSet, request, reply)
+async function complete (core: Core, provider: Provider, login: PendingLogin, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  await provider.checkResponseIssuer(params.get('iss'))
+  if (login.silent && MUST_ASK.has(params.get('error') ?? '')) return goTo(request, reply, login.returnTo)
+  const loginAt = Date.now()
+  const tokenSet = await exchangeCode(core, provider, login, params)
+  await logIn(core, provider, { ...login, loginAt }, tokenSet, request, reply)
 }
+
+// OpenID Connect Core 1.0, section 3.1.2.6: what a provider answers to prompt=none when it would have to ask something.
+const MUST_ASK: ReadonlySet<string> = new Set(['login_required', 'interaction_required', 'consent_required', 'account_selection_required'])
 
 /** An error offers to start again; a code that the provider does not take any more is none for whom another tab has logged in. */
-async function fail (core: Core, taken: Taken, error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function fail (core: Core, provider: Provider, taken: Taken, error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const returnTo = taken.status === 'fresh' ? taken.login.returnTo : undefined
+  if (taken.status === 'fresh' && taken.login.native !== undefined) return refuseNativeLogin(core, taken.login.native, error, request, reply)
   const isOver = returnTo !== undefined && error instanceof OidcError && error.code === 'FST_OIDC_CODE'
   if (isOver && core.sessions.read(request) !== null) goTo(request, reply, returnTo)
-  else await refuse(core, error, request, reply, returnTo)
+  else await refuse(core, error, request, reply, { returnTo, providers: [provider.name] })
 }
 
 /** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */
-async function resume (core: Core, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function resume (core: Core, provider: Provider, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const returnTo = taken.status === 'over' ? taken.returnTo : core.settings.defaultReturnTo
-  if (core.sessions.read(request) !== null) return goTo(request, reply, returnTo)
+  const native = taken.status === 'over' ? taken.native : undefined
+  const goesOn = native === undefined && (core.sessions.read(request) !== null || (taken.status === 'over' && taken.silent))
+  if (goesOn) return goTo(request, reply, returnTo)
   if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
-  await startLogin(core, request, reply, { returnTo, maxAge: taken.maxAge, acrValues: taken.acrValues, restarted: true })
+  const { maxAge, acrValues, resource } = taken
+  await startLogin(core, provider, request, reply, { returnTo, maxAge, acrValues, resource, native, restarted: true })
 }
 
-async function exchangeCode (core: Core, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {
+async function exchangeCode (core: Core, provider: Provider, login: PendingLogin, params: Params): Promise<TokenSet & { claims: IdTokenClaims }> {
   const code = codeOf(params)
   const iss = params.get('iss')
   const response = { code, state: login.state, ...(iss !== undefined && { iss }) }
-  return await exchangeTokens(core.telemetry, async () => await core.provider.exchangeCode(login, response))
+  const { resource = provider.settings.resource } = login
+  const sent = { ...login, resource, redirectUri: core.urls.callback(provider.name) }
+  return await exchangeTokens(core.telemetry, async () => await provider.exchangeCode(sent, response))
 }
 
 function codeOf (params: Params): string {
@@ -77,47 +96,16 @@ function printable (text: string): string {
 }
 
 async function logIn (
-  core: Core, login: PendingLogin, { tokens, claims: idTokenClaims }: TokenSet & { claims: IdTokenClaims }, request: FastifyRequest, reply: FastifyReply
+  core: Core, provider: Provider, login: PendingLogin & { loginAt: number }, tokenSet: TokenSet & { claims: IdTokenClaims }, request: FastifyRequest, reply: FastifyReply
 ): Promise<void> {
-  const userinfo: ClaimsContext['userinfo'] = async () => await core.telemetry.span('oidc.userinfo', async () => await core.provider.userinfo(tokens.access_token, idTokenClaims.sub))
-  const claims = core.settings.provider.userinfo ? { ...await userinfo(), ...idTokenClaims } : idTokenClaims
-  const kept = await parseClaims(core, claims)
-  const { result: user, replied } = await askApplication(core, claims, { provider: login.provider, tokens, userinfo, returnTo: login.returnTo, request, reply })
-  if (replied) return
-  const before = core.sessions.read(request)
-  core.sessions.begin(request, { session: sessionOf(core, login, idTokenClaims, tokens.scope), claims: kept, user: user ?? null, tokens })
+  const accepted = await acceptLogin(core, provider, tokenSet, { returnTo: login.returnTo, request, reply })
+  if (accepted === null) return
+  const session = sessionOf(tokenSet.claims, tokenSet.tokens.scope ?? provider.settings.scope)
+  if (login.native !== undefined) return await finishNativeLogin(core, provider, { ...login, native: login.native }, { ...accepted, session, tokens: tokenSet.tokens }, request, reply)
+  const before = await core.sessions.begin(request, provider, { loginAt: login.loginAt, session, ...accepted, tokens: { ...tokenSet.tokens, resource: login.resource } })
   core.telemetry.login()
   if (before !== null) await reportEnd(core, request, before, 'login')
   // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
   if (core.settings.session.sameSite === 'strict') continuePage(reply, login.returnTo)
   else goTo(request, reply, login.returnTo)
-}
-
-function sessionOf (core: Core, login: PendingLogin, claims: IdTokenClaims, scope = core.settings.provider.scope) {
-  return {
-    provider: login.provider,
-    scopes: scope.split(' ').filter(Boolean),
-    ...(typeof claims.sid === 'string' && { sid: claims.sid }),
-    ...(claims.auth_time !== undefined && { authTime: claims.auth_time }),
-    ...(typeof claims.acr === 'string' && { acr: claims.acr })
-  }
-}
-
-async function parseClaims ({ settings }: Core, claims: IdTokenClaims): Promise<OidcClaims> {
-  if (settings.parseClaims === undefined) return keepClaims(claims, settings.claims)
-  const parsed = await ask('parseClaims', async () => await settings.parseClaims?.(claims))
-  return { ...parsed, iss: claims.iss, sub: claims.sub }
-}
-
-async function askApplication ({ settings }: Core, claims: IdTokenClaims, context: ClaimsContext): Promise<{ result: OidcUser | null | undefined | void, replied: boolean }> {
-  return await ask('onClaims', async () => await runHook(context.reply, () => settings.onClaims?.(claims, context)))
-}
-
-async function ask<T> (name: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    if (cause instanceof OidcError) throw cause
-    throw new OidcError('FST_OIDC_CLAIMS', { cause, detail: `${name}: ${cause instanceof Error ? cause.message : 'refused'}` })
-  }
 }

@@ -1,11 +1,47 @@
+import { challenge } from '../authenticate.ts'
+import { claimAt, parseConstraints } from '../claims.ts'
+import { OidcError } from '../errors.ts'
+import { refuse, toOidcError } from '../refuse.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Bearer } from '../bearer.ts'
+import type { Core } from '../core.ts'
 import type { Oidc } from '../../types/fastify.ts'
+import type { OidcClaims } from '../../types/claims.ts'
 import type { Endpoint } from './index.ts'
 
-/** `GET userinfo`: the claims of the person that the provider has now. */
-export function userinfoEndpoint (oidc: Oidc): Endpoint {
+/** `GET userinfo`: the claims of the person that the provider has now; with an access token, those that matter of the token. */
+export function userinfoEndpoint (core: Core, oidc: Oidc): Endpoint {
+  const { bearer } = core
   return {
-    async GET (request) {
-      return await oidc.userinfo(request)
+    async GET (request, reply) {
+      if (bearer?.isPresented(request) !== true) return await oidc.userinfo(request)
+      await answerByToken(core, bearer, request, reply)
+      return reply
     }
   }
+}
+
+async function answerByToken (core: Core, bearer: Bearer, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const constraints = parseConstraints({ accept: ['bearer'] }, core.settings)
+  try {
+    const { claims, token } = await bearer.verify(request, constraints)
+    if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a person' })
+    reply.send({ sub: claims.sub, ...normalise(await core.broker?.personOf(claims) ?? claims) })
+  } catch (error) {
+    challenge(core, constraints, toOidcError(error), request, reply)
+    await refuse(core, error, request, reply)
+  }
+}
+
+/** As py-oidc-auth names them, and where it looks. */
+const FIELDS = {
+  username: ['preferred_username', 'user_name', 'uid', 'username'],
+  last_name: ['last_name', 'family_name', 'surname', 'name'],
+  first_name: ['first_name', 'given_name'],
+  pw_name: ['pw_name'],
+  email: ['mail', 'email']
+}
+
+function normalise (claims: OidcClaims): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => [field, names.map((name) => claimAt(claims, name)).find((value) => typeof value === 'string' && value !== '') ?? null]))
 }

@@ -20,26 +20,32 @@ export interface SessionCookieOptions {
   acr?: string
   /** The session identifier of the provider. */
   sid?: string
+  /** The provider, by name; default: the first. */
+  provider?: string
 }
 
 /**
- * The Cookie header of a person who is logged in, without a provider. Call it after `await app.ready()`.
+ * The Cookie header of a person who is logged in, without a provider. Call it after `await app.ready()`; with `session.store`, give it a `memory:` store.
  *
  * @example
  * const cookie = sessionCookie(app, { claims: { sub: 'alice', roles: ['admin'] } })
  * const response = await app.inject({ url: '/admin', headers: { cookie } })
  */
 export function sessionCookie (app: FastifyInstance, options: SessionCookieOptions = {}): string {
-  const { settings, sessionCookies } = coreOf(app.oidc)
-  const { issuer = 'https://provider.test', scope, name } = settings.provider
-  const { claims, user = null, tokens, authTime = now(), scope: granted = scope, ...rest } = options
-  const session = newSession({
-    session: { provider: name, scopes: granted.split(' '), authTime, ...rest },
-    claims: { iss: issuer, sub: 'alice', ...claims },
+  const { settings, sessionCookies, providers, records } = coreOf(app.oidc)
+  const { claims, user = null, tokens, authTime = now(), provider: name, ...rest } = options
+  const provider = name === undefined ? providers.all()[0] : providers.known(name)
+  if (provider == null) throw new Error('the provider is not known (yet): log in with it first')
+  const { scope: granted = provider.settings.scope, ...session_ } = rest
+  const session = newSession(provider, {
+    loginAt: Date.now(),
+    session: { scopes: granted.split(' '), authTime, ...session_ },
+    claims: { iss: provider.settings.issuer, sub: 'alice', ...claims },
     user
   }, settings.session.maxAge)
-  const written = sessionCookies.write(undefined, session, {
-    access_token: 'access-token-of-a-test', token_type: 'bearer', expires_at: now() + 3600, ...tokens
-  }, settings.session.maxAge)
+  const kept = { access_token: 'access-token-of-a-test', token_type: 'bearer', expires_at: now() + 3600, ...tokens }
+  const written = sessionCookies.write(undefined, session, kept, settings.session.maxAge)
+  // A memory store has it at once; what goes wrong is an unhandled rejection, which a test shows.
+  records?.create(session, kept).then()
   return written.setCookies.map((setCookie) => setCookie.split(';', 1)[0]).join('; ')
 }

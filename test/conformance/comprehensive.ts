@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
-import { faults } from '../../lib/testing/index.ts'
+import { generateKeyPairSync } from 'node:crypto'
+import { Agent } from 'undici'
+import { faults, testCertificate } from '../../lib/testing/index.ts'
 import { withFormPost } from './basic.ts'
-import { accepts, beRefused, logIn, refuses } from './flows.ts'
+import { BASE_URL } from '../support/app.ts'
+import { accepts, beRefused, checkLoggedOut, logIn, refuses } from './flows.ts'
+import type { JWK } from 'jose'
 import type { ClientAuth } from '../../index.ts'
 import type { RunModule } from './module.ts'
 import type { Setup, Start } from './party.ts'
@@ -19,10 +23,14 @@ export const comprehensiveModules: RunModule[] = [
   { number, id: `${id}-invalid-sig-es256`, plan, provider: 'a broken ES256 signature, where ES256 is registered', required: reject, run: refuses(faults['invalid-sig-es256'], { code: 'FST_OIDC_ID_TOKEN' }, es256) },
   { number, id: `${id}-userinfo-bearer-header`, plan, provider: 'takes the access token in the header only', required: 'send it there', run: bearerHeader },
   { number, id: `${id}-ignores-unparseable-key-in-jwks`, plan, provider: 'keys of unknown types beside its own', required: 'ignore them, accept', run: accepts(faults['jwks-unknown-keys']) },
-  { number, id: `${id}-form-post-error`, plan, provider: 'login_required, in a form', required: 'ask with prompt=none and max_age=0, show an error', run: formPostError },
+  { number, id: `${id}-form-post-error`, plan, provider: 'login_required, in a form', required: 'ask with prompt=none and max_age=0, log nobody in', run: formPostError },
   withClientAuth('client_secret_post'),
   withClientAuth('client_secret_jwt'),
-  withClientAuth('none')
+  withClientAuth('none'),
+  { number, id, variant: 'client_auth_type=private_key_jwt', plan, provider: 'takes private_key_jwt only', required: 'log in, UserInfo included', run: privateKeyJwt },
+  { number, id: `${id}-mtls-endpoint-aliases`, plan, provider: 'other endpoints for mutual TLS', required: 'use them', run: mtlsAliases },
+  { number, id: `${id}-userinfo-signed`, plan: 'oidcc-client-dynamic-certification-test-plan', provider: 'UserInfo as a signed JWT', required: 'verify it', run: signedUserinfo },
+  { number: 'C38', id: `${id}-3rd-party-init-login`, plan: 'oidcc-client-test-3rd-party-init-login-test-plan', provider: 'sends the browser to initiate_login_uri', required: 'start a login with the configured issuer', run: thirdParty }
 ]
 
 function withClientAuth (method: ClientAuth): RunModule {
@@ -41,9 +49,62 @@ async function bearerHeader (start: Start): Promise<string> {
 
 async function formPostError (start: Start): Promise<string> {
   const party = await start(withFormPost())
-  const happened = await beRefused(party, { code: 'FST_OIDC_PROVIDER_REFUSED', token: 0 }, '/silent')
+  const page = await party.browser.goto('/silent')
+  assert.deepEqual([page.url, page.status], [`${BASE_URL}/`, 200], 'whoever is not known comes back as they are')
+  assert.equal(party.provider.count('token'), 0, 'no token request')
+  await checkLoggedOut(party)
   const { query } = party.provider.requests.find(({ endpoint }) => endpoint === 'authorize') ?? assert.fail()
   assert.deepEqual([query['prompt'], query['max_age']], ['none', '0'], 'prompt and max_age')
   await logIn(party)
-  return happened
+  return 'came back anonymous; no token request, no session'
+}
+
+async function privateKeyJwt (start: Start): Promise<string> {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const client: Setup['client'] = { token_endpoint_auth_method: 'private_key_jwt', client_secret: undefined, jwks: { keys: [publicKey.export({ format: 'jwk' }) as JWK] } }
+  return await logIn(await start({ client, options: { clientSecret: undefined, clientKey: privateKey } as never }))
+}
+
+async function mtlsAliases (start: Start): Promise<string> {
+  const [server, own] = [testCertificate(), testCertificate('web')]
+  const agent = new Agent({ connect: { ca: server.cert, ...own } })
+  const client = { token_endpoint_auth_method: 'tls_client_auth', client_secret: undefined, tls_client_auth_subject_dn: 'CN=web' } as const
+  const party = await start({
+    client,
+    provider: { tls: { ...server, requestCert: true, rejectUnauthorized: false } },
+    options: { clientSecret: undefined, clientAuth: 'tls_client_auth', dispatcher: agent } as never
+  })
+  party.provider.fault({
+    on: 'metadata',
+    metadata: (document) => {
+      document['mtls_endpoint_aliases'] = { token_endpoint: `${String(document['token_endpoint'])}?mtls`, userinfo_endpoint: `${String(document['userinfo_endpoint'])}?mtls` }
+    }
+  })
+  const happened = await logIn(party)
+  const asked = party.provider.requests.filter(({ endpoint }) => endpoint === 'token' || endpoint === 'userinfo')
+  assert.ok(asked.length === 2 && asked.every(({ query, clientCertificate }) => 'mtls' in query && clientCertificate === 'CN=web'), 'token and UserInfo are asked at the aliases, with the certificate')
+  await agent.close()
+  return `${happened} at the aliases, with the certificate`
+}
+
+async function signedUserinfo (start: Start): Promise<string> {
+  const setup: Setup = { client: { userinfo_signed_response_alg: 'RS256' }, options: { userinfoSigningAlg: 'RS256' } }
+  const happened = await logIn(await start(setup))
+  const plain = await start({ options: { userinfoSigningAlg: 'RS256' } })
+  await beRefused(plain, { code: 'FST_OIDC_USERINFO', userinfo: 1 })
+  return `${happened} as a signed JWT; plain JSON was refused`
+}
+
+async function thirdParty (start: Start): Promise<string> {
+  const party = await start({ options: { routes: { initiateLogin: 'initiate-login' } } })
+  const { browser, provider } = party
+  const query = new URLSearchParams({ iss: provider.issuer, login_hint: 'alice', target_link_uri: `${BASE_URL}/me` })
+  const page = await browser.goto(`/auth/initiate-login?${query.toString()}`, { from: provider.issuer })
+  assert.equal(page.url, `${BASE_URL}/me`, 'the person arrives where they were to go')
+  assert.equal(provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['login_hint'], 'alice', 'the hint is passed on')
+  const foreign = await start({ options: { routes: { initiateLogin: 'initiate-login' } } })
+  const refused = await foreign.browser.goto(`/auth/initiate-login?${query.toString()}`)
+  assert.equal(refused.status, 400, 'another issuer is refused')
+  assert.equal(foreign.provider.count('authorize'), 0)
+  return 'logged in with the hint, and arrived at the target; another issuer was refused'
 }

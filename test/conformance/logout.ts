@@ -1,20 +1,84 @@
 import assert from 'node:assert/strict'
-import { BASE_URL } from '../support/app.ts'
-import { faults } from '../../lib/testing/index.ts'
+import { BASE_URL, SESSION_KEY } from '../support/app.ts'
+import { faults, logoutFaults } from '../../lib/testing/index.ts'
 import { checkLoggedOut, counter, logIn } from './flows.ts'
 import { LOGGED_OUT } from './party.ts'
 import type { Fault } from '../../lib/testing/index.ts'
 import type { RunModule } from './module.ts'
+import type { Party, Start } from './party.ts'
 
 const plan = 'oidcc-client-rp-initiated-logout-rp-basic'
 const id = 'oidcc-client-test-rp-init-logout'
 
-/** C24-C26 */
+const backChannel = 'oidcc-client-back-channel-logout-rp-basic'
+const backChannelId = 'oidcc-client-test-rp-backchannel-rpinitlogout'
+const wrongTokens: Array<[number: string, suffix: keyof typeof logoutFaults, provider: string]> = [
+  ['C28', 'alg-none', 'a logout token with alg none'],
+  ['C29', 'no-event', 'a logout token without events'],
+  ['C30', 'with-nonce', 'a logout token with a nonce'],
+  ['C31', 'wrong-alg', 'a logout token signed with another algorithm than registered'],
+  ['C32', 'wrong-aud', 'another aud in the logout token'],
+  ['C33', 'wrong-event', 'another event in the logout token'],
+  ['C34', 'wrong-iss', 'another iss in the logout token']
+]
+
+/** C24-C36 */
 export const logoutModules: RunModule[] = [
   { number: 'C24', id, plan, provider: 'returns the state', required: 'take the return', run: logsOut([], '/maybe') },
   { number: 'C25', id: `${id}-other-state`, plan, provider: 'returns a random state', required: 'show a page all the same', run: logsOut(faults['rp-init-logout-other-state'], '/') },
-  { number: 'C26', id: `${id}-no-state`, plan, provider: 'returns no state', required: 'show a page all the same', run: logsOut(faults['rp-init-logout-no-state'], '/') }
+  { number: 'C26', id: `${id}-no-state`, plan, provider: 'returns no state', required: 'show a page all the same', run: logsOut(faults['rp-init-logout-no-state'], '/') },
+  { number: 'C27', id: backChannelId, plan: backChannel, provider: 'a valid logout token, an unknown claim and an unknown field', required: '200 exactly, no-store', run: takesLogoutToken },
+  ...wrongTokens.map(([number, suffix, provider]): RunModule => ({
+    number, id: `${backChannelId}-${suffix}`, plan: backChannel, provider, required: '400', run: refusesLogoutToken(suffix)
+  })),
+  { number: 'C35', id: 'oidcc-client-test-rp-frontchannel-rpinitlogout', plan: 'oidcc-client-front-channel-logout-rp-basic', provider: 'frames the logout page after an RP-initiated logout', required: 'log out, be frameable', run: isFramed(true) },
+  { number: 'C36', id: 'oidcc-client-test-rp-frontchannel-opinitlogout', plan: 'oidcc-client-logout-test-plan', provider: 'frames the logout page on its own', required: 'log out, be frameable', run: isFramed(false) }
 ]
+
+async function sidOf ({ browser }: Party): Promise<string> {
+  return ((await browser.fetch('/me')).json() as { session: { sid: string } }).session.sid
+}
+
+async function takesLogoutToken (start: Start): Promise<string> {
+  const party = await start()
+  const { app, provider } = party
+  await logIn(party)
+  const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { app, sub: 'alice', sid: await sidOf(party), ...logoutFaults.valid })
+  assert.equal(answer.status, 200, `the logout token is answered with ${answer.status}`)
+  assert.match(answer.headers.get('cache-control') ?? '', /no-store/, 'nobody stores the answer')
+  assert.equal((await party.browser.fetch('/me')).status, 401, 'the session has ended')
+  return '200, no-store, and the session has ended'
+}
+
+function refusesLogoutToken (fault: keyof typeof logoutFaults): RunModule['run'] {
+  return async (start) => {
+    const party = await start()
+    const { app, provider } = party
+    await logIn(party)
+    const token = { app, sub: 'alice', sid: await sidOf(party) }
+    const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { ...token, ...logoutFaults[fault] })
+    assert.equal(answer.status, 400, `the logout token is answered with ${answer.status}`)
+    assert.equal((await party.browser.fetch('/me')).status, 200, 'the session goes on')
+    assert.equal((await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, token)).status, 200, 'a right one is taken')
+    return `400: ${(JSON.parse(answer.body) as { error_description: string }).error_description.slice(0, 100)}`
+  }
+}
+
+function isFramed (afterLogout: boolean): RunModule['run'] {
+  return async (start) => {
+    const party = await start({ options: { session: { key: SESSION_KEY, idleTimeout: 28_800, sameSite: 'none' } } })
+    const { browser, provider } = party
+    await logIn(party)
+    const query = new URLSearchParams({ iss: provider.issuer, sid: await sidOf(party) }).toString()
+    if (afterLogout) await browser.post('/auth/logout', '', { until: ({ pathname }) => pathname === '/end-session' })
+    const page = await browser.step(`/auth/frontchannel-logout?${query}`, { from: provider.issuer, dest: 'iframe' })
+    assert.equal(page.status, 200, `the frame has status ${page.status}`)
+    assert.equal(page.headers.get('x-frame-options'), null, 'X-Frame-Options would forbid it')
+    assert.ok(page.headers.get('content-security-policy')?.includes(`frame-ancestors ${provider.url}`), 'the provider may frame it')
+    await checkLoggedOut(party)
+    return 'framed by the provider, and logged out'
+  }
+}
 
 /** Logs in and out; `arrival` is where the browser ends. */
 function logsOut (fault: Fault | readonly Fault[], arrival: string): RunModule['run'] {

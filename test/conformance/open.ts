@@ -1,7 +1,6 @@
 import type { OpenModule } from './module.ts'
 
 const id = 'oidcc-client-test'
-const backChannel = 'oidcc-client-back-channel-logout-rp-basic'
 const dynamic = 'oidcc-client-dynamic-certification-test-plan'
 const comprehensive = 'oidcc-client-test-plan'
 const fapi = 'fapi2-security-profile-final-client-test-plan'
@@ -9,22 +8,7 @@ const fapiId = 'fapi2-security-profile-final-client-test'
 
 /** Modules that nothing runs, because what they are about does not exist. */
 export const openModules: OpenModule[] = [
-  ...([
-    ['C27', '', 'a valid logout token, an unknown claim and an unknown field', '200 exactly, no-store'],
-    ['C28', '-alg-none', 'a logout token with alg none', '400'],
-    ['C29', '-no-event', 'a logout token without events', '400'],
-    ['C30', '-with-nonce', 'a logout token with a nonce', '400'],
-    ['C31', '-wrong-alg', 'a logout token signed with another algorithm than registered', '400'],
-    ['C32', '-wrong-aud', 'another aud in the logout token', '400'],
-    ['C33', '-wrong-event', 'another event in the logout token', '400'],
-    ['C34', '-wrong-iss', 'another iss in the logout token', '400']
-  ] as const).map(([number, suffix, provider, required]) => ({
-    number, id: `${id}-rp-backchannel-rpinitlogout${suffix}`, plan: backChannel, provider, required, open: 'back-channel logout'
-  })),
-  { number: 'C35', id: `${id}-rp-frontchannel-rpinitlogout`, plan: 'oidcc-client-front-channel-logout-rp-basic', provider: 'frames the logout page after an RP-initiated logout', required: 'log out, be frameable', open: 'front-channel logout' },
-  { number: 'C36', id: `${id}-rp-frontchannel-opinitlogout`, plan: 'oidcc-client-logout-test-plan', provider: 'frames the logout page on its own', required: 'log out, be frameable', open: 'front-channel logout' },
   { number: 'C37', id: `${id}-session-management`, plan: 'oidcc-client-rp-session-management-rp-basic', provider: 'session_state and a check_session_iframe', required: 'notice the change', open: 'session management' },
-  { number: 'C38', id: `${id}-3rd-party-init-login`, plan: 'oidcc-client-test-3rd-party-init-login-test-plan', provider: 'sends the browser to initiate_login_uri', required: 'start a login with the configured issuer', open: 'login initiated by a third party' },
   { number: 'C39', id: `${fapiId}-happy-path`, plan: fapi, provider: 'PAR, DPoP with a nonce, decoy keys', required: 'log in, ask the resource', open: 'pushed authorization requests and DPoP' },
   { number: 'C40', id: `${fapiId}-happy-path-no-dpop-nonce`, plan: fapi, provider: 'PAR, DPoP without a nonce', required: 'log in, ask the resource', open: 'pushed authorization requests and DPoP' },
   { number: 'C41', id: `${fapiId}-discovery-issuer-mismatch`, plan: fapi, provider: 'another issuer in the metadata of a FAPI provider', required: 'stop', open: 'pushed authorization requests and DPoP (the check itself is C17)' },
@@ -39,11 +23,9 @@ export const openModules: OpenModule[] = [
   { number: 'extra', id: `${id}-userinfo-bearer-body`, plan: comprehensive, provider: 'takes the access token in the form only', required: 'send it there', open: 'UserInfo with the token in a form' },
   { number: 'extra', id: `${id}-aggregated-claims`, plan: comprehensive, provider: 'claims of another provider, as a JWT', required: 'read them', open: 'aggregated claims' },
   { number: 'extra', id: `${id}-distributed-claims`, plan: comprehensive, provider: 'claims at another provider', required: 'fetch them', open: 'distributed claims' },
-  { number: 'extra', id: `${id}-mtls-endpoint-aliases`, plan: comprehensive, provider: 'other endpoints for mutual TLS', required: 'use them', open: 'client certificates' },
   { number: 'extra', id: `${id}-discovery-webfinger-acct`, plan: dynamic, provider: 'answers WebFinger for an account', required: 'find the issuer', open: 'WebFinger' },
   { number: 'extra', id: `${id}-discovery-webfinger-url`, plan: dynamic, provider: 'answers WebFinger for a URL', required: 'find the issuer', open: 'WebFinger' },
   { number: 'extra', id: `${id}-dynamic-registration`, plan: dynamic, provider: 'registers clients', required: 'register', open: 'dynamic client registration' },
   { number: 'extra', id: `${id}-request-uri-signed-rs256`, plan: dynamic, provider: 'fetches a signed request object', required: 'send request_uri', open: 'request objects' },
-  { number: 'extra', id: `${id}-request-uri-signed-none`, plan: dynamic, provider: 'fetches an unsigned request object', required: 'send request_uri', open: 'request objects' },
-  { number: 'extra', id: `${id}-userinfo-signed`, plan: dynamic, provider: 'UserInfo as a signed JWT', required: 'verify it', open: 'signed UserInfo' }
+  { number: 'extra', id: `${id}-request-uri-signed-none`, plan: dynamic, provider: 'fetches an unsigned request object', required: 'send request_uri', open: 'request objects' }
 ]

@@ -60,7 +60,8 @@ export function createWorld (): World {
     const options = optionsOf(provider, registered, setup, errors)
     const app = await buildApp(teardown, options)
     addRoutes(app)
-    const browser = client({ app, baseUrl: BASE_URL })
+    const ca = setup.provider?.tls?.cert as string | undefined
+    const browser = client({ app, baseUrl: BASE_URL, ...(ca !== undefined && { ca }) })
     const party = { app, provider, browser, clock, client: registered, responseMode: options.responseMode ?? 'query', issued: record(provider), errors }
     parties.push(party)
     return party

@@ -2,7 +2,9 @@ import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import oidc from '../../index.ts'
 import type { OidcOptions } from '../../index.ts'
+import { parseOptions } from '../../lib/options.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
+import type { ProviderSettings } from '../../lib/provider-options.ts'
 import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
 
 export const BASE_URL = 'https://app.example.com'
@@ -30,6 +32,11 @@ export function optionsFor (provider: Provider, options: Partial<OidcOptions> = 
     session: { key: SESSION_KEY },
     ...options
   }
+}
+
+/** The settings of the one provider. */
+export function providerSettings (options: OidcOptions): ProviderSettings {
+  return parseOptions(options).providers.get('default') as ProviderSettings
 }
 
 /** An application with a public page, a guarded one and an API, its provider, and a browser without cookies. */

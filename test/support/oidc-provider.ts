@@ -1,7 +1,9 @@
 import { generateKeyPair, randomBytes, type JsonWebKey } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { Provider, type Context } from 'oidc-provider'
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js'
@@ -26,8 +28,12 @@ export interface OidcProviderOptions {
   autoLogin?: string
   /** The claims of a person. Default: a name, an e-mail address and, for `alice`, the role `admin`. */
   claims?: (sub: string) => Record<string, unknown>
-  /** Laid over the provider's configuration. */
-  configuration?: Record<string, unknown>
+  /** Laid over the provider's configuration; `features` over its features. */
+  configuration?: Record<string, unknown> & { features?: Record<string, unknown> }
+  /** Serves https with these options; a client certificate that they trust counts for `tls_client_auth`. */
+  tls?: ServerOptions
+  /** On this port of 127.0.0.1. Default: a free one. */
+  port?: number
 }
 
 export interface OidcProvider {
@@ -40,16 +46,18 @@ export interface OidcProvider {
   close (): Promise<void>
 }
 
-/** Starts a real OpenID Provider on a free port of 127.0.0.1, over http. */
+/** Starts a real OpenID Provider on 127.0.0.1. */
 export async function startOidcProvider (options: OidcProviderOptions = {}): Promise<OidcProvider> {
-  const server = createServer().listen(0, '127.0.0.1')
+  const { tls, port = 0 } = options
+  const server = (tls === undefined ? createServer() : createTlsServer({ requestCert: true, rejectUnauthorized: false, ...tls })).listen(port, '127.0.0.1')
   await once(server, 'listening')
-  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const issuer = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`
   const adapter = createMemoryAdapter()
   const register = registry(adapter('Client'))
   const web = webClient(options)
   for (const client of [web, ...options.clients ?? []]) await register(client)
-  const provider = new Provider(issuer, { ...await configure(options), adapter, ...options.configuration })
+  const { features: _, ...configuration } = options.configuration ?? {}
+  const provider = new Provider(issuer, { ...await configure(options), adapter, ...configuration })
   server.on('request', options.autoLogin === undefined ? provider.callback() : withAutoLogin(provider, options.autoLogin))
   return { issuer, clientId: web.client_id, clientSecret: web.client_secret, register, close: () => close(server) }
 }
@@ -90,7 +98,8 @@ async function configure (options: OidcProviderOptions): Promise<Record<string, 
       email: ['email', 'email_verified']
     },
     findAccount: (_: unknown, sub: string) => ({ accountId: sub, claims: () => ({ ...claims(sub), sub }) }),
-    features: features(autoLogin),
+    features: { ...features(autoLogin), ...options.configuration?.features },
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none'],
     ttl: { AccessToken: 3600, AuthorizationCode: 60, ClientCredentials: 3600, DeviceCode: 600, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
     clientBasedCORS: () => false,
     renderError: (context: Context, out: Record<string, string>) => show(context, `<pre>${escapeHtml(JSON.stringify(out))}</pre>`),
@@ -107,6 +116,9 @@ function features (autoLogin: string | undefined): Record<string, unknown> {
     deviceFlow: { enabled: true, ...devicePages },
     introspection: { enabled: true, allowedPolicy: () => true },
     resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
+    encryption: { enabled: true },
+    jwtUserinfo: { enabled: true },
+    mTLS: { enabled: true, tlsClientAuth: true, ...certificates },
     revocation: { enabled: true, allowedPolicy: () => true },
     rpInitiatedLogout: { enabled: true, ...logoutPages }
   }
@@ -115,6 +127,13 @@ function features (autoLogin: string | undefined): Record<string, unknown> {
 // RFC 8707: a client that names a resource gets a JWT access token for it (RFC 9068).
 function resourceServer (_: unknown, resource: string): Record<string, unknown> {
   return { audience: resource, scope: 'read write', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }
+}
+
+const certificates = {
+  getCertificate: ({ socket }: { socket: TLSSocket }) => socket.getPeerX509Certificate?.()?.toString(),
+  certificateAuthorized: ({ socket }: { socket: TLSSocket }) => socket.authorized,
+  certificateSubjectMatches: ({ socket }: { socket: TLSSocket }, property: string, expected: string) =>
+    property === 'tls_client_auth_subject_dn' && `CN=${socket.getPeerCertificate().subject.CN}` === expected
 }
 
 const devicePages = {

@@ -1,0 +1,88 @@
+import { Agent, request } from 'node:http'
+import { connect } from 'node:net'
+import { once } from 'node:events'
+import { startChild, type Child } from './child.ts'
+import { logins } from './logins.ts'
+import type { ServerOptions } from './servers/serve.ts'
+import { table } from './table.ts'
+
+export const REDIS = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379'
+
+const PROCESSES = 4
+const PARALLEL = 100
+const SESSIONS_OF_ONE = 1000
+const IN_MEMORY = 100_000
+
+export async function redisAnswers (): Promise<boolean> {
+  const { hostname, port } = new URL(REDIS)
+  const socket = connect({ host: hostname, port: Number(port || 6379) })
+  const answers = await once(socket, 'connect').then(() => true, () => false)
+  socket.destroy()
+  return answers
+}
+
+/** What stores are measured by beside requests per second, as a table. */
+export async function reportStores (provider: Child, options: ServerOptions, hasRedis: boolean): Promise<string> {
+  const stored = { ...options, store: REDIS }
+  return table([
+    ['stores', '', ''],
+    ...(hasRedis ? [await refreshRow(provider, stored), await logoutRow(provider, stored)] : [[`k, l  skipped: no Redis at ${new URL(REDIS).host}`]]),
+    await memoryRow(options)
+  ])
+}
+
+async function refreshRow (provider: Child, options: ServerOptions): Promise<string[]> {
+  const servers = await Promise.all(Array.from({ length: PROCESSES }, () => start(options)))
+  await provider.ask('be', { expiresIn: 10 })
+  const [cookie] = await logins({ issuer: options.issuer, port: servers[0]?.port as number, count: 1, concurrency: 1 }) as [string]
+  await provider.ask('be', { expiresIn: 3600 })
+  const before = await provider.ask<number>('refreshes')
+  const began = performance.now()
+  const statuses = await Promise.all(servers.flatMap(({ port }) => Array.from({ length: PARALLEL }, () => send(port, '/token', { cookie }))))
+  const took = performance.now() - began
+  const asked = await provider.ask<number>('refreshes') - before
+  check(statuses.every((status) => status === 200), 'a refresh failed')
+  await Promise.all(servers.map(({ server }) => server.stop()))
+  return [`k  ${PROCESSES} × ${PARALLEL} parallel requests, one refresh of 100 ms`, `${asked} token request${asked === 1 ? '' : 's'}, ${took.toFixed(0)} ms`, asked === 1 ? 'met' : 'MISSED']
+}
+
+async function logoutRow (provider: Child, options: ServerOptions): Promise<string[]> {
+  const { server, port } = await start(options)
+  await provider.ask('be', { sub: 'many', expiresIn: 3600 })
+  const cookies = await logins({ issuer: options.issuer, port, count: SESSIONS_OF_ONE, concurrency: 8 })
+  await provider.ask('be', { expiresIn: 3600 })
+  const body = `logout_token=${await provider.ask<string>('logoutToken', { issuer: options.issuer, sub: 'many' })}`
+  const began = performance.now()
+  check(await send(port, '/auth/backchannel-logout', { 'content-type': 'application/x-www-form-urlencoded' }, body) === 200, 'the logout failed')
+  const took = performance.now() - began
+  const statuses = await Promise.all(cookies.map((cookie) => send(port, '/me', { cookie })))
+  check(statuses.every((status) => status === 401), 'somebody is still logged in')
+  await server.stop()
+  return [`l  back-channel logout of one person's ${SESSIONS_OF_ONE.toLocaleString('en')} sessions`, `${took.toFixed(0)} ms`, '']
+}
+
+async function memoryRow ({ issuer, key }: ServerOptions): Promise<string[]> {
+  const server = startChild('servers/memory', 'any', ['--expose-gc'])
+  const bytes = await server.ask<number>('fill', { issuer, key, count: IN_MEMORY })
+  await server.stop()
+  return [`m  ${IN_MEMORY.toLocaleString('en')} sessions in a memory store`, `${(bytes / 2 ** 20).toFixed(0)} MB`, '']
+}
+
+async function start (options: ServerOptions): Promise<{ server: Child, port: number }> {
+  const server = startChild('servers/plugin', 'any')
+  return { server, port: await server.ask('listen', options) }
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: Infinity })
+
+async function send (port: number, path: string, headers: Record<string, string>, body = ''): Promise<number> {
+  const sent = request({ agent, host: '127.0.0.1', port, path, method: body === '' ? 'GET' : 'POST', headers }).end(body)
+  const [response] = await once(sent, 'response')
+  response.resume()
+  await once(response, 'end')
+  return response.statusCode
+}
+
+function check (condition: boolean, problem: string): void {
+  if (!condition) throw new Error(problem)
+}

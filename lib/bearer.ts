@@ -1,0 +1,266 @@
+import { createHash } from 'node:crypto'
+import { claimsOf, describeToken } from './access-token.ts'
+import { createBoundedMap } from './bounded-map.ts'
+import { headerValues } from './caller.ts'
+import { OidcError } from './errors.ts'
+import { createProofs } from './proof.ts'
+import { createSightings } from './sightings.ts'
+import { now } from './time.ts'
+import type { FastifyRequest } from 'fastify'
+import type { JWTPayload } from 'jose'
+import type { BearerSettings } from './bearer-options.ts'
+import type { Constraints } from './claims.ts'
+import type { Proofs } from './proof.ts'
+import type { Provider } from './provider.ts'
+import type { Providers } from './providers.ts'
+import type { ProviderSettings } from './provider-options.ts'
+import type { Sealer } from './seal.ts'
+import type { Vault } from './vault.ts'
+import type { OidcClaims, OidcToken } from '../types/claims.ts'
+
+/** Who vouches for tokens: a provider, this application's broker, or another instance that is trusted. */
+export interface Voucher {
+  readonly name: string
+  readonly settings: Pick<ProviderSettings, 'issuer' | 'clientId' | 'clockTolerance'>
+  /** What signatures are verified with, as long as that needs no asking. */
+  keys: () => unknown
+  verifyAccessToken: (token: string, rules: BearerSettings) => Promise<JWTPayload>
+  /** Whether a token has not been revoked, where that can be known; asked with every request. */
+  isLive?: (payload: JWTPayload) => Promise<boolean>
+}
+
+/** An access token that was verified. */
+export interface VerifiedToken<V extends Voucher = Voucher> {
+  claims: OidcClaims
+  token: OidcToken
+  provider: V
+}
+
+export interface Bearer {
+  readonly settings: BearerSettings
+  readonly proofs: Proofs
+  /** Whether the request comes with an access token, or with something that is meant as one. */
+  isPresented: (request: FastifyRequest) => boolean
+  /** The token of a request, when it was verified before and nothing has changed since. */
+  known: (request: FastifyRequest) => VerifiedToken | undefined
+  /** Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, and an OidcError when the provider cannot be asked. */
+  verify: (request: FastifyRequest, constraints: Pick<Constraints, 'providers'>) => Promise<VerifiedToken>
+  /** Verifies a token of a provider that did not come as the credential of a request (RFC 8693, section 2.1). Throws FST_OIDC_TOKEN. */
+  verifySubject: (token: string) => Promise<VerifiedToken<Provider>>
+  /** Verifies all tokens anew: somebody was logged out. */
+  forget: () => void
+}
+
+interface Kept extends VerifiedToken {
+  raw: string
+  /** What it was verified with. */
+  keys: unknown
+  confirmation: Confirmation | undefined
+}
+
+/** The providers that will do, by name. */
+type Names = readonly string[]
+
+type Confirmation = Record<string, unknown>
+
+interface Credential {
+  scheme: 'bearer' | 'dpop'
+  token: string
+}
+
+const MAX_KEPT = 10_000
+const TAIL = 40 // characters at the end of a token: of its signature, and so as good as random
+const MAX_TOKEN = 16_384 // characters
+const LASTS = 3600 // seconds that a token is good for at most, when it does not say so itself
+
+export interface BearerParts {
+  /** Those who vouch for tokens beside the providers: of the broker, and of its peers. */
+  own: Voucher | undefined
+  peers: readonly Voucher[]
+  baseUrl: string
+  providers: Providers
+  sealer: Sealer
+  vault: Vault | undefined
+}
+
+export function createBearer (settings: BearerSettings, { providers, own, peers, ...parts }: BearerParts): Bearer {
+  const proofs = createProofs(settings, parts)
+  const kept = createBoundedMap<Kept>(MAX_KEPT)
+  const wasSeen = createSightings()
+  const asked = createBoundedMap<Promise<JWTPayload>>(MAX_KEPT)
+
+  /** The token that was verified before, when it is that very token, its keys are still those of the provider, and it has not expired. */
+  function find (raw: string, names?: Names): Kept | undefined {
+    const found = kept.get(keyOf(raw, names))
+    return found?.raw === raw && found.keys !== undefined && found.keys === found.provider.keys() ? found : undefined
+  }
+
+  async function load (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Kept> {
+    const candidates = settings.ofProviders ? await candidatesFor(request, names) : []
+    const issuer = issuerOf(raw)
+    const verified = issuer === undefined ? await introspect(raw, candidates) : await verifyJwt(raw, issuer, names === undefined ? [...candidates, ...peers] : candidates, names)
+    const found = keep(raw, verified)
+    // What an answer of the provider says may change before the token expires.
+    if (issuer !== undefined && wasSeen(keyOf(raw, names))) remember(found, names)
+    return found
+  }
+
+  function remember (found: Kept, names: Names | undefined): void {
+    // A slice of the header would keep the whole request in memory.
+    const raw = Buffer.from(found.raw, 'latin1').toString('latin1')
+    kept.set(keyOf(raw, names), { ...found, raw }, found.token.expiresAt)
+  }
+
+  // A closed set, before anything is fetched: what a token says of its issuer is a claim like any other.
+  async function candidatesFor (request: FastifyRequest, names: Names | undefined): Promise<readonly Provider[]> {
+    if (names === undefined) return providers.all()
+    const found = await Promise.all(names.map(async (name) => await providers.find(request, name)))
+    return found.filter((provider) => provider !== null)
+  }
+
+  async function verifyJwt (raw: string, issuer: string, candidates: readonly Voucher[], names?: Names): Promise<Verified> {
+    if (issuer === own?.settings.issuer) return await verifyOwn(raw, own, names)
+    const provider = candidates.find(({ settings: { issuer: own } }) => own === issuer)
+    check(provider !== undefined, 'its issuer is none of the providers')
+    return { provider, payload: await provider.verifyAccessToken(raw, settings) }
+  }
+
+  /** A token of ours counts where the provider counts that named the person. */
+  async function verifyOwn (raw: string, own: Voucher, names: Names | undefined): Promise<Verified> {
+    const payload = await own.verifyAccessToken(raw, settings)
+    check(names?.includes(payload['idp'] as string) !== false, 'it is of another provider')
+    return { provider: own, payload }
+  }
+
+  async function introspect (raw: string, candidates: readonly Provider[]): Promise<Verified> {
+    const provider = candidates.find(({ name }) => name === settings.introspection)
+    check(provider !== undefined, 'it is no JWT')
+    const key = createHash('sha256').update(`${provider.id} ${raw}`).digest('base64')
+    const payload = await (asked.get(key) ?? askOnce(key, provider, raw))
+    check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
+    return { provider, payload }
+  }
+
+  /** Whoever comes with the same token for a while gets the same answer; that there was none is not kept. */
+  function askOnce (key: string, provider: Provider, raw: string): Promise<JWTPayload> {
+    const running = provider.introspect(raw, settings)
+    asked.set(key, running, now() + settings.introspectionMaxAge)
+    running.catch((error: OidcError) => { if (error.statusCode >= 500) asked.delete(key) })
+    return running
+  }
+
+  async function verify (request: FastifyRequest, constraints: Pick<Constraints, 'providers'>): Promise<VerifiedToken> {
+    const { scheme, token: raw } = credentialOf(request)
+    const names = constraints.providers?.(request)
+    const found = find(raw, names) ?? await load(raw, request, names)
+    check(await found.provider.isLive?.(found.claims) !== false, 'it was revoked')
+    await confirm(found, scheme, request)
+    return found
+  }
+
+  /** Tokens that are bound to a key or a certificate are worth nothing without (RFC 9449, section 7.1; RFC 8705, section 3). */
+  async function confirm ({ raw, confirmation = {} }: Kept, scheme: Credential['scheme'], request: FastifyRequest): Promise<void> {
+    const { jkt, 'x5t#S256': certificate, ...unknown } = confirmation
+    check(Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
+    check((scheme === 'dpop') === (jkt !== undefined), scheme === 'dpop' ? 'it is not bound to a key' : 'it is bound to a key, and needs a proof')
+    check(jkt === undefined || settings.dpop, 'it is bound to a key, which is not taken here')
+    check(!settings.dpopRequired || jkt !== undefined, 'it is not bound to a key')
+    if (certificate !== undefined) check(certificate === thumbprintOf(settings.clientCertificate(request)), 'it is bound to another certificate')
+    if (jkt !== undefined) check(await proofs.verify(request, raw) === jkt, 'it is bound to another key')
+  }
+
+  return {
+    settings,
+    proofs,
+    isPresented: ({ headers: { authorization } }) => authorization !== undefined && /^(?:bearer|dpop)(?: |$)/i.test(authorization),
+
+    known (request) {
+      const { authorization = '' } = request.headers
+      const isPlain = authorization.startsWith('Bearer ') && !isRepeated(request) && !isInForm(request)
+      const found = isPlain ? find(authorization.slice(7)) : undefined
+      return found?.confirmation === undefined && found?.provider.isLive === undefined && !settings.dpopRequired ? found : undefined
+    },
+
+    verify,
+
+    async verifySubject (raw) {
+      const issuer = issuerOf(raw)
+      // A token of ours would go on for ever.
+      check(issuer !== undefined && issuer !== own?.settings.issuer, 'it is not of a provider')
+      const found = keep(raw, await verifyJwt(raw, issuer, providers.all()))
+      check(found.confirmation === undefined, 'it is bound to a key, and cannot be exchanged')
+      return found as Kept & { provider: Provider }
+    },
+
+    forget () {
+      kept.clear()
+      asked.clear()
+    }
+  }
+}
+
+interface Verified {
+  provider: Voucher
+  payload: JWTPayload
+}
+
+// Several providers may have the same issuer: which one it is depends on which ones will do.
+function keyOf (raw: string, names: Names | undefined): string {
+  const tail = raw.slice(-TAIL)
+  return names === undefined ? tail : `${tail} ${names.join(' ')}`
+}
+
+function keep (raw: string, { provider, payload }: Verified): Kept {
+  const { cnf } = payload
+  check(cnf === undefined || (typeof cnf === 'object' && cnf !== null && !Array.isArray(cnf)), 'cnf is no object')
+  const expiresAt = Math.min(payload.exp ?? Infinity, now() + LASTS)
+  const token = Object.freeze(describeToken(provider.isLive === undefined ? provider.name : String(payload['idp']), payload, payload.exp ?? expiresAt))
+  return {
+    raw,
+    keys: provider.keys(),
+    claims: Object.freeze(claimsOf(payload, provider.settings.issuer)),
+    token,
+    provider,
+    confirmation: cnf as Confirmation | undefined
+  }
+}
+
+/** Exactly one (RFC 6750, section 2): of two it is not clear which one counts. */
+function credentialOf (request: FastifyRequest): Credential {
+  const [, scheme, token] = /^(bearer|dpop) ([\w.~+/-]+=*)$/i.exec(String(request.headers.authorization)) ?? []
+  const isOne = scheme !== undefined && token !== undefined && !isRepeated(request) && !isInForm(request)
+  if (!isOne) throw new OidcError('FST_OIDC_AUTHORIZATION')
+  check(token.length <= MAX_TOKEN, 'it is too long')
+  return { scheme: scheme.toLowerCase() as Credential['scheme'], token }
+}
+
+function isRepeated (request: FastifyRequest): boolean {
+  return headerValues(request, 'authorization').length > 1
+}
+
+function isInForm ({ headers, body }: FastifyRequest): boolean {
+  const isForm = headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true
+  return isForm && typeof body === 'object' && body !== null && 'access_token' in body
+}
+
+/** The issuer that a JWT names, or `undefined` for a token of another kind. */
+function issuerOf (token: string): string | undefined {
+  const [, payload, signature, ...others] = token.split('.')
+  if (payload === undefined || signature === undefined || others.length > 0) return undefined
+  try {
+    const { iss } = Object(JSON.parse(Buffer.from(payload, 'base64url').toString())) as { iss?: unknown }
+    return typeof iss === 'string' ? iss : ''
+  } catch {
+    return undefined
+  }
+}
+
+function thumbprintOf (certificate: Uint8Array | string | undefined): string | undefined {
+  if (certificate === undefined) return undefined
+  const der = typeof certificate === 'string' ? Buffer.from(certificate.replace(/-----[^-]+-----|\s/g, ''), 'base64') : certificate
+  return createHash('sha256').update(der).digest('base64url')
+}
+
+function check (condition: boolean, detail: string): asserts condition {
+  if (!condition) throw new OidcError('FST_OIDC_TOKEN', { detail })
+}

@@ -1,0 +1,290 @@
+import { randomBytes } from 'node:crypto'
+import { jwtVerify, SignJWT } from 'jose'
+import { ask, parseClaims } from '../accept-login.ts'
+import { rolesOf } from '../claims.ts'
+import { OidcError } from '../errors.ts'
+import { keyOf, refreshInOne } from '../refresh-in-one.ts'
+import { now } from '../time.ts'
+import { exchangeTokens } from '../token-exchange.ts'
+import { createGrantRecords, GRACE } from './grant-records.ts'
+import { demand, oauthError } from './oauth.ts'
+import { createSigningKeys } from './signing-keys.ts'
+import type { FastifyRequest } from 'fastify'
+import type { JWTPayload } from 'jose'
+import type { Settings } from '../options.ts'
+import type { Provider } from '../provider.ts'
+import type { Providers } from '../providers.ts'
+import type { Registry } from '../registry.ts'
+import type { Sealer } from '../seal.ts'
+import type { Telemetry } from '../telemetry.ts'
+import type { Found, Name, Vault } from '../vault.ts'
+import type { GrantFilter, GrantRecord } from './grant-records.ts'
+import type { TokenAnswer } from './oauth.ts'
+import type { BrokerSettings } from './options.ts'
+import type { SigningKeys } from './signing-keys.ts'
+import type { OidcClaims } from '../../types/claims.ts'
+import type { IssueContext } from '../../types/options.ts'
+
+/** Somebody who is to get tokens. */
+export interface Subject extends Pick<GrantRecord, 'claims' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'> {
+  provider: Provider
+}
+
+export interface IssueRequest {
+  grantType: string
+  request: FastifyRequest
+}
+
+export interface RefreshRequest extends IssueRequest {
+  clientId: string | undefined
+  scope: string | undefined
+}
+
+/** Issues this application's own tokens. Each function throws FST_OIDC_GRANT, and FST_OIDC_STORE_UNAVAILABLE. */
+export interface Broker {
+  readonly settings: BrokerSettings
+  readonly keys: SigningKeys
+  /** Tokens for somebody who has logged in. */
+  issue: (subject: Subject, context: IssueRequest) => Promise<TokenAnswer & { id: string }>
+  /** An access token alone, for somebody who has one of a provider until `expiresAt`. */
+  exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<TokenAnswer>
+  /** New tokens for a refresh token (RFC 9700, section 4.14.2). */
+  refresh: (token: string, context: RefreshRequest) => Promise<TokenAnswer>
+  /** The claims of an access token of this broker. Throws FST_OIDC_TOKEN. */
+  verify: (token: string) => Promise<JWTPayload>
+  /** Whether a token that was verified has not been revoked. */
+  isLive: (payload: JWTPayload) => Promise<boolean>
+  /** Whom a token is of, as the provider said. */
+  personOf: (payload: JWTPayload) => Promise<OidcClaims | undefined>
+  /** What a token says, when it is a good access token (RFC 7662). */
+  introspect: (token: string) => Promise<JWTPayload | null>
+  /** Ends the grant of a token of either kind, when it is one (RFC 7009). */
+  revokeToken: (token: string) => Promise<void>
+  /** Ends the grant with that `sid`. */
+  end: (id: string) => Promise<number>
+  /** Ends the grants that were given until `at`, in milliseconds since the epoch. */
+  endAll: (filter: GrantFilter, at: number) => Promise<number>
+  /** Ends all that somebody was given until now, by the `sub` of the tokens. */
+  endSubject: (subject: string) => Promise<number>
+}
+
+export interface BrokerParts {
+  vault: Vault
+  sealer: Sealer
+  providers: Providers
+  registry: Registry
+  telemetry: Telemetry
+}
+
+export function createBroker (settings: Settings, broker: BrokerSettings, { vault, sealer, providers, registry, telemetry }: BrokerParts): Broker {
+  const keys = createSigningKeys(broker, vault)
+  const records = createGrantRecords(vault, sealer)
+
+  // Two providers may have people with the same `sub`.
+  function subjectOf (provider: Provider, { sub }: OidcClaims): string {
+    return settings.resolveProvider === undefined && settings.providers.size === 1 ? sub : `${provider.name}|${sub}`
+  }
+
+  function newRecord ({ provider, ...subject }: Subject, expiresAt: number): GrantRecord {
+    return { ...subject, id: randomBytes(16).toString('base64url'), subject: subjectOf(provider, subject.claims), provider: provider.name, issuedBy: provider.id, expiresAt }
+  }
+
+  /** The claims of an access token (RFC 9068, section 2.2). */
+  async function describe (record: GrantRecord, { grantType, request }: IssueRequest): Promise<JWTPayload> {
+    const context: IssueContext = { grantType, clientId: record.clientId, provider: record.provider, request }
+    const own = await ask('broker.claims', async () => await broker.claims?.(record.claims, context))
+    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.clientId), scope: record.scope, ...own, ...reservedClaims(record) }
+    const added = await ask('broker.onIssue', async () => await broker.onIssue?.(payload, context))
+    return JSON.parse(JSON.stringify({ ...payload, ...added, ...reservedClaims(record) })) as JWTPayload
+  }
+
+  // What a hook of the application cannot change.
+  function reservedClaims ({ id, subject, clientId, provider, expiresAt }: GrantRecord): Record<string, unknown> {
+    return {
+      iss: broker.issuer,
+      aud: broker.audience,
+      sub: subject,
+      client_id: clientId,
+      sid: id,
+      jti: `${id}.${randomBytes(9).toString('base64url')}`,
+      idp: provider,
+      iat: now(),
+      exp: Math.min(now() + broker.accessTokenTtl, expiresAt),
+      nbf: undefined,
+      cnf: undefined
+    }
+  }
+
+  async function sign (payload: JWTPayload): Promise<string> {
+    const { alg, kid, key } = await keys.current()
+    return await new SignJWT(payload).setProtectedHeader({ alg, kid, typ: 'at+jwt' }).sign(key)
+  }
+
+  async function answer (payload: JWTPayload): Promise<TokenAnswer> {
+    const { exp, scope } = payload as JWTPayload & { exp: number, scope: string }
+    return { access_token: await sign(payload), token_type: 'Bearer', expires_in: exp - now(), expires: exp, scope }
+  }
+
+  async function create (record: GrantRecord): Promise<void> {
+    await records.create(record)
+    // Somebody may have been logged out meanwhile: the record is there, and so whoever comes later finds it.
+    if (!await isOver(record)) return
+    await records.remove(record.id)
+    throw oauthError('invalid_grant', 'The person was logged out.')
+  }
+
+  async function isOver ({ id, provider, sid, claims, loginAt, subject }: GrantRecord): Promise<boolean> {
+    const session = { session: { id, provider, ...(sid !== undefined && { sid }) }, claims, loginAt }
+    return await registry.isMarked(session) || await vault.height(endedName(subject)) >= loginAt
+  }
+
+  /** The record after the provider was asked whether the person is still welcome, where it gave a refresh token. */
+  async function askProvider (record: GrantRecord, request: FastifyRequest): Promise<GrantRecord> {
+    const { tokens } = record
+    if (tokens?.refresh_token === undefined) return record
+    const provider = await providers.find(request, record.provider)
+    if (provider?.id !== record.issuedBy) return giveUp(record)
+    const { refresh_token: refreshToken, resource = provider.settings.resource } = tokens
+    const fresh = await refreshInOne(vault, ['refresh', keyOf(provider, tokens)], provider.settings.timeout, async () => {
+      return await exchangeTokens(telemetry, async () => await provider.refresh(refreshToken, resource))
+    }).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp(record) : Promise.reject(error))
+    const { claims } = fresh
+    if (claims !== undefined && claims.sub !== record.claims.sub) return giveUp(record)
+    return { ...record, tokens: { ...fresh.tokens, resource }, claims: claims === undefined ? record.claims : { ...record.claims, ...await parseClaims({ settings }, claims) } }
+  }
+
+  async function giveUp ({ id }: GrantRecord): Promise<never> {
+    await records.remove(id)
+    throw oauthError('invalid_grant', 'The identity provider has ended the login.')
+  }
+
+  /** The next tokens of a grant; `null` when another request was first. */
+  async function rotate (found: Found<GrantRecord>, context: RefreshRequest): Promise<TokenAnswer | null> {
+    const { content: before } = found
+    const record = await askProvider(before, context.request)
+    const { token, hash } = records.newRefreshToken(record.id)
+    const payload = await describe(narrow(record, context.scope), context).catch(async (error: unknown) => {
+      // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
+      await records.replace(found, record)
+      throw error
+    })
+    const after = { ...record, current: hash, previous: { hash: before.current as string, until: now() + GRACE, next: token } }
+    return await records.replace(found, after) ? withRefreshToken(await answer(payload), token, record) : null
+  }
+
+  async function refresh (token: string, context: RefreshRequest): Promise<TokenAnswer> {
+    for (;;) {
+      const shown = await records.show(token)
+      demand(shown.status !== 'unknown', 'invalid_grant', 'The refresh token is not known, or no longer good.')
+      if (shown.status === 'reused') {
+        await records.remove(shown.id)
+        context.request.log.warn({ sid: shown.id }, 'a refresh token was used again: somebody else may have it, and the grant has ended')
+        throw oauthError('invalid_grant', 'The refresh token was used before.')
+      }
+      const { content: record } = shown.found
+      demand(context.clientId === undefined || context.clientId === record.clientId, 'invalid_grant', 'The refresh token is of another client.')
+      const narrowed = narrow(record, context.scope)
+      if (shown.status === 'repeated') return withRefreshToken(await answer(await describe(narrowed, context)), shown.next, record)
+      const next = await rotate(shown.found, context)
+      if (next !== null) return next
+    }
+  }
+
+  async function verify (token: string): Promise<JWTPayload> {
+    try {
+      const { payload } = await jwtVerify(token, await keys.verifier(), {
+        issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
+      })
+      return payload
+    } catch (cause) {
+      throw cause instanceof OidcError ? cause : new OidcError('FST_OIDC_TOKEN', { cause, detail: String((cause as Error).message) })
+    }
+  }
+
+  const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
+  const verified = async (token: string): Promise<JWTPayload | null> => await verify(token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
+  const end = async (id: string): Promise<number> => Number(await records.remove(id))
+
+  async function endAll (filter: GrantFilter, at: number): Promise<number> {
+    let count = 0
+    for await (const { id, loginAt } of records.list(filter)) {
+      if (loginAt <= at || filter.sid !== undefined) count += await end(id)
+    }
+    return count
+  }
+
+  return {
+    settings: broker,
+    keys,
+
+    async issue (subject, context) {
+      // Without a refresh token of the provider nobody says when the person is no longer welcome.
+      const lasts = subject.tokens?.refresh_token === undefined ? Math.min(broker.refreshTokenTtl, settings.session.maxAge) : broker.refreshTokenTtl
+      const record = newRecord(subject, now() + lasts)
+      const payload = await describe(record, context)
+      const { token, hash } = records.newRefreshToken(record.id)
+      await create({ ...record, current: hash })
+      return { ...withRefreshToken(await answer(payload), token, record), id: record.id }
+    },
+
+    async exchange (subject, expiresAt, context) {
+      const record = newRecord(subject, Math.min(expiresAt, now() + broker.accessTokenTtl))
+      const payload = await describe(record, context)
+      await create(record)
+      return await answer(payload)
+    },
+
+    refresh,
+    verify,
+    isLive,
+
+    async personOf ({ iss, sid }) {
+      return iss === broker.issuer ? (await records.find(sid as string))?.content.claims : undefined
+    },
+
+    async introspect (token) {
+      const payload = await verified(token)
+      return payload !== null && await isLive(payload) ? payload : null
+    },
+
+    async revokeToken (token) {
+      const payload = await verified(token)
+      if (payload !== null) {
+        await end(payload['sid'] as string)
+        return
+      }
+      const shown = await records.show(token)
+      if (shown.status !== 'unknown') await end(shown.status === 'reused' ? shown.id : shown.found.content.id)
+    },
+
+    end,
+    endAll,
+
+    async endSubject (subject) {
+      const at = Date.now()
+      await vault.raise(endedName(subject), at, now() + broker.refreshTokenTtl)
+      return await endAll({ subject }, at)
+    }
+  }
+}
+
+function endedName (subject: string): Name {
+  return ['ended', 'grants', subject]
+}
+
+function usualClaims ({ claims, authTime, acr }: GrantRecord): JWTPayload {
+  const { preferred_username, email } = claims as { preferred_username?: unknown, email?: unknown }
+  return { ...(typeof preferred_username === 'string' && { preferred_username }), ...(typeof email === 'string' && { email }), ...(authTime !== undefined && { auth_time: authTime }), ...(acr !== undefined && { acr }) }
+}
+
+/** A part of what was granted (RFC 6749, section 6). */
+function narrow (record: GrantRecord, scope: string | undefined): GrantRecord {
+  if (scope === undefined) return record
+  const granted = record.scope.split(' ')
+  demand(scope.split(' ').every((name) => granted.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
+  return { ...record, scope }
+}
+
+function withRefreshToken (answer: TokenAnswer, token: string, { expiresAt }: GrantRecord): TokenAnswer {
+  return { ...answer, refresh_token: token, refresh_expires: expiresAt }
+}

@@ -1,0 +1,43 @@
+import { OidcError } from '../../errors.ts'
+import { demand, oauthError } from '../oauth.ts'
+import type { Grant } from './index.ts'
+import type { Bearer, VerifiedToken } from '../../bearer.ts'
+
+const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
+const JWT = 'urn:ietf:params:oauth:token-type:jwt'
+
+/** RFC 8693: a provider's access token, of those that `bearer` takes, for one of ours. */
+export const tokenExchange: Grant = {
+  grantType: GRANT_TYPE,
+  parameters: ['subject_token'],
+  async handle ({ core, params, clientId, request }) {
+    const { broker, bearer } = core
+    demand(broker !== undefined && bearer?.settings.ofProviders === true, 'unsupported_grant_type', 'Tokens are not exchanged here.')
+    demand([ACCESS_TOKEN, JWT].includes(params.get('subject_token_type') ?? ACCESS_TOKEN), 'invalid_request', 'The subject_token_type must be an access token.')
+    demand([ACCESS_TOKEN, JWT].includes(params.get('requested_token_type') ?? ACCESS_TOKEN), 'invalid_request', 'The requested_token_type must be an access token.')
+    demand(!params.has('actor_token'), 'invalid_request', 'Nobody acts for another here.')
+    const audience = params.get('audience') ?? params.get('resource') ?? broker.settings.audience
+    demand(audience === broker.settings.audience, 'invalid_target', 'Tokens are for this application only.')
+    const { claims, token, provider } = await verify(bearer, params.get('subject_token') as string)
+    // A client is nobody: it would become somebody of that name.
+    demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
+    // When it was issued tells whether it is from before a logout.
+    demand(typeof claims['iat'] === 'number', 'invalid_grant', 'The subject_token does not say when it was issued.')
+    const scope = params.get('scope') ?? token.scopes.join(' ')
+    demand(scope.split(' ').every((name) => name === '' || token.scopes.includes(name)), 'invalid_scope', 'The scope is more than that of the subject_token.')
+    const answer = await broker.exchange({
+      provider, claims, sid: token.sid, authTime: token.authTime, acr: token.acr, scope, clientId: clientId ?? provider.settings.clientId, loginAt: claims['iat'] * 1000
+    }, token.expiresAt, { grantType: GRANT_TYPE, request })
+    return { ...answer, issued_token_type: ACCESS_TOKEN }
+  }
+}
+
+/** A token of a provider, that is bound to nobody: who brings it cannot prove more here. */
+async function verify (bearer: Bearer, token: string): Promise<VerifiedToken & { provider: import('../../provider.ts').Provider }> {
+  try {
+    return await bearer.verifySubject(token)
+  } catch (error) {
+    throw error instanceof OidcError && error.code === 'FST_OIDC_TOKEN' ? oauthError('invalid_grant', 'The subject_token is not valid.', error) : error
+  }
+}

@@ -1,0 +1,24 @@
+import { exchangeTokens } from '../token-exchange.ts'
+import { now } from '../time.ts'
+import { findOneProvider } from './one-provider.ts'
+import type { OidcTokens } from '../../types/claims.ts'
+import type { GrantContext } from './grants/index.ts'
+import type { TokenAnswer } from './oauth.ts'
+
+/** Without a broker the provider's own tokens are the answer: this application adds how its client authenticates. */
+export async function passThrough ({ core, params, request }: GrantContext, grantType: string, names: string[]): Promise<TokenAnswer> {
+  const provider = await findOneProvider(core, params, request)
+  const sent = Object.fromEntries(names.flatMap((name) => params.has(name) ? [[name, params.get(name) as string]] : []))
+  const { tokens } = await exchangeTokens(core.telemetry, async () => await provider.grant(grantType, sent))
+  return describeTokens(tokens)
+}
+
+export function describeTokens ({ access_token, refresh_token, scope, expires_at: expires }: OidcTokens): TokenAnswer {
+  return {
+    access_token,
+    token_type: 'Bearer',
+    ...(expires !== undefined && { expires_in: expires - now(), expires }),
+    ...(refresh_token !== undefined && { refresh_token }),
+    ...(scope !== undefined && { scope })
+  }
+}

@@ -1,0 +1,107 @@
+import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
+import { createCached } from '../cached.ts'
+import { now } from '../time.ts'
+import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
+import type { BrokerSettings, SigningAlg } from './options.ts'
+import type { Name, Vault } from '../vault.ts'
+
+/** The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function throws FST_OIDC_STORE_UNAVAILABLE. */
+export interface SigningKeys {
+  /** The key that signs now. */
+  current: () => Promise<SigningKey>
+  /** The public keys of all tokens that are still good, and of those to come (RFC 7517). */
+  jwks: () => Promise<{ keys: JWK[] }>
+  /** For the verification of a token. */
+  verifier: () => Promise<JWTVerifyGetKey>
+  /** A new key: it is published at once, and signs after a while. */
+  rotate: () => Promise<void>
+}
+
+export interface SigningKey {
+  kid: string
+  alg: SigningAlg
+  key: CryptoKey
+}
+
+interface StoredKey {
+  kid: string
+  alg: SigningAlg
+  jwk: JWK
+  /** In seconds since the epoch. */
+  signsFrom: number
+}
+
+interface KeyRing {
+  stored: StoredKey[]
+  signing: SigningKey[]
+  jwks: { keys: JWK[] }
+  verifier: JWTVerifyGetKey
+}
+
+const NAME: Name = ['signing-keys']
+/** How long a key is published before it signs, in seconds: whoever verifies tokens may keep the key set for a while. */
+export const PUBLISHED_BEFORE = 600
+const RELOAD = { maxAge: 60_000, maxStale: 3_600_000, retryAfter: 1000 }
+const FOREVER = 315_360_000 // seconds
+
+export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings, vault: Vault): SigningKeys {
+  const ring = createCached(async () => await open(await load(inTime)), RELOAD)
+
+  /** What the store is to have: a key that signs, the next one in time, and none whose tokens have all expired. */
+  async function inTime (keys: readonly StoredKey[]): Promise<StoredKey[]> {
+    const newest = keys.at(-1)
+    if (newest === undefined) return [await createKey(signingAlg, now())]
+    const isDue = newest.alg !== signingAlg || newest.signsFrom + keyLifetime <= now()
+    return [...keys.filter(isNeeded), ...(isDue ? [await createKey(signingAlg, now() + PUBLISHED_BEFORE)] : [])]
+  }
+
+  function isNeeded (_key: StoredKey, index: number, keys: readonly StoredKey[]): boolean {
+    const next = keys[index + 1]
+    return next === undefined || next.signsFrom + accessTokenTtl + PUBLISHED_BEFORE > now()
+  }
+
+  /** However many processes begin at once, the first one's keys are everybody's. */
+  async function load (change: (keys: readonly StoredKey[]) => Promise<StoredKey[]>): Promise<StoredKey[]> {
+    for (;;) {
+      const found = await vault.get<StoredKey[]>(NAME)
+      const before = found?.content ?? []
+      const after = await change(before)
+      if (found?.rotated === false && after.length === before.length && after.at(-1) === before.at(-1)) return before
+      const isWritten = found === null ? await vault.create(NAME, after, now() + FOREVER) !== null : await vault.replace(NAME, found, after, now() + FOREVER)
+      if (isWritten) return after
+    }
+  }
+
+  return {
+    async current () {
+      const { stored, signing } = await ring.get()
+      const begun = stored.filter(({ signsFrom }) => signsFrom <= now())
+      return signing[Math.max(begun.length - 1, 0)] as SigningKey
+    },
+
+    jwks: async () => (await ring.get()).jwks,
+    verifier: async () => (await ring.get()).verifier,
+
+    async rotate () {
+      await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
+      await ring.newerThan(await ring.get(), () => true)
+    }
+  }
+}
+
+async function createKey (alg: SigningAlg, signsFrom: number): Promise<StoredKey> {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true, modulusLength: 3072 })
+  const jwk = await exportJWK(privateKey)
+  return { kid: await calculateJwkThumbprint(jwk), alg, jwk, signsFrom } // RFC 7638
+}
+
+async function open (stored: StoredKey[]): Promise<KeyRing> {
+  const jwks = { keys: stored.map(publish) }
+  const signing = await Promise.all(stored.map(async ({ kid, alg, jwk }) => ({ kid, alg, key: await importJWK(jwk, alg) as CryptoKey })))
+  return { stored, signing, jwks, verifier: createLocalJWKSet(jwks) }
+}
+
+/** The public part: what is not named here stays here. */
+function publish ({ kid, alg, jwk: { kty, crv, x, y, n, e } }: StoredKey): JWK {
+  return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, kid, alg, use: 'sig' })) as JWK
+}

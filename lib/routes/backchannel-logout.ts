@@ -1,0 +1,65 @@
+import { findProvider } from '../authenticate.ts'
+import { OidcError } from '../errors.ts'
+import { replayTime } from '../logout-token.ts'
+import { formParams } from '../params.ts'
+import { toOidcError } from '../refuse.ts'
+import { endSessions } from '../session-admin.ts'
+import { now } from '../time.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Core } from '../core.ts'
+import type { Provider } from '../provider.ts'
+import type { SessionRecord } from '../session-records.ts'
+import type { Name } from '../vault.ts'
+import type { Endpoint } from './index.ts'
+
+/** `POST backchannel-logout`: the provider says who has logged out (OpenID Connect Back-Channel Logout 1.0, section 2.5). */
+export function backchannelLogoutEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
+  return {
+    async POST (request, reply) {
+      try {
+        await backchannelLogout(core, request, nameOf(request))
+        reply.send()
+      } catch (error) {
+        refuseLogout(core, error, request, reply)
+      }
+      return reply
+    }
+  }
+}
+
+async function backchannelLogout (core: Core, request: FastifyRequest, name: string): Promise<void> {
+  const token = formParams(request).get('logout_token')
+  if (token === undefined) throw new OidcError('FST_OIDC_PARAMETER', { detail: 'logout_token is missing' })
+  const provider = await findProvider(core, request, name)
+  const { jti, sid, sub, iat } = await provider.verifyLogoutToken(token)
+  const seen: Name = ['logout-token', provider.id, jti]
+  // Sent again, it must not end what began since.
+  if (await core.memory.knows(seen)) return
+  // One that comes late, after a failure perhaps, is not about who logged in meanwhile.
+  const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
+  const ended = await endSessions(core, { provider: name, sid, sub }, 'backchannel', at)
+  await core.memory.add(seen, now() + replayTime(provider.settings))
+  revokeInTurn(request, provider, ended.filter(isOnlineOnly))
+  request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged somebody out')
+}
+
+// Section 2.7: refresh tokens that were not issued for offline access end with the session.
+function isOnlineOnly ({ session: { scopes }, tokens }: SessionRecord): boolean {
+  return tokens.refresh_token !== undefined && !scopes.includes('offline_access')
+}
+
+/** Nobody waits for it. */
+function revokeInTurn (request: FastifyRequest, provider: Provider, [record, ...others]: SessionRecord[]): void {
+  if (record === undefined) return
+  provider.revoke(record.tokens.refresh_token as string, 'refresh_token').catch((error: OidcError) => {
+    request.log.warn({ code: error.code, detail: error.detail }, 'the token could not be revoked')
+  }).finally(() => revokeInTurn(request, provider, others))
+}
+
+// Section 2.8: whatever went wrong, it is 400, and the provider is told what.
+function refuseLogout (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const error = toOidcError(cause)
+  core.telemetry.refused(error.code)
+  request.log[error.statusCode >= 500 ? 'error' : 'info']({ code: error.code, detail: error.detail?.slice(0, 500) }, 'a back-channel logout was refused')
+  reply.code(400).send({ error: 'invalid_request', error_description: error.statusCode >= 500 ? error.message : error.detail ?? error.message })
+}

@@ -1,0 +1,94 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { demand, oauthError } from '../broker/oauth.ts'
+import { grants } from '../broker/grants/index.ts'
+import { oauthEndpoint } from './oauth.ts'
+import type { FastifyRequest } from 'fastify'
+import type { Broker } from '../broker/broker.ts'
+import type { Core } from '../core.ts'
+import type { Params } from '../params.ts'
+import type { Endpoint } from './index.ts'
+
+/** `GET .well-known/jwks.json`: what our tokens are verified with (RFC 7517). */
+export function jwksEndpoint ({ keys }: Broker): Endpoint {
+  return {
+    async GET (_request, reply) {
+      const jwks = await keys.jwks()
+      // Half of the time that a key is published before it signs.
+      reply.headers({ 'cache-control': 'public, max-age=300', 'access-control-allow-origin': '*' }).type('application/jwk-set+json')
+      return jwks
+    }
+  }
+}
+
+/** `POST revoke` (RFC 7009): whoever has a token may end it; whether it was one is not told. */
+export function revocationEndpoint (core: Core, broker: Broker): Endpoint {
+  return oauthEndpoint(core, async (params) => {
+    const token = params.get('token')
+    demand(token !== undefined, 'invalid_request', 'The parameter token is missing.')
+    await broker.revokeToken(token)
+    return {}
+  })
+}
+
+/** `POST introspect` (RFC 7662), for the resource servers that are configured. */
+export function introspectionEndpoint (core: Core, broker: Broker): Endpoint {
+  return oauthEndpoint(core, async (params, request) => {
+    authenticate(request, params, broker)
+    const token = params.get('token')
+    demand(token !== undefined, 'invalid_request', 'The parameter token is missing.')
+    const payload = await broker.introspect(token)
+    return payload === null ? { active: false } : { active: true, token_type: 'Bearer', ...payload }
+  })
+}
+
+/** client_secret_basic or client_secret_post (RFC 6749, section 2.3.1). */
+function authenticate ({ headers }: FastifyRequest, params: Params, { settings: { resourceServers } }: Broker): void {
+  const [, basic] = /^basic ([\w+/]+=*)$/i.exec(headers.authorization ?? '') ?? []
+  const [name, secret] = basic === undefined ? [params.get('client_id'), params.get('client_secret')] : basicOf(basic)
+  const expected = resourceServers.get(name ?? '')
+  const isKnown = expected !== undefined && secret !== undefined && timingSafeEqual(hashOf(secret), hashOf(expected))
+  if (!isKnown) throw oauthError('invalid_client', 'The resource server is not known.')
+}
+
+function hashOf (secret: string): Buffer {
+  return createHash('sha256').update(secret).digest()
+}
+
+function basicOf (base64: string): Array<string | undefined> {
+  try {
+    return Buffer.from(base64, 'base64').toString().split(':').map((part) => decodeURIComponent(part.replaceAll('+', ' ')))
+  } catch {
+    return []
+  }
+}
+
+/** `GET /.well-known/oauth-authorization-server` (RFC 8414): by this any client of OAuth finds the rest. */
+export function authorizationServerEndpoint ({ settings: { routes, tokenRoutes }, urls }: Core, { settings: { issuer, nativeClients, resourceServers } }: Broker): Endpoint {
+  const url = (path: string | null): string | undefined => path === null ? undefined : urls.route(path)
+  const metadata = {
+    issuer,
+    token_endpoint: url(tokenRoutes.token),
+    jwks_uri: url(tokenRoutes.jwks),
+    device_authorization_endpoint: url(tokenRoutes.device),
+    revocation_endpoint: url(tokenRoutes.revoke),
+    token_endpoint_auth_methods_supported: ['none'],
+    revocation_endpoint_auth_methods_supported: ['none'],
+    grant_types_supported: grants.map(({ grantType }) => grantType),
+    response_types_supported: nativeClients === undefined ? [] : ['code'],
+    ...(nativeClients !== undefined && {
+      authorization_endpoint: url(routes.login),
+      code_challenge_methods_supported: ['S256'],
+      authorization_response_iss_parameter_supported: true
+    }),
+    ...(resourceServers.size > 0 && {
+      introspection_endpoint: url(tokenRoutes.introspect),
+      introspection_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post']
+    })
+  }
+  return {
+    async GET (_request, reply) {
+      reply.headers({ 'cache-control': 'public, max-age=3600', 'access-control-allow-origin': '*' })
+      return metadata
+    }
+  }
+}

@@ -1,0 +1,30 @@
+import { findGrant } from '../broker/grants/index.ts'
+import { clientIdOf, oauthEndpoint } from './oauth.ts'
+import type { Core } from '../core.ts'
+import type { Params } from '../params.ts'
+import type { Endpoint } from './index.ts'
+
+/** `POST token` (RFC 6749, section 3.2): a table of grants. */
+export function tokenEndpoint (core: Core): Endpoint {
+  return oauthEndpoint(core, async (sent, request, reply) => {
+    const params = withUsualNames(sent)
+    const grant = findGrant(params)
+    const clientId = clientIdOf(core, params)
+    return await core.telemetry.span('oidc.grant', async () => {
+      try {
+        const answer = await grant.handle({ core, params, clientId, request, reply })
+        core.telemetry.granted(grant.grantType, 'success')
+        return answer
+      } catch (error) {
+        core.telemetry.granted(grant.grantType, 'failure')
+        throw error
+      }
+    })
+  })
+}
+
+/** py-oidc-auth-client has names of its own. */
+function withUsualNames (params: Params): Params {
+  const own: Record<string, string> = { 'refresh-token': 'refresh_token', 'device-code': 'device_code' }
+  return new Map([...params].map(([name, value]) => [own[name] ?? name, value]))
+}
