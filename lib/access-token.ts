@@ -14,12 +14,13 @@ const REQUIRED = ['sub', 'client_id', 'iat', 'jti', 'exp']
 export async function verifyAccessToken (token: string, keySet: KeySet, { issuer, clockTolerance }: ProviderSettings, { audience, algorithms, strictType }: Rules): Promise<JWTPayload> {
   const { payload, protectedHeader } = await keySet.verify(token, {
     issuer, audience, algorithms, clockTolerance, requiredClaims: strictType ? REQUIRED : ['exp']
-  }).catch(refuse)
+  }).catch(refuseToken)
   check(strictType ? isAccessToken(protectedHeader.typ) : looksLikeAccessToken(payload), 'it does not say that it is an access token')
   return payload
 }
 
-function refuse (cause: unknown): never {
+/** What a library says of a token, as an error of the plugin. */
+export function refuseToken (cause: unknown): never {
   if (cause instanceof OidcError) throw cause
   throw new OidcError('FST_OIDC_TOKEN', { cause, detail: String((cause as Error).message) })
 }

@@ -29,20 +29,22 @@ const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 const USUAL_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
 
 interface Surroundings {
+  /** Whether the application has asked for them. */
+  ofProviders: boolean
   baseUrl: string
   allowInsecureLoopback: boolean
   providers: ReadonlyMap<string, ProviderSettings>
 }
 
 /** Throws FST_OIDC_OPTION. */
-export function parseBearer (value: unknown, { baseUrl, allowInsecureLoopback, providers }: Surroundings): BearerSettings {
+export function parseBearer (value: unknown, { ofProviders, baseUrl, allowInsecureLoopback, providers }: Surroundings): BearerSettings {
   check(isRecord(value), '"bearer" must be an object')
   checkKeys(value, OPTIONS, 'bearer.')
   const options = value as Partial<BearerOptions>
   const audience = strings([options.audience ?? []].flat(), 'bearer.audience')
   check(audience.length > 0, '"bearer.audience" must name this API: a token for another one is none here')
   return {
-    ofProviders: true,
+    ofProviders,
     audience,
     algorithms: strings(options.algorithms ?? USUAL_ALGORITHMS, 'bearer.algorithms').map((alg) => oneOf(alg, ALGORITHMS, 'bearer.algorithms')),
     strictType: bool(options.strictType, true, 'bearer.strictType'),

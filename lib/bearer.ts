@@ -27,6 +27,8 @@ export interface Voucher {
   verifyAccessToken: (token: string, rules: BearerSettings) => Promise<JWTPayload>
   /** Whether a token has not been revoked, where that can be known; asked with every request. */
   isLive?: (payload: JWTPayload) => Promise<boolean>
+  /** The name of the provider that a token is about, where that is another one. */
+  providerOf?: (payload: JWTPayload) => string
 }
 
 /** An access token that was verified. */
@@ -75,7 +77,7 @@ const LASTS = 3600 // seconds that a token is good for at most, when it does not
 
 export interface BearerParts {
   /** Those who vouch for tokens beside the providers: of the broker, and of its peers. */
-  own: Voucher | undefined
+  own: readonly Voucher[]
   peers: readonly Voucher[]
   baseUrl: string
   providers: Providers
@@ -98,7 +100,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   async function load (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Kept> {
     const candidates = settings.ofProviders ? await candidatesFor(request, names) : []
     const issuer = issuerOf(raw)
-    const verified = issuer === undefined ? await introspect(raw, candidates) : await verifyJwt(raw, issuer, names === undefined ? [...candidates, ...peers] : candidates, names)
+    const verified = issuer === undefined ? await introspect(raw, candidates) : await verifyNamed(raw, issuer, candidates, names)
     const found = keep(raw, verified)
     // What an answer of the provider says may change before the token expires.
     if (issuer !== undefined && wasSeen(keyOf(raw, names))) remember(found, names)
@@ -118,18 +120,17 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     return found.filter((provider) => provider !== null)
   }
 
-  async function verifyJwt (raw: string, issuer: string, candidates: readonly Voucher[], names?: Names): Promise<Verified> {
-    if (issuer === own?.settings.issuer) return await verifyOwn(raw, own, names)
+  async function verifyJwt<V extends Voucher> (raw: string, issuer: string, candidates: readonly V[]): Promise<Verified<V>> {
     const provider = candidates.find(({ settings: { issuer: own } }) => own === issuer)
-    check(provider !== undefined, 'its issuer is none of the providers')
+    check(provider !== undefined, 'its issuer is none of those that count here')
     return { provider, payload: await provider.verifyAccessToken(raw, settings) }
   }
 
-  /** A token of ours counts where the provider counts that named the person. */
-  async function verifyOwn (raw: string, own: Voucher, names: Names | undefined): Promise<Verified> {
-    const payload = await own.verifyAccessToken(raw, settings)
-    check(names?.includes(payload['idp'] as string) !== false, 'it is of another provider')
-    return { provider: own, payload }
+  /** Peers count where it does not matter which provider named the person; our own tokens tell which one did. */
+  async function verifyNamed (raw: string, issuer: string, candidates: readonly Provider[], names: Names | undefined): Promise<Verified> {
+    const verified = await verifyJwt(raw, issuer, [...own, ...candidates, ...(names === undefined ? peers : [])])
+    check(names?.includes(nameOf(verified)) !== false, 'it is of another provider')
+    return verified
   }
 
   async function introspect (raw: string, candidates: readonly Provider[]): Promise<Verified> {
@@ -186,10 +187,11 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     async verifySubject (raw) {
       const issuer = issuerOf(raw)
       // A token of ours would go on for ever.
-      check(issuer !== undefined && issuer !== own?.settings.issuer, 'it is not of a provider')
-      const found = keep(raw, await verifyJwt(raw, issuer, providers.all()))
+      check(issuer !== undefined && !own.some(({ settings }) => settings.issuer === issuer), 'it is not of a provider')
+      const verified = await verifyJwt(raw, issuer, providers.all())
+      const found = keep(raw, verified)
       check(found.confirmation === undefined, 'it is bound to a key, and cannot be exchanged')
-      return found as Kept & { provider: Provider }
+      return { ...found, provider: verified.provider }
     },
 
     forget () {
@@ -199,8 +201,8 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   }
 }
 
-interface Verified {
-  provider: Voucher
+interface Verified<V extends Voucher = Voucher> {
+  provider: V
   payload: JWTPayload
 }
 
@@ -210,11 +212,15 @@ function keyOf (raw: string, names: Names | undefined): string {
   return names === undefined ? tail : `${tail} ${names.join(' ')}`
 }
 
+function nameOf ({ provider, payload }: Verified): string {
+  return provider.providerOf?.(payload) ?? provider.name
+}
+
 function keep (raw: string, { provider, payload }: Verified): Kept {
   const { cnf } = payload
   check(cnf === undefined || (typeof cnf === 'object' && cnf !== null && !Array.isArray(cnf)), 'cnf is no object')
   const expiresAt = Math.min(payload.exp ?? Infinity, now() + LASTS)
-  const token = Object.freeze(describeToken(provider.isLive === undefined ? provider.name : String(payload['idp']), payload, payload.exp ?? expiresAt))
+  const token = Object.freeze(describeToken(nameOf({ provider, payload }), payload, payload.exp ?? expiresAt))
   return {
     raw,
     keys: provider.keys(),

@@ -67,7 +67,7 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
   const telemetry = await createTelemetry(settings.telemetry)
   const broker = vault === undefined || settings.broker === undefined ? undefined : createBroker(settings, settings.broker, { vault, sealer, providers, registry, telemetry })
   const peers = vault === undefined || settings.broker === undefined ? [] : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
-  const own = broker === undefined ? undefined : voucherOf(broker)
+  const own = broker === undefined ? [] : [voucherOf(broker)]
   const bearer = settings.bearer === undefined ? undefined : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
   return {
     log: app.log,
@@ -90,7 +90,7 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
 
 function voucherOf ({ settings: { issuer }, verify, isLive }: Broker): Voucher {
   const keys = {}
-  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: () => keys, verifyAccessToken: verify, isLive }
+  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: () => keys, verifyAccessToken: verify, isLive, providerOf: ({ idp }) => idp as string }
 }
 
 /** How often what has expired is thrown away, in milliseconds. */

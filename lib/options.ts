@@ -126,14 +126,14 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   const broker = optional(options.broker, 'broker', (value) => parseBroker(value, { baseUrl, prefix: routes.prefix, allowInsecureLoopback }))
   check(broker === undefined || store !== undefined, '"broker" needs a "store", where its keys and grants are')
   const bearerOptions = options.bearer ?? (broker === undefined ? undefined : { audience: broker.audience })
-  const bearer = optional(bearerOptions, 'bearer', (value) => parseBearer(value, { baseUrl, allowInsecureLoopback, providers: providers.providers }))
+  const bearer = optional(bearerOptions, 'bearer', (value) => parseBearer(value, { ofProviders: options.bearer !== undefined, baseUrl, allowInsecureLoopback, providers: providers.providers }))
   checkIssuers(broker, providers.providers)
   return {
     ...providers,
     baseUrl,
     broker,
     transport: parseTransport(options as ProviderOptions),
-    bearer: bearer === undefined ? undefined : { ...bearer, ofProviders: options.bearer !== undefined },
+    bearer,
     roleClaims: strings(options.roleClaims ?? ROLE_CLAIMS, 'roleClaims'),
     origin: base.origin,
     store,

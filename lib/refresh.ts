@@ -1,7 +1,6 @@
-import { decodeJwt } from 'jose'
 import { createBoundedMap } from './bounded-map.ts'
 import { OidcError } from './errors.ts'
-import { FAILURE_SHARED_FOR, keyOf, refreshInOne, shareUntil } from './refresh-in-one.ts'
+import { FAILURE_SHARED_FOR, isSamePerson, keyOf, refreshInOne, shareUntil } from './refresh-in-one.ts'
 import { now } from './time.ts'
 import { exchangeTokens } from './token-exchange.ts'
 import { endSession } from './logout.ts'
@@ -76,18 +75,8 @@ async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
   return fresh === null ? now() + FAILURE_SHARED_FOR : shareUntil(fresh)
 }
 
-// OpenID Connect Core 1.0, section 12.2
-function checkSamePerson ({ session, claims }: Session, tokens: Partial<OidcTokens>, fresh: TokenSet): void {
-  if (fresh.claims === undefined) return
-  const { sub, auth_time: authTime, nonce } = fresh.claims
-  const first = tokens.id_token === undefined ? {} : decodeJwt(tokens.id_token)
-  const same = sub === claims.sub && isSame(authTime, session.authTime) && isSame(nonce, first['nonce'])
-  if (!same) throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another person or login' })
-}
-
-/** Whether a claim is what it was, as far as both tokens have it. */
-function isSame (now: unknown, before: unknown): boolean {
-  return now === undefined || before === undefined || now === before
+function checkSamePerson ({ session: { authTime }, claims: { sub } }: Session, { id_token: idToken }: SessionTokens, fresh: TokenSet): void {
+  if (!isSamePerson({ sub, authTime, idToken }, fresh)) throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another person or login' })
 }
 
 function isRefused (error: unknown): boolean {

@@ -9,15 +9,21 @@ import type { Exit } from './pages.ts'
 
 /** Answers with an error: a page for a person, JSON for everybody else; `onError` first. `login` is what a login would be for. */
 export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply, login: LoginQuery = {}): Promise<void> {
-  const error = toOidcError(cause)
-  log(error, request)
-  core.telemetry.refused(error.code)
+  const error = report(core, cause, request)
   if (await isAnswered(core, error, request, reply)) return
   reply.code(error.statusCode)
   const { retryAfter = error.statusCode === 503 && error.code !== 'FST_OIDC_PREFETCH' ? 5 : undefined } = error
   if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
   if (wantsPage(request)) errorPage(reply, error, exitOf(core, error, login))
   else reply.header('cache-control', 'no-store').send(toJson(core, error, login))
+}
+
+/** Counts and logs what went wrong. Returns it as an error of the plugin. */
+export function report ({ telemetry }: Pick<Core, 'telemetry'>, cause: unknown, request: FastifyRequest): OidcError {
+  const error = toOidcError(cause)
+  log(error, request)
+  telemetry.refused(error.code)
+  return error
 }
 
 /** Whether the application's own hook has answered. One that fails does not leave the request without an answer. */

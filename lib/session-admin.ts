@@ -16,18 +16,18 @@ export async function endSessions (core: Core, filter: SessionFilter, reason: Lo
   const { registry, records } = core
   // What was verified before the logout is verified again.
   core.bearer?.forget()
-  if (filter.id === undefined) await mark(core, filter, at)
+  if (filter.id === undefined) await endUntil(core, filter, at)
   else if (records === undefined) await endUnseen(registry, filter.id, filter)
-  // A session is not a grant: what has been given to applications ends with the person, or with the provider's session.
-  if (filter.id === undefined) await core.broker?.endAll(filter, at)
   const ended = records === undefined ? [] : await endFound(registry, records, filter, at)
   await Promise.all(ended.map(async (record) => await reportEnd(core, null, record, reason)))
   return ended
 }
 
-async function mark (core: Core, filter: SessionFilter, at: number): Promise<void> {
+async function endUntil (core: Core, filter: SessionFilter, at: number): Promise<void> {
   // A `sid` that was logged out does not come back: it is over whatever the clocks say.
   for (const name of marksFor(filter, providersOf(core, filter))) await core.registry.mark(name, filter.sid === undefined ? at : ALWAYS)
+  // One session is not a grant: what has been given to applications ends with the person, or with the provider's session.
+  await core.broker?.endAll(filter, at)
 }
 
 async function endUnseen (registry: Registry, id: string, { sub, sid, provider }: SessionFilter): Promise<void> {

@@ -36,7 +36,7 @@ export function createUrls (settings: Settings, prefix: string): Urls {
     route,
     callback: (provider) => route(providerRoutes(provider).callback),
     login: ({ returnTo, providers }) => page === null ? null : withQuery(page, { returnTo, ...(all.size !== 1 && { providers }) }),
-    resourceMetadata: route(RESOURCE_METADATA + resourcePath(settings, prefix)),
+    resourceMetadata: route(wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)),
     request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(baseUrl + originalUrl) : defaultReturnTo,
     returnTo
   }
@@ -47,20 +47,23 @@ const RESOURCE_METADATA = '/.well-known/oauth-protected-resource'
 
 /** The paths below the application that the metadata of the protected resource is served at. */
 export function resourceMetadataPaths (settings: Settings, prefix: string): Set<string> {
-  return new Set([RESOURCE_METADATA, RESOURCE_METADATA + resourcePath(settings, prefix)])
+  return new Set([RESOURCE_METADATA, wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)])
 }
 
 /** The paths below the application that the metadata of the broker is served at (RFC 8414, section 3). */
-export function authorizationServerPaths ({ baseUrl, origin }: Settings, issuer: string, prefix: string): Set<string> {
-  const path = baseUrl === origin && prefix === '' ? new URL(issuer).pathname.replace(/\/$/, '') : ''
-  return new Set([AUTHORIZATION_SERVER, AUTHORIZATION_SERVER + path])
+export function authorizationServerPaths (settings: Settings, issuer: string, prefix: string): Set<string> {
+  return new Set([AUTHORIZATION_SERVER, wellKnown(AUTHORIZATION_SERVER, settings, issuer, prefix)])
 }
 
-// RFC 9728, section 3.1: the well-known path stands before that of the resource. Where this application does not have the
-// whole host, it cannot serve that, and the challenge names the address that it can.
-function resourcePath ({ bearer, baseUrl, origin }: Settings, prefix: string): string {
-  const url = bearer === undefined ? null : new URL(bearer.resource)
-  return url?.origin === origin && baseUrl === origin && prefix === '' ? url.pathname.replace(/\/$/, '') : ''
+function resourceOf ({ bearer, baseUrl }: Settings): string {
+  return bearer?.resource ?? baseUrl
+}
+
+// RFC 9728, section 3.1, and RFC 8414, section 3.1: the well-known path stands before that of what it is about. Where this
+// application does not have the whole host, it cannot serve that, and the challenge names the address that it can.
+function wellKnown (path: string, { baseUrl, origin }: Settings, about: string, prefix: string): string {
+  const url = new URL(about)
+  return url.origin === origin && baseUrl === origin && prefix === '' ? path + url.pathname.replace(/\/$/, '') : path
 }
 
 function withQuery (page: string, { returnTo, providers }: LoginQuery): string {

@@ -1,4 +1,3 @@
-import { createServer } from 'node:http'
 import * as oauth from 'openid-client'
 import t from 'tap'
 import Fastify from 'fastify'
@@ -9,7 +8,7 @@ import { SESSION_KEY } from './support/app.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, skipWithoutSqlite, uniqueName } from './support/services.ts'
 import { createUserAgent } from './support/user-agent.ts'
-import type { AddressInfo } from 'node:net'
+import { freePort } from './support/free-port.ts'
 import type { Test } from 'tap'
 import type { Store } from '../index.ts'
 
@@ -17,14 +16,6 @@ import type { Store } from '../index.ts'
 
 const AUDIENCE = 'https://api.example.com'
 const SECRET = 'the secret of a resource server, long enough'
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 async function start (t: Test, store: Store | string) {
   const port = await freePort()

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
 import { SESSION_KEY, buildApp as buildPlainApp } from './support/app.ts'
 import { startProvider as startKitProvider } from '../lib/testing/index.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
+import { freePort } from './support/free-port.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 
 t.setTimeout(300_000)
@@ -305,15 +305,6 @@ async function startApp (t: Test, settings: { baseUrl: string, issuer: string, c
   const app = await buildApp({ ...settings, sessionKey: randomBytes(32).toString('base64'), logLevel: 'silent' })
   t.teardown(() => app.close())
   await app.listen({ port: Number(new URL(settings.baseUrl).port), host: 'localhost' })
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function newPage (context: BrowserContext): Promise<Page> {

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
 import t from 'tap'
 import { safeUrl } from '../lib/urls.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
-import type { AddressInfo } from 'node:net'
+import { freePort } from './support/free-port.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcSession } from '../index.ts'
@@ -484,14 +482,6 @@ t.test('R17 login in tab A while tab B logs out', async (t) => {
 })
 
 /** A port that nobody listens on. */
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
-}
-
 t.test('S44 S62 the question and the posted hint in Chromium', { skip: skipWithoutChromium, timeout: 120_000 }, async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())

@@ -1,13 +1,11 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { Agent, ProxyAgent } from 'undici'
 import t from 'tap'
 import { client, startClock, testCertificate } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp } from './support/app.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { startProxy } from './support/proxy.ts'
-import type { AddressInfo } from 'node:net'
+import { freePort } from './support/free-port.ts'
 import type { JWK } from 'jose'
 import type { OidcOptions, ProviderOptions } from '../index.ts'
 import type { Page } from '../lib/testing/index.ts'
@@ -78,14 +76,6 @@ function twelve (proxy: string): Record<string, One> {
 }
 
 /** A port where nobody answers. */
-async function freePort (): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  return port
-}
-
 t.test('S16 S52 twelve providers in one application: eleven log in, and the twelfth when it comes up', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())

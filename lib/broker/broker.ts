@@ -1,16 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { jwtVerify, SignJWT } from 'jose'
 import { ask, parseClaims } from '../accept-login.ts'
+import { refuseToken } from '../access-token.ts'
 import { rolesOf } from '../claims.ts'
-import { OidcError } from '../errors.ts'
-import { keyOf, refreshInOne } from '../refresh-in-one.ts'
+import { isSamePerson, keyOf, refreshInOne } from '../refresh-in-one.ts'
 import { now } from '../time.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import { createGrantRecords, GRACE } from './grant-records.ts'
-import { demand, oauthError } from './oauth.ts'
+import { demand, narrowScope, oauthError } from './oauth.ts'
 import { createSigningKeys } from './signing-keys.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
+import type { OidcError } from '../errors.ts'
 import type { Settings } from '../options.ts'
 import type { Provider } from '../provider.ts'
 import type { Providers } from '../providers.ts'
@@ -40,12 +41,18 @@ export interface RefreshRequest extends IssueRequest {
   scope: string | undefined
 }
 
+/** Tokens, and the grant that they belong to. */
+export interface Issued {
+  id: string
+  answer: TokenAnswer
+}
+
 /** Issues this application's own tokens. Each function throws FST_OIDC_GRANT, and FST_OIDC_STORE_UNAVAILABLE. */
 export interface Broker {
   readonly settings: BrokerSettings
   readonly keys: SigningKeys
   /** Tokens for somebody who has logged in. */
-  issue: (subject: Subject, context: IssueRequest) => Promise<TokenAnswer & { id: string }>
+  issue: (subject: Subject, context: IssueRequest) => Promise<Issued>
   /** An access token alone, for somebody who has one of a provider until `expiresAt`. */
   exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<TokenAnswer>
   /** New tokens for a refresh token (RFC 9700, section 4.14.2). */
@@ -85,17 +92,18 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     return settings.resolveProvider === undefined && settings.providers.size === 1 ? sub : `${provider.name}|${sub}`
   }
 
-  function newRecord ({ provider, ...subject }: Subject, expiresAt: number): GrantRecord {
-    return { ...subject, id: randomBytes(16).toString('base64url'), subject: subjectOf(provider, subject.claims), provider: provider.name, issuedBy: provider.id, expiresAt }
+  function newRecord ({ provider, tokens, ...subject }: Subject, expiresAt: number): GrantRecord {
+    return { ...subject, ...(tokens?.refresh_token !== undefined && { tokens }), id: randomBytes(16).toString('base64url'), subject: subjectOf(provider, subject.claims), provider: provider.name, issuedBy: provider.id, expiresAt }
   }
 
   /** The claims of an access token (RFC 9068, section 2.2). */
   async function describe (record: GrantRecord, { grantType, request }: IssueRequest): Promise<JWTPayload> {
     const context: IssueContext = { grantType, clientId: record.clientId, provider: record.provider, request }
     const own = await ask('broker.claims', async () => await broker.claims?.(record.claims, context))
-    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.clientId), scope: record.scope, ...own, ...reservedClaims(record) }
+    const reserved = reservedClaims(record)
+    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.clientId), scope: record.scope, ...own, ...reserved }
     const added = await ask('broker.onIssue', async () => await broker.onIssue?.(payload, context))
-    return JSON.parse(JSON.stringify({ ...payload, ...added, ...reservedClaims(record) })) as JWTPayload
+    return JSON.parse(JSON.stringify({ ...payload, ...added, ...reserved })) as JWTPayload
   }
 
   // What a hook of the application cannot change.
@@ -148,9 +156,10 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     const fresh = await refreshInOne(vault, ['refresh', keyOf(provider, tokens)], provider.settings.timeout, async () => {
       return await exchangeTokens(telemetry, async () => await provider.refresh(refreshToken, resource))
     }).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp(record) : Promise.reject(error))
-    const { claims } = fresh
-    if (claims !== undefined && claims.sub !== record.claims.sub) return giveUp(record)
-    return { ...record, tokens: { ...fresh.tokens, resource }, claims: claims === undefined ? record.claims : { ...record.claims, ...await parseClaims({ settings }, claims) } }
+    if (!isSamePerson({ sub: record.claims.sub, authTime: record.authTime, idToken: tokens.id_token }, fresh)) return giveUp(record)
+    const claims = fresh.claims === undefined ? {} : await parseClaims({ settings }, fresh.claims)
+    // The next one is compared with the first as well.
+    return { ...record, tokens: { ...tokens, ...fresh.tokens, ...(tokens.id_token !== undefined && { id_token: tokens.id_token }) }, claims: { ...record.claims, ...claims } }
   }
 
   async function giveUp ({ id }: GrantRecord): Promise<never> {
@@ -159,11 +168,11 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
   }
 
   /** The next tokens of a grant; `null` when another request was first. */
-  async function rotate (found: Found<GrantRecord>, context: RefreshRequest): Promise<TokenAnswer | null> {
+  async function rotate (found: Found<GrantRecord>, context: IssueRequest & { scope: string }): Promise<TokenAnswer | null> {
     const { content: before } = found
     const record = await askProvider(before, context.request)
     const { token, hash } = records.newRefreshToken(record.id)
-    const payload = await describe(narrow(record, context.scope), context).catch(async (error: unknown) => {
+    const payload = await describe({ ...record, scope: context.scope }, context).catch(async (error: unknown) => {
       // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
       await records.replace(found, record)
       throw error
@@ -183,22 +192,18 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
       }
       const { content: record } = shown.found
       demand(context.clientId === undefined || context.clientId === record.clientId, 'invalid_grant', 'The refresh token is of another client.')
-      const narrowed = narrow(record, context.scope)
-      if (shown.status === 'repeated') return withRefreshToken(await answer(await describe(narrowed, context)), shown.next, record)
-      const next = await rotate(shown.found, context)
+      const scope = narrowScope(record.scope, context.scope)
+      if (shown.status === 'repeated') return withRefreshToken(await answer(await describe({ ...record, scope }, context)), shown.next, record)
+      const next = await rotate(shown.found, { ...context, scope })
       if (next !== null) return next
     }
   }
 
   async function verify (token: string): Promise<JWTPayload> {
-    try {
-      const { payload } = await jwtVerify(token, await keys.verifier(), {
-        issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
-      })
-      return payload
-    } catch (cause) {
-      throw cause instanceof OidcError ? cause : new OidcError('FST_OIDC_TOKEN', { cause, detail: String((cause as Error).message) })
-    }
+    const { payload } = await jwtVerify(token, await keys.verifier(), {
+      issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
+    }).catch(refuseToken)
+    return payload
   }
 
   const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
@@ -224,7 +229,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
       const payload = await describe(record, context)
       const { token, hash } = records.newRefreshToken(record.id)
       await create({ ...record, current: hash })
-      return { ...withRefreshToken(await answer(payload), token, record), id: record.id }
+      return { id: record.id, answer: withRefreshToken(await answer(payload), token, record) }
     },
 
     async exchange (subject, expiresAt, context) {
@@ -275,14 +280,6 @@ function endedName (subject: string): Name {
 function usualClaims ({ claims, authTime, acr }: GrantRecord): JWTPayload {
   const { preferred_username, email } = claims as { preferred_username?: unknown, email?: unknown }
   return { ...(typeof preferred_username === 'string' && { preferred_username }), ...(typeof email === 'string' && { email }), ...(authTime !== undefined && { auth_time: authTime }), ...(acr !== undefined && { acr }) }
-}
-
-/** A part of what was granted (RFC 6749, section 6). */
-function narrow (record: GrantRecord, scope: string | undefined): GrantRecord {
-  if (scope === undefined) return record
-  const granted = record.scope.split(' ')
-  demand(scope.split(' ').every((name) => granted.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
-  return { ...record, scope }
 }
 
 function withRefreshToken (answer: TokenAnswer, token: string, { expiresAt }: GrantRecord): TokenAnswer {

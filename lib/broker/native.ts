@@ -1,17 +1,19 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { parseUrl } from '../check.ts'
 import { OidcError } from '../errors.ts'
+import { equal } from '../id-token.ts'
 import { goTo } from '../login.ts'
-import { toOidcError } from '../refuse.ts'
+import { report } from '../refuse.ts'
 import { now } from '../time.ts'
-import { demand } from './oauth.ts'
+import { demand, oauthError, outageCode } from './oauth.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { PendingLogin } from '../pending.ts'
 import type { Provider } from '../provider.ts'
-import type { Name } from '../vault.ts'
-import type { Broker, Subject } from './broker.ts'
+import type { Name, Vault } from '../vault.ts'
+import type { Broker, Issued, Subject } from './broker.ts'
+import type { TokenAnswer } from './oauth.ts'
 import type { NativeClientSettings } from './options.ts'
 import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 
@@ -78,6 +80,12 @@ export function isAllowedRedirect (value: string, listed: readonly string[]): bo
   return isLoopback && username === '' && password === '' && hash === '' && !value.includes('#')
 }
 
+/** Whether a native login that has begun may go on: the application may have been started with other options since. */
+export function isServed ({ broker }: Core, native: NativeLogin | undefined): boolean {
+  const clients = broker?.settings.nativeClients
+  return native === undefined || (clients !== undefined && isAllowedRedirect(native.redirectUri, clients.redirectUris))
+}
+
 /** Whoever logged in for a native application has no session here: the application gets a code. */
 export async function finishNativeLogin (
   core: Core, provider: Provider, login: PendingLogin & { native: NativeLogin, loginAt: number },
@@ -85,8 +93,7 @@ export async function finishNativeLogin (
   request: FastifyRequest, reply: FastifyReply
 ): Promise<void> {
   const { native, loginAt, resource } = login
-  const kept = tokens.refresh_token === undefined ? undefined : { ...tokens, id_token: undefined, resource }
-  const content: Code = { native, provider: provider.name, issuedBy: provider.id, claims, ...session, scope: grantedScope(scopes, native.scope), loginAt, tokens: kept as Code['tokens'] }
+  const content: Code = { native, provider: provider.name, issuedBy: provider.id, claims, ...session, scope: grantedScope(scopes, native.scope), loginAt, tokens: { ...tokens, resource } }
   const id = randomBytes(16).toString('base64url')
   await core.vault?.set(codeName(id), content, now() + CODE_LIFETIME)
   core.telemetry.login()
@@ -100,11 +107,8 @@ function grantedScope (granted: string[], wanted: string | undefined): string {
 
 /** What went wrong, for the application that asked (RFC 6749, section 4.1.2.1). */
 export function refuseNativeLogin (core: Core, native: NativeLogin, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const error = toOidcError(cause)
-  core.telemetry.refused(error.code)
-  request.log[error.statusCode >= 500 ? 'error' : 'info']({ code: error.code, detail: error.detail?.slice(0, 500) }, error.message)
-  const name = error.statusCode === 503 ? 'temporarily_unavailable' : error.statusCode >= 500 ? 'server_error' : 'access_denied'
-  answer(core, native, { error: name, error_description: error.message }, request, reply)
+  const error = report(core, cause, request)
+  answer(core, native, { error: outageCode(error) ?? 'access_denied', error_description: error.message }, request, reply)
 }
 
 function answer ({ broker }: Core, { redirectUri, state }: NativeLogin, params: Record<string, string>, request: FastifyRequest, reply: FastifyReply): void {
@@ -114,27 +118,40 @@ function answer ({ broker }: Core, { redirectUri, state }: NativeLogin, params: 
   goTo(request, reply, url.href)
 }
 
-/** Takes what a code stands for, once: used again, it ends what it led to. Throws FST_OIDC_GRANT. */
-export async function redeemCode (
-  core: Core, { code, redirectUri, codeVerifier, clientId }: { code: string, redirectUri: string | undefined, codeVerifier: string | undefined, clientId: string | undefined }, issue: (content: Code) => Promise<{ id: string }>
-): Promise<void> {
-  const vault = core.vault as NonNullable<Core['vault']>
+/** What an application brings for its code. */
+interface SentCode {
+  code: string
+  redirectUri: string | undefined
+  codeVerifier: string | undefined
+  clientId: string | undefined
+}
+
+/** The tokens for a code, once: used again, it ends what it led to. Throws FST_OIDC_GRANT. */
+export async function redeemCode (core: Core, { code, redirectUri, codeVerifier, clientId }: SentCode, issue: (content: Code) => Promise<Issued>): Promise<TokenAnswer> {
+  const vault = core.vault as Vault
   const id = core.sealer.open('code', code)?.content as string | undefined
   demand(id !== undefined, 'invalid_grant', 'The code is not valid.')
   const found = await vault.get<Code>(codeName(id))
-  if (found === null || !await vault.remove(codeName(id))) return await endReused(core, id)
+  if (found === null || !await vault.remove(codeName(id))) return await endReused(core, vault, id)
   const { native } = found.content
   demand(native.redirectUri === redirectUri, 'invalid_grant', 'The redirect_uri is not that of the login.')
   demand(native.clientId === clientId, 'invalid_grant', 'The code is of another client.')
-  demand(codeVerifier !== undefined && isEqual(hashOf(codeVerifier), native.codeChallenge), 'invalid_grant', 'The code_verifier does not fit.')
+  demand(codeVerifier !== undefined && equal(hashOf(codeVerifier), native.codeChallenge), 'invalid_grant', 'The code_verifier does not fit.')
   const issued = await issue(found.content)
-  await vault.set(usedName(id), issued.id, now() + USED_LIFETIME)
+  // It may have been used again before there was anything to end.
+  if (await vault.create(usedName(id), issued.id, now() + USED_LIFETIME) === null) return await endIssued(core, issued.id)
+  return issued.answer
 }
 
-async function endReused ({ vault, broker }: Core, id: string): Promise<never> {
-  const used = await vault?.get<string>(usedName(id))
-  if (used !== null && used !== undefined) await broker?.end(used.content)
-  demand(false, 'invalid_grant', 'The code was used before, or has expired.')
+async function endReused (core: Core, vault: Vault, id: string): Promise<never> {
+  const isFirst = await vault.create(usedName(id), null, now() + USED_LIFETIME) !== null
+  const used = isFirst ? null : await vault.get<string | null>(usedName(id))
+  return await endIssued(core, used?.content ?? null)
+}
+
+async function endIssued ({ broker }: Core, grant: string | null): Promise<never> {
+  if (grant !== null) await broker?.end(grant)
+  throw oauthError('invalid_grant', 'The code was used before, or has expired.')
 }
 
 const codeName = (id: string): Name => ['code', id]
@@ -142,10 +159,6 @@ const usedName = (id: string): Name => ['code-used', id]
 
 function hashOf (verifier: string): string {
   return createHash('sha256').update(verifier).digest('base64url')
-}
-
-function isEqual (a: string, b: string): boolean {
-  return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
 }
 
 function check (condition: boolean, detail: string): asserts condition {

@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import type { Params } from '../params.ts'
 
 /** The error codes of OAuth that an endpoint of the broker answers with. */
 export type OAuthErrorCode =
@@ -12,6 +13,27 @@ export function oauthError (error: OAuthErrorCode, description: string, cause?: 
 /** Throws an error of OAuth unless the condition holds. */
 export function demand (condition: boolean, error: OAuthErrorCode, description: string): asserts condition {
   if (!condition) throw oauthError(error, description)
+}
+
+/** The value of a parameter that must be there. Throws FST_OIDC_GRANT. */
+export function requireParam (params: Params, name: string): string {
+  const value = params.get(name)
+  demand(value !== undefined, 'invalid_request', `The parameter ${name} is missing.`)
+  return value
+}
+
+/** The scope that is wanted, of what was granted; all of it when none is named (RFC 6749, section 6). Throws FST_OIDC_GRANT. */
+export function narrowScope (granted: string, wanted: string | undefined): string {
+  if (wanted === undefined) return granted
+  const [names, all] = [wanted, granted].map((scope) => scope.split(' ').filter(Boolean)) as [string[], string[]]
+  demand(names.every((name) => all.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
+  return names.join(' ')
+}
+
+/** What an application is told of a failure that is not its own; `undefined` for another one (RFC 6749, section 4.1.2.1). */
+export function outageCode ({ statusCode }: OidcError): string | undefined {
+  if (statusCode === 503) return 'temporarily_unavailable'
+  return statusCode >= 500 ? 'server_error' : undefined
 }
 
 /** The answer of the token endpoint (RFC 6749, section 5.1), with the fields of py-oidc-auth beside. */

@@ -1,4 +1,4 @@
-import { isAccessToken, looksLikeIdToken } from '../access-token.ts'
+import { isAccessToken, looksLikeIdToken, refuseToken } from '../access-token.ts'
 import { OidcError } from '../errors.ts'
 import { createKeySet } from '../key-set.ts'
 import { isJson } from '../transport.ts'
@@ -20,7 +20,7 @@ export function createTrustedIssuers ({ trustedIssuers, audience }: BrokerSettin
       settings: { issuer, clientId: '', clockTolerance: 0 },
       keys: keySet.known,
       async verifyAccessToken (token, { algorithms }) {
-        const { payload, protectedHeader: { typ } } = await keySet.verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] }).catch(refuse)
+        const { payload, protectedHeader: { typ } } = await keySet.verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] }).catch(refuseToken)
         // Those of py-oidc-auth do not say what they are.
         const isGood = isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeIdToken(payload))
         if (!isGood) throw new OidcError('FST_OIDC_TOKEN', { detail: 'it does not say that it is an access token' })
@@ -28,10 +28,6 @@ export function createTrustedIssuers ({ trustedIssuers, audience }: BrokerSettin
       }
     }
   })
-}
-
-function refuse (cause: unknown): never {
-  throw cause instanceof OidcError ? cause : new OidcError('FST_OIDC_TOKEN', { cause, detail: String((cause as Error).message) })
 }
 
 /** A key set that was good stays good for whoever starts while its issuer is down. */

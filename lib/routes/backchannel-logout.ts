@@ -2,7 +2,7 @@ import { findProvider } from '../authenticate.ts'
 import { OidcError } from '../errors.ts'
 import { replayTime } from '../logout-token.ts'
 import { formParams } from '../params.ts'
-import { toOidcError } from '../refuse.ts'
+import { report } from '../refuse.ts'
 import { endSessions } from '../session-admin.ts'
 import { now } from '../time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -58,8 +58,6 @@ function revokeInTurn (request: FastifyRequest, provider: Provider, [record, ...
 
 // Section 2.8: whatever went wrong, it is 400, and the provider is told what.
 function refuseLogout (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const error = toOidcError(cause)
-  core.telemetry.refused(error.code)
-  request.log[error.statusCode >= 500 ? 'error' : 'info']({ code: error.code, detail: error.detail?.slice(0, 500) }, 'a back-channel logout was refused')
+  const error = report(core, cause, request)
   reply.code(400).send({ error: 'invalid_request', error_description: error.statusCode >= 500 ? error.message : error.detail ?? error.message })
 }

@@ -1,6 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
-import { demand, oauthError } from '../broker/oauth.ts'
+import { oauthError, requireParam } from '../broker/oauth.ts'
 import { grants } from '../broker/grants/index.ts'
+import { equal } from '../id-token.ts'
+import { publicEndpoint } from './public.ts'
 import { oauthEndpoint } from './oauth.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Broker } from '../broker/broker.ts'
@@ -10,22 +11,14 @@ import type { Endpoint } from './index.ts'
 
 /** `GET .well-known/jwks.json`: what our tokens are verified with (RFC 7517). */
 export function jwksEndpoint ({ keys }: Broker): Endpoint {
-  return {
-    async GET (_request, reply) {
-      const jwks = await keys.jwks()
-      // Half of the time that a key is published before it signs.
-      reply.headers({ 'cache-control': 'public, max-age=300', 'access-control-allow-origin': '*' }).type('application/jwk-set+json')
-      return jwks
-    }
-  }
+  // Half of the time that a key is published before it signs.
+  return publicEndpoint(300, async () => await keys.jwks(), 'application/jwk-set+json')
 }
 
 /** `POST revoke` (RFC 7009): whoever has a token may end it; whether it was one is not told. */
 export function revocationEndpoint (core: Core, broker: Broker): Endpoint {
   return oauthEndpoint(core, async (params) => {
-    const token = params.get('token')
-    demand(token !== undefined, 'invalid_request', 'The parameter token is missing.')
-    await broker.revokeToken(token)
+    await broker.revokeToken(requireParam(params, 'token'))
     return {}
   })
 }
@@ -34,9 +27,7 @@ export function revocationEndpoint (core: Core, broker: Broker): Endpoint {
 export function introspectionEndpoint (core: Core, broker: Broker): Endpoint {
   return oauthEndpoint(core, async (params, request) => {
     authenticate(request, params, broker)
-    const token = params.get('token')
-    demand(token !== undefined, 'invalid_request', 'The parameter token is missing.')
-    const payload = await broker.introspect(token)
+    const payload = await broker.introspect(requireParam(params, 'token'))
     return payload === null ? { active: false } : { active: true, token_type: 'Bearer', ...payload }
   })
 }
@@ -46,12 +37,8 @@ function authenticate ({ headers }: FastifyRequest, params: Params, { settings: 
   const [, basic] = /^basic ([\w+/]+=*)$/i.exec(headers.authorization ?? '') ?? []
   const [name, secret] = basic === undefined ? [params.get('client_id'), params.get('client_secret')] : basicOf(basic)
   const expected = resourceServers.get(name ?? '')
-  const isKnown = expected !== undefined && secret !== undefined && timingSafeEqual(hashOf(secret), hashOf(expected))
+  const isKnown = expected !== undefined && secret !== undefined && equal(secret, expected)
   if (!isKnown) throw oauthError('invalid_client', 'The resource server is not known.')
-}
-
-function hashOf (secret: string): Buffer {
-  return createHash('sha256').update(secret).digest()
 }
 
 function basicOf (base64: string): Array<string | undefined> {
@@ -85,10 +72,5 @@ export function authorizationServerEndpoint ({ settings: { routes, tokenRoutes }
       introspection_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post']
     })
   }
-  return {
-    async GET (_request, reply) {
-      reply.headers({ 'cache-control': 'public, max-age=3600', 'access-control-allow-origin': '*' })
-      return metadata
-    }
-  }
+  return publicEndpoint(3600, () => metadata)
 }

@@ -1,6 +1,6 @@
 import { acceptLogin, sessionOf } from '../accept-login.ts'
 import { findProvider } from '../authenticate.ts'
-import { finishNativeLogin, refuseNativeLogin } from '../broker/native.ts'
+import { finishNativeLogin, isServed, refuseNativeLogin } from '../broker/native.ts'
 import { isPrefetch } from '../caller.ts'
 import { OidcError } from '../errors.ts'
 import { goTo, startLogin } from '../login.ts'
@@ -10,6 +10,7 @@ import { formParams, queryParams } from '../params.ts'
 import { refuse } from '../refuse.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
+import type { NativeLogin } from '../broker/native.ts'
 import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { PendingLogin, Taken } from '../pending.ts'
@@ -36,7 +37,8 @@ export function callbackEndpoint (core: Core, nameOf: (request: FastifyRequest) 
 }
 
 async function callback (core: Core, provider: Provider, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  const taken = await core.pending.take(request, reply, provider, params.get('state') ?? '')
+  const found = await core.pending.take(request, reply, provider, params.get('state') ?? '')
+  const taken: Taken = isServed(core, nativeOf(found)) ? found : { status: 'unknown' }
   await core.telemetry.span('oidc.callback', async () => {
     if (taken.status === 'fresh') await complete(core, provider, taken.login, params, request, reply)
     else await resume(core, provider, taken, request, reply)
@@ -54,10 +56,17 @@ async function complete (core: Core, provider: Provider, login: PendingLogin, pa
 // OpenID Connect Core 1.0, section 3.1.2.6: what a provider answers to prompt=none when it would have to ask something.
 const MUST_ASK: ReadonlySet<string> = new Set(['login_required', 'interaction_required', 'consent_required', 'account_selection_required'])
 
+/** The native application that a login was begun for. */
+function nativeOf (taken: Taken): NativeLogin | undefined {
+  if (taken.status === 'unknown') return undefined
+  return taken.status === 'fresh' ? taken.login.native : taken.native
+}
+
 /** An error offers to start again; a code that the provider does not take any more is none for whom another tab has logged in. */
 async function fail (core: Core, provider: Provider, taken: Taken, error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const returnTo = taken.status === 'fresh' ? taken.login.returnTo : undefined
-  if (taken.status === 'fresh' && taken.login.native !== undefined) return refuseNativeLogin(core, taken.login.native, error, request, reply)
+  const native = taken.status === 'fresh' ? taken.login.native : undefined
+  if (native !== undefined) return refuseNativeLogin(core, native, error, request, reply)
   const isOver = returnTo !== undefined && error instanceof OidcError && error.code === 'FST_OIDC_CODE'
   if (isOver && core.sessions.read(request) !== null) goTo(request, reply, returnTo)
   else await refuse(core, error, request, reply, { returnTo, providers: [provider.name] })
@@ -66,7 +75,7 @@ async function fail (core: Core, provider: Provider, taken: Taken, error: unknow
 /** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */
 async function resume (core: Core, provider: Provider, taken: Exclude<Taken, { status: 'fresh' }>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const returnTo = taken.status === 'over' ? taken.returnTo : core.settings.defaultReturnTo
-  const native = taken.status === 'over' ? taken.native : undefined
+  const native = nativeOf(taken)
   const goesOn = native === undefined && (core.sessions.read(request) !== null || (taken.status === 'over' && taken.silent))
   if (goesOn) return goTo(request, reply, returnTo)
   if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')

@@ -1,6 +1,6 @@
 import { formParams } from '../params.ts'
-import { toOidcError } from '../refuse.ts'
-import { demand } from '../broker/oauth.ts'
+import { report } from '../refuse.ts'
+import { demand, outageCode } from '../broker/oauth.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../core.ts'
 import type { OidcError } from '../errors.ts'
@@ -18,7 +18,7 @@ export function oauthEndpoint (core: Core, handle: (params: Params, request: Fas
         const answer = await handle(formParams(request, MAX_VALUE), request, reply)
         if (answer !== null) reply.send(answer)
       } catch (cause) {
-        refuseOAuth(core, toOidcError(cause), request, reply)
+        refuseOAuth(report(core, cause, request), reply)
       }
       return reply
     }
@@ -33,17 +33,13 @@ export function clientIdOf ({ broker, settings }: Core, params: Params): string 
   return clientId
 }
 
-function refuseOAuth (core: Core, error: OidcError, request: FastifyRequest, reply: FastifyReply): void {
-  core.telemetry.refused(error.code)
-  request.log[error.statusCode >= 500 ? 'error' : 'info']({ code: error.code, detail: error.detail?.slice(0, 500), ...(error.code === 'FST_OIDC_UNEXPECTED' && { err: error.cause }) }, error.message)
+function refuseOAuth (error: OidcError, reply: FastifyReply): void {
   const name = codeOf(error)
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
   // py-oidc-auth-client looks for `detail`.
   reply.code(name === 'invalid_client' ? 401 : error.statusCode >= 500 ? error.statusCode : 400).send({ error: name, error_description: error.message, detail: error.message })
 }
 
-function codeOf ({ oauthError, code, statusCode }: OidcError): string {
-  if (oauthError !== undefined) return oauthError
-  if (statusCode >= 500) return statusCode === 503 ? 'temporarily_unavailable' : 'server_error'
-  return code === 'FST_OIDC_CLAIMS' ? 'access_denied' : 'invalid_request'
+function codeOf (error: OidcError): string {
+  return error.oauthError ?? outageCode(error) ?? (error.code === 'FST_OIDC_CLAIMS' ? 'access_denied' : 'invalid_request')
 }

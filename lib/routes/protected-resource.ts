@@ -1,4 +1,5 @@
 import { DPOP_ALGORITHMS } from '../proof.ts'
+import { publicEndpoint } from './public.ts'
 import type { Core } from '../core.ts'
 import type { BearerSettings } from '../bearer-options.ts'
 import type { Endpoint } from './index.ts'
@@ -13,11 +14,5 @@ export function protectedResourceEndpoint ({ providers, broker }: Core, { ofProv
     ...(scopes.length > 0 && { scopes_supported: scopes }),
     ...(dpop && { dpop_signing_alg_values_supported: DPOP_ALGORITHMS.split(' '), dpop_bound_access_tokens_required: dpopRequired })
   }
-  return {
-    async GET (_request, reply) {
-      // Public, and read by scripts of other sites as well.
-      reply.headers({ 'cache-control': 'public, max-age=3600', 'access-control-allow-origin': '*' })
-      return metadata
-    }
-  }
+  return publicEndpoint(3600, () => metadata)
 }

@@ -24,7 +24,8 @@ export function tokenEndpoint (core: Core): Endpoint {
 }
 
 /** py-oidc-auth-client has names of its own. */
+const USUAL_NAMES = new Map([['refresh-token', 'refresh_token'], ['device-code', 'device_code']])
+
 function withUsualNames (params: Params): Params {
-  const own: Record<string, string> = { 'refresh-token': 'refresh_token', 'device-code': 'device_code' }
-  return new Map([...params].map(([name, value]) => [own[name] ?? name, value]))
+  return new Map([...params].map(([name, value]) => [USUAL_NAMES.get(name) ?? name, value]))
 }

@@ -2,8 +2,9 @@ import { challenge } from '../authenticate.ts'
 import { claimAt, parseConstraints } from '../claims.ts'
 import { OidcError } from '../errors.ts'
 import { refuse, toOidcError } from '../refuse.ts'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Bearer } from '../bearer.ts'
+import type { Constraints } from '../claims.ts'
 import type { Core } from '../core.ts'
 import type { Oidc } from '../../types/fastify.ts'
 import type { OidcClaims } from '../../types/claims.ts'
@@ -11,18 +12,20 @@ import type { Endpoint } from './index.ts'
 
 /** `GET userinfo`: the claims of the person that the provider has now; with an access token, those that matter of the token. */
 export function userinfoEndpoint (core: Core, oidc: Oidc): Endpoint {
-  const { bearer } = core
-  return {
-    async GET (request, reply) {
-      if (bearer?.isPresented(request) !== true) return await oidc.userinfo(request)
-      await answerByToken(core, bearer, request, reply)
-      return reply
-    }
+  const bySession: RouteHandlerMethod = async (request) => await oidc.userinfo(request)
+  return { GET: core.bearer === undefined ? bySession : byEither(core, core.bearer, bySession) }
+}
+
+function byEither (core: Core, bearer: Bearer, bySession: RouteHandlerMethod): RouteHandlerMethod {
+  const constraints = parseConstraints({ accept: ['bearer'] }, core.settings)
+  return async function (request, reply) {
+    if (!bearer.isPresented(request)) return await bySession.call(this, request, reply)
+    await answerByToken(core, bearer, constraints, request, reply)
+    return reply
   }
 }
 
-async function answerByToken (core: Core, bearer: Bearer, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  const constraints = parseConstraints({ accept: ['bearer'] }, core.settings)
+async function answerByToken (core: Core, bearer: Bearer, constraints: Constraints, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   try {
     const { claims, token } = await bearer.verify(request, constraints)
     if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a person' })

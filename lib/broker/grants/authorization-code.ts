@@ -3,25 +3,20 @@ import { redeemCode } from '../native.ts'
 import { passThrough } from '../pass-through.ts'
 import { findProvider } from '../../authenticate.ts'
 import type { Grant } from './index.ts'
-import type { TokenAnswer } from '../oauth.ts'
 
 /** A code of ours, for a native application; without a broker, a code of the provider. */
 export const authorizationCode: Grant = {
   grantType: 'authorization_code',
   parameters: ['code'],
   async handle (context) {
-    const { core, params, clientId = undefined, request } = context
+    const { core, params, clientId, request } = context
     const { broker } = core
     if (broker === undefined) return await passThrough(context, 'authorization_code', ['code', 'redirect_uri', 'code_verifier'])
-    let answer: TokenAnswer | undefined
     const sent = { code: params.get('code') as string, redirectUri: params.get('redirect_uri'), codeVerifier: params.get('code_verifier'), clientId }
-    await redeemCode(core, sent, async ({ native, provider: name, issuedBy, ...subject }) => {
+    return await redeemCode(core, sent, async ({ native, provider: name, issuedBy, ...subject }) => {
       const provider = await findProvider(core, request, name)
       demand(provider.id === issuedBy, 'invalid_grant', 'The provider is another one now.')
-      const { id, ...issued } = await broker.issue({ ...subject, provider, clientId: native.clientId ?? provider.settings.clientId }, { grantType: 'authorization_code', request })
-      answer = issued
-      return { id }
+      return await broker.issue({ ...subject, provider, clientId: native.clientId ?? provider.settings.clientId }, { grantType: 'authorization_code', request })
     })
-    return answer as TokenAnswer
   }
 }

@@ -1,9 +1,9 @@
 import { acceptLogin, sessionOf } from '../../accept-login.ts'
 import { findProvider } from '../../authenticate.ts'
 import { exchangeTokens } from '../../token-exchange.ts'
+import { openDeviceCode } from '../device-codes.ts'
 import { demand } from '../oauth.ts'
 import { describeTokens } from '../pass-through.ts'
-import { openDeviceCode } from '../../routes/device.ts'
 import type { Grant } from './index.ts'
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:device_code'
@@ -25,8 +25,8 @@ export const deviceCode: Grant = {
     if (accepted === null) return null
     core.telemetry.login()
     const { scopes, ...session } = sessionOf(claims, tokens.scope ?? provider.settings.scope)
-    const { id: _, ...answer } = await broker.issue({
-      provider, claims: accepted.claims, ...session, scope: scopes.join(' '), clientId: clientId ?? provider.settings.clientId, loginAt, tokens: tokens.refresh_token === undefined ? undefined : tokens
+    const { answer } = await broker.issue({
+      provider, claims: accepted.claims, ...session, scope: scopes.join(' '), clientId: clientId ?? provider.settings.clientId, loginAt, tokens
     }, { grantType: GRANT_TYPE, request })
     return answer
   }

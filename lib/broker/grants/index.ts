@@ -1,4 +1,4 @@
-import { demand } from '../oauth.ts'
+import { demand, requireParam } from '../oauth.ts'
 import { authorizationCode } from './authorization-code.ts'
 import { deviceCode } from './device-code.ts'
 import { refreshToken } from './refresh-token.ts'
@@ -34,7 +34,6 @@ export function findGrant (params: Params): Grant {
     ? grants.find(({ parameters }) => parameters.every((name) => params.has(name)))
     : grants.find((one) => one.grantType === grantType)
   demand(grant !== undefined, grantType === undefined ? 'invalid_request' : 'unsupported_grant_type', grantType === undefined ? 'The grant_type is missing.' : 'The grant_type is not one of those here.')
-  const missing = grant.parameters.find((name) => !params.has(name))
-  demand(missing === undefined, 'invalid_request', `The parameter ${String(missing)} is missing.`)
+  for (const name of grant.parameters) requireParam(params, name)
   return grant
 }

@@ -1,7 +1,8 @@
 import { OidcError } from '../../errors.ts'
-import { demand, oauthError } from '../oauth.ts'
+import { demand, narrowScope, oauthError } from '../oauth.ts'
 import type { Grant } from './index.ts'
 import type { Bearer, VerifiedToken } from '../../bearer.ts'
+import type { Provider } from '../../provider.ts'
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
@@ -24,8 +25,7 @@ export const tokenExchange: Grant = {
     demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
     // When it was issued tells whether it is from before a logout.
     demand(typeof claims['iat'] === 'number', 'invalid_grant', 'The subject_token does not say when it was issued.')
-    const scope = params.get('scope') ?? token.scopes.join(' ')
-    demand(scope.split(' ').every((name) => name === '' || token.scopes.includes(name)), 'invalid_scope', 'The scope is more than that of the subject_token.')
+    const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
     const answer = await broker.exchange({
       provider, claims, sid: token.sid, authTime: token.authTime, acr: token.acr, scope, clientId: clientId ?? provider.settings.clientId, loginAt: claims['iat'] * 1000
     }, token.expiresAt, { grantType: GRANT_TYPE, request })
@@ -34,7 +34,7 @@ export const tokenExchange: Grant = {
 }
 
 /** A token of a provider, that is bound to nobody: who brings it cannot prove more here. */
-async function verify (bearer: Bearer, token: string): Promise<VerifiedToken & { provider: import('../../provider.ts').Provider }> {
+async function verify (bearer: Bearer, token: string): Promise<VerifiedToken<Provider>> {
   try {
     return await bearer.verifySubject(token)
   } catch (error) {
