@@ -4,7 +4,7 @@ import { runHook } from './replied.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
 import type { Provider, TokenSet } from './provider.ts'
-import type { IdTokenClaims, OidcClaims, OidcUser } from '../types/claims.ts'
+import type { IdTokenClaims, OidcClaims, OidcTokens, OidcUser, UserinfoClaims } from '../types/claims.ts'
 import type { ClaimsContext } from '../types/options.ts'
 
 /** A login that the application has accepted. */
@@ -23,11 +23,20 @@ export interface AcceptContext {
 export async function acceptLogin (
   core: Core, provider: Provider, { tokens, claims: idTokenClaims }: TokenSet & { claims: IdTokenClaims }, context: AcceptContext
 ): Promise<AcceptedLogin | null> {
-  const userinfo: ClaimsContext['userinfo'] = async () => await core.telemetry.span('oidc.userinfo', async () => await provider.userinfo(tokens.access_token, idTokenClaims.sub))
-  const all = provider.settings.userinfo ? { ...await userinfo(), ...idTokenClaims } : idTokenClaims
+  const userinfo: ClaimsContext['userinfo'] = async () => await askUserinfo(core, provider, tokens, idTokenClaims)
+  const all = await readClaims(core, provider, tokens, idTokenClaims)
   const claims = await parseClaims(core, all)
   const { result: user, replied } = await ask('onClaims', async () => await runHook(context.reply, () => core.settings.onClaims?.(all, { provider: provider.name, tokens, userinfo, ...context })))
   return replied ? null : { claims, user: user ?? null }
+}
+
+/** What the provider says of a person: in the ID token, and where the application wants it at UserInfo. */
+export async function readClaims (core: Pick<Core, 'telemetry'>, provider: Provider, tokens: OidcTokens, claims: IdTokenClaims): Promise<IdTokenClaims> {
+  return provider.settings.userinfo ? { ...await askUserinfo(core, provider, tokens, claims), ...claims } : claims
+}
+
+async function askUserinfo ({ telemetry }: Pick<Core, 'telemetry'>, provider: Provider, { access_token: accessToken }: OidcTokens, { sub }: IdTokenClaims): Promise<UserinfoClaims> {
+  return await telemetry.span('oidc.userinfo', async () => await provider.userinfo(accessToken, sub))
 }
 
 /** What the provider told of the login itself. */

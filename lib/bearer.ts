@@ -188,6 +188,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
       const issuer = issuerOf(raw)
       // A token of ours would go on for ever.
       check(issuer !== undefined && !own.some(({ settings }) => settings.issuer === issuer), 'it is not of a provider')
+      check(!settings.dpopRequired, 'it cannot be bound to a key here, as it must be')
       const verified = await verifyJwt(raw, issuer, providers.all())
       const found = keep(raw, verified)
       check(found.confirmation === undefined, 'it is bound to a key, and cannot be exchanged')

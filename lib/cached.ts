@@ -16,6 +16,8 @@ export interface Cached<T, Context = void> {
   fresh: () => T | undefined
   /** The value that was loaded last, however old. */
   last: () => T | undefined
+  /** The value as it is now; whatever failed before. */
+  reload: (context: Context) => Promise<T>
   /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again; throws when loading failed last. */
   newerThan: (seen: T, mayLoad: () => boolean, context: Context) => Promise<T>
 }
@@ -70,7 +72,7 @@ export function createCached<T, Context = void> (load: (context: Context) => Pro
     return seen
   }
 
-  return { get, fresh, last: () => value?.content, newerThan }
+  return { get, fresh, last: () => value?.content, reload: start, newerThan }
 }
 
 // A clock that was set back must neither keep a failure nor a value for longer.

@@ -6,6 +6,7 @@ import { createPendingLogins } from './pending.ts'
 import { createProviders } from './providers.ts'
 import { createSealer } from './seal.ts'
 import { createSessionCookies } from './session-cookies.ts'
+import { createRefreshes } from './refreshes.ts'
 import { createRegistry, marksInStore, sessionsInStore } from './registry.ts'
 import { createSessionRecords } from './session-records.ts'
 import { createSessions } from './session.ts'
@@ -27,6 +28,7 @@ import type { Sessions } from './session.ts'
 import type { Telemetry } from './telemetry.ts'
 import type { Urls } from './urls.ts'
 import type { OidcError } from './errors.ts'
+import type { Refreshes } from './refreshes.ts'
 import type { Registry } from './registry.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { Vault } from './vault.ts'
@@ -44,6 +46,7 @@ export interface Core {
   sessionCookies: SessionCookies
   sessions: Sessions
   registry: Registry
+  refreshes: Refreshes
   /** Where this application issues tokens. */
   broker: Broker | undefined
   /** Where access tokens are taken. */
@@ -65,7 +68,8 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
   const elsewhere = vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
   const registry = createRegistry(settings.session, elsewhere)
   const telemetry = await createTelemetry(settings.telemetry)
-  const broker = vault === undefined || settings.broker === undefined ? undefined : createBroker(settings, settings.broker, { vault, sealer, providers, registry, telemetry })
+  const refreshes = createRefreshes(telemetry, vault)
+  const broker = vault === undefined || settings.broker === undefined ? undefined : createBroker(settings, settings.broker, { log: app.log, vault, sealer, providers, registry, refreshes, telemetry })
   const peers = vault === undefined || settings.broker === undefined ? [] : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
   const own = broker === undefined ? [] : [voucherOf(broker)]
   const bearer = settings.bearer === undefined ? undefined : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
@@ -79,6 +83,7 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
     sessionCookies,
     sessions: createSessions(settings, { cookies: sessionCookies, providers, registry, records }),
     registry,
+    refreshes,
     broker,
     bearer,
     records,

@@ -1,6 +1,7 @@
 import { isScript } from './caller.ts'
 import { goTo, keepSilence } from './login.ts'
 import { postPage } from './pages.ts'
+import { revokeInTurn } from './revoke.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
@@ -61,14 +62,10 @@ export async function reportEnd (core: Core, request: FastifyRequest | null, { s
   }
 }
 
-// RFC 7009. The session here has ended already; nobody waits for the provider.
 function revoke (provider: Provider, request: FastifyRequest, tokens: Partial<OidcTokens>): void {
   const hint = tokens.refresh_token === undefined ? 'access_token' : 'refresh_token'
   const token = tokens[hint]
-  if (token === undefined) return
-  provider.revoke(token, hint).catch((error: { code?: string, detail?: string }) => {
-    request.log.warn({ code: error.code, detail: error.detail }, 'the token could not be revoked')
-  })
+  if (token !== undefined) revokeInTurn(request.log, [{ provider, token, hint }])
 }
 
 async function endSessionUrl (core: Core, provider: Provider, request: FastifyRequest, idToken: string | undefined, returnTo: string): Promise<URL | null> {

@@ -130,6 +130,7 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   checkIssuers(broker, providers.providers)
   return {
     ...providers,
+    parseProvider: (name, own) => notReserved(providers.parseProvider(name, own), broker),
     baseUrl,
     broker,
     transport: parseTransport(options as ProviderOptions),
@@ -160,6 +161,13 @@ function checkIssuers (broker: BrokerSettings | undefined, providers: ReadonlyMa
   const others = [...peers, ...[...providers.values()].map(({ issuer }) => issuer)]
   check(!others.includes(broker.issuer), '"broker.issuer" must be that of nobody else')
   check(peers.every((issuer) => others.filter((other) => other === issuer).length === 1), '"broker.trustedIssuers" must name each issuer once, and no provider')
+}
+
+// The same for a provider that is known only at run time.
+function notReserved (provider: ProviderSettings, broker: BrokerSettings | undefined): ProviderSettings {
+  const isReserved = broker !== undefined && [broker, ...broker.trustedIssuers].some(({ issuer }) => issuer === provider.issuer)
+  check(!isReserved, '"issuer" must be neither that of the broker nor one of its "trustedIssuers"')
+  return provider
 }
 
 function isSingle (options: OidcOptions): boolean {

@@ -58,7 +58,7 @@ export interface Provider {
   exchangeCode: (request: Omit<AuthorizationRequest, 'scope'>, response: Record<string, string>) => Promise<TokenSet & { claims: IdTokenClaims }>
   refresh: (refreshToken: string, resource: string[]) => Promise<TokenSet>
   /** Sends a grant as somebody else brings it. Throws FST_OIDC_GRANT with the provider's error. */
-  grant: (grantType: string, params: Record<string, string>) => Promise<TokenSet>
+  grant: (grantType: string, params: Record<string, string>, resource?: string[]) => Promise<TokenSet>
   /** Begins a device flow (RFC 8628, section 3.1). Throws FST_OIDC_DEVICE where the provider has none. */
   authorizeDevice: (scope: string) => Promise<client.DeviceAuthorizationResponse>
   userinfo: (accessToken: string, sub: string) => Promise<UserinfoClaims>
@@ -152,9 +152,9 @@ export function createProvider (settings: ProviderSettings): Provider {
       return { tokens: { refresh_token: refreshToken, ...tokens, ...(idToken !== undefined && claims !== undefined && { id_token: idToken }) }, claims }
     },
 
-    async grant (grantType, params) {
+    async grant (grantType, params, resource = []) {
       const { config, metadata, keySet } = await discovered.get()
-      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.genericGrantRequest(config, grantType, params).catch(passOn))
+      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.genericGrantRequest(config, grantType, new URLSearchParams([...Object.entries(params), ...resourceParams(resource)])).catch(passOn))
       const tokens = toTokens(answer)
       const claims = tokens.id_token === undefined
         ? undefined
@@ -165,7 +165,7 @@ export function createProvider (settings: ProviderSettings): Provider {
     async authorizeDevice (scope) {
       const { config, metadata } = await discovered.get()
       if (metadata['device_authorization_endpoint'] === undefined) throw new OidcError('FST_OIDC_DEVICE')
-      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.initiateDeviceAuthorization(config, { scope }))
+      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.initiateDeviceAuthorization(config, deviceParams(settings, scope)))
       for (const name of ['verification_uri', 'verification_uri_complete'] as const) checkEndpoint(name, answer[name], settings.allowInsecureLoopback, name === 'verification_uri')
       return answer
     },
@@ -320,6 +320,13 @@ function authorizationParams (settings: ProviderSettings, request: Authorization
 }
 
 // RFC 8707, section 2.2
+function deviceParams ({ authorizationParams: { audience }, resource }: ProviderSettings, scope: string): URLSearchParams {
+  const params = resourceParams(resource)
+  params.set('scope', scope)
+  if (audience !== undefined) params.set('audience', audience)
+  return params
+}
+
 function resourceParams (resource: string[]): URLSearchParams {
   return new URLSearchParams(resource.map((value): [string, string] => ['resource', value]))
 }

@@ -1,6 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { decodeJwt } from 'jose'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
 import type { OidcErrorCode } from './errors.ts'
@@ -51,22 +50,4 @@ async function refreshAndShare (vault: Vault, name: Name, own: Found<Shared>, re
 
 export function shareUntil ({ tokens: { expires_at: expiresAt = Infinity } }: TokenSet): number {
   return Math.min(now() + SHARED_FOR, expiresAt)
-}
-
-/** Who logged in, as the first ID token says. */
-interface FirstLogin {
-  sub: string
-  authTime: number | undefined
-  idToken: string | undefined
-}
-
-/** Whether a refreshed ID token is of the same person and login (OpenID Connect Core 1.0, section 12.2). */
-export function isSamePerson ({ sub, authTime, idToken }: FirstLogin, { claims }: TokenSet): boolean {
-  const first = idToken === undefined ? {} : decodeJwt(idToken)
-  return claims === undefined || (claims.sub === sub && isSame(claims.auth_time, authTime) && isSame(claims.nonce, first['nonce']))
-}
-
-/** Whether a claim is what it was, as far as both tokens have it. */
-function isSame (now: unknown, before: unknown): boolean {
-  return now === undefined || before === undefined || now === before
 }

@@ -1,8 +1,6 @@
-import { createBoundedMap } from './bounded-map.ts'
 import { OidcError } from './errors.ts'
-import { FAILURE_SHARED_FOR, isSamePerson, keyOf, refreshInOne, shareUntil } from './refresh-in-one.ts'
+import { isSamePerson } from './refreshes.ts'
 import { now } from './time.ts'
-import { exchangeTokens } from './token-exchange.ts'
 import { endSession } from './logout.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Core } from './core.ts'
@@ -14,23 +12,9 @@ import type { AccessTokenOptions } from '../types/options.ts'
 export type AccessToken = (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
 
 const EARLY = 30 // seconds before it expires, a token is refreshed
-const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved, when the provider does not tell how long they are good
-const MAX_SHARED = 10_000
 
 /** The access token of a session, refreshed a little before it expires: once for all requests that come with the same tokens. */
 export function createAccessToken (core: Core): AccessToken {
-  const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
-
-  async function refreshOnce (key: string, provider: Provider, { refresh_token: refreshToken, resource = provider.settings.resource }: SessionTokens): Promise<TokenSet> {
-    const known = shared.get(key)
-    if (known !== undefined) return await known
-    const refresh = async (): Promise<TokenSet> => await exchangeTokens(core.telemetry, async () => await provider.refresh(refreshToken as string, resource))
-    const running = core.vault === undefined ? refresh() : refreshInOne(core.vault, ['refresh', key], provider.settings.timeout, refresh)
-    shared.set(key, running)
-    shared.set(key, running, await sharedUntil(running))
-    return await running
-  }
-
   return async function accessToken (request, { refresh = false } = {}) {
     // The session that a browser sends along need not be that of whoever the token let in.
     if (request.oidcToken != null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the request came with an access token, which is no session' })
@@ -47,10 +31,9 @@ export function createAccessToken (core: Core): AccessToken {
   async function renew (request: FastifyRequest, session: Session, tokens: SessionTokens, isUsable: boolean): Promise<string> {
     try {
       const provider = core.sessions.provider(request)
-      const key = keyOf(provider, tokens)
-      const fresh = await refreshOnce(key, provider, tokens)
+      const fresh = await core.refreshes.get(provider, tokens)
       checkSamePerson(session, tokens, fresh)
-      await save(request, key, tokens, fresh)
+      await save(request, provider, tokens, fresh)
       return fresh.tokens.access_token
     } catch (error) {
       if (isRefused(error)) await endSession(core, request, 'refresh_failed')
@@ -59,20 +42,15 @@ export function createAccessToken (core: Core): AccessToken {
     }
   }
 
-  async function save (request: FastifyRequest, key: string, { expires_at: _, ...kept }: SessionTokens, fresh: TokenSet): Promise<void> {
+  async function save (request: FastifyRequest, provider: Provider, tokens: SessionTokens, fresh: TokenSet): Promise<void> {
+    const { expires_at: _, ...kept } = tokens
     try {
       await core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
     } catch (error) {
-      // The old refresh token may be worth nothing by now: the next request must find what came.
-      if (!isRefused(error)) shared.set(key, Promise.resolve(fresh), fresh.tokens.expires_at ?? now() + KEPT_FOR)
+      if (!isRefused(error)) core.refreshes.keep(provider, tokens, fresh)
       throw error
     }
   }
-}
-
-async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
-  const fresh = await running.catch(() => null)
-  return fresh === null ? now() + FAILURE_SHARED_FOR : shareUntil(fresh)
 }
 
 function checkSamePerson ({ session: { authTime }, claims: { sub } }: Session, { id_token: idToken }: SessionTokens, fresh: TokenSet): void {

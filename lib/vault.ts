@@ -38,6 +38,9 @@ export interface Vault {
   close: () => Promise<void>
 }
 
+/** What an entry is that no key opens. */
+export const UNREADABLE = 'an entry cannot be opened: it was made with another key, or changed'
+
 /** How long a store may take, in milliseconds. */
 const PATIENCE = 4000
 /** How often a number is tried to raise, while others raise it as well. */
@@ -71,7 +74,7 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
       const sealed = await guard(() => store.get(key))
       if (sealed === null) return null
       const found = open<T>(key, sealed)
-      if (found === null) throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { detail: 'an entry cannot be opened: it was made with another key, or changed' })
+      if (found === null) throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { detail: UNREADABLE })
       return found
     },
 

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import fc from 'fast-check'
 import t from 'tap'
@@ -6,79 +6,13 @@ import { isAllowedRedirect } from '../lib/broker/native.ts'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { client, faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp, stopClock } from './support/app.ts'
+import { AUDIENCE, DEVICE, EXCHANGE, REDIRECT_URI, pkce, programs, refusal, start, untilNative } from './support/broker.ts'
 import { faultyStore } from './support/modes.ts'
-import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import type { JWTPayload } from 'jose'
-import type { Test } from 'tap'
 import type { BrokerOptions, OidcOptions } from '../index.ts'
-import type { Fault, Provider, ProviderOptions, TestBrowser } from '../lib/testing/index.ts'
-
-const AUDIENCE = 'https://api.example.com'
-const REDIRECT_URI = 'http://127.0.0.1:53100/callback'
-const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code'
-const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
-
-interface Tokens {
-  access_token: string
-  refresh_token: string
-  [field: string]: unknown
-}
-
-interface World {
-  app: FastifyInstance
-  provider: Provider
-  browser: TestBrowser
-  post: (path: string, form: Record<string, string>, headers?: Record<string, string>) => Promise<LightMyRequestResponse>
-  /** Sends a form to the token endpoint. */
-  token: (form: Record<string, string>) => Promise<LightMyRequestResponse>
-  api: (token: string, url?: string) => Promise<LightMyRequestResponse>
-  /** Somebody logs in by device flow. */
-  byDevice: (sub?: string) => Promise<Tokens>
-}
-
-type Options = Partial<Omit<OidcOptions, 'broker'>> & { broker?: Partial<BrokerOptions> }
-
-async function start (t: Test, { broker, ...options }: Options = {}, providerOptions: ProviderOptions = {}): Promise<World> {
-  const { app, provider, browser } = await startApp(t, {
-    store: 'memory:', ...options, broker: { audience: AUDIENCE, nativeClients: { clientIds: ['cli'] }, ...broker }
-  }, { deviceInterval: 1, ...providerOptions })
-  return { provider, browser, ...programs(app, provider) }
-}
-
-function programs (app: FastifyInstance, provider: Provider): Omit<World, 'provider' | 'browser'> {
-  const whoIs = async ({ oidcClaims, oidcToken }: FastifyRequest): Promise<unknown> => ({ claims: oidcClaims, token: oidcToken })
-  app.get('/api', { preHandler: app.oidc.required() }, whoIs)
-  app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, whoIs)
-  app.get('/mail', { preHandler: app.oidc.required({ scopes: 'email' }) }, whoIs)
-  const post: World['post'] = async (path, form, headers = {}) => await app.inject({
-    method: 'POST', url: `/auth/${path}`, headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers }, payload: new URLSearchParams(form).toString()
-  })
-  const token: World['token'] = async (form) => await post('token', form)
-  const api: World['api'] = async (token, url = '/api') => await app.inject({ url, headers: { authorization: `Bearer ${token}` } })
-  const byDevice = async (sub = 'alice'): Promise<Tokens> => {
-    const { device_code: deviceCode } = (await post('device', {})).json()
-    provider.approveDevice(undefined, sub)
-    return (await token({ grant_type: DEVICE, device_code: deviceCode })).json()
-  }
-  return { app, post, token, api, byDevice }
-}
-
-function pkce (): { verifier: string, challenge: string } {
-  const verifier = randomBytes(32).toString('base64url')
-  return { verifier, challenge: createHash('sha256').update(verifier).digest('base64url') }
-}
-
-/** The provider's token endpoint says no. */
-function refusal (error: string, status = 400): Fault {
-  return { on: 'token', answer: (given) => { Object.assign(given, { status, body: JSON.stringify({ error }) }) } }
-}
-
-/** Follows a native login until it leaves the application for the native one. */
-async function untilNative (browser: TestBrowser, query: Record<string, string>): Promise<URL> {
-  let { location } = await browser.step(`/auth/login?${new URLSearchParams(query).toString()}`)
-  for (let steps = 0; steps < 5 && location?.startsWith('http://127.0.0.1:53100') !== true; steps++) location = (await browser.step(location as string)).location
-  return new URL(location as string)
-}
+import type { Provider } from '../lib/testing/index.ts'
+import type { Tokens } from './support/broker.ts'
 
 t.test('S71 an access token of the broker: RFC 9068, and its keys', async (t) => {
   stopClock(t)
@@ -643,6 +577,10 @@ t.test('V19 several providers: each has its own people', async (t) => {
   t.same(tokens.map((value) => decodeJwt(value).sub), ['one|alice', 'two|alice'], 'the same sub is not the same person')
   t.same(await Promise.all(tokens.map(async (value) => (await api(value, '/two')).statusCode)), [401, 200])
   t.same(await Promise.all(tokens.map(async (value) => (await api(value)).statusCode)), [200, 200])
+  await t.rejects(app.oidc.broker.revoke({ sid: 'x', provider: 'one' }), { code: 'FST_OIDC_OPTION' })
+  t.equal(await app.oidc.broker.revoke({ sub: 'alice', provider: 'one' }), 1)
+  t.equal(await app.oidc.broker.revoke({ sub: 'alice' }), 0, 'the tokens name nobody so')
+  t.same(await Promise.all(tokens.map(async (value) => (await api(value)).statusCode)), [401, 200])
   const { challenge } = pkce()
   const browser = client({ app, baseUrl: BASE_URL })
   const choice = await browser.goto(`/auth/login?${new URLSearchParams({ redirect_uri: REDIRECT_URI, code_challenge: challenge, code_challenge_method: 'S256', state: 'x' }).toString()}`)

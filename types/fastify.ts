@@ -17,6 +17,8 @@ export interface SessionFilter {
 /** One of these, as they are in an access token of this application. */
 export interface BrokerFilter {
   sub?: string
+  /** With it, `sub` is as that provider names the person, whom tokens may name by both. */
+  provider?: string
   sid?: string
   jti?: string
 }

@@ -239,7 +239,7 @@ export interface BrokerOptions {
   nativeClients?: NativeClientOptions
   /** Who may ask whether a token is good (RFC 7662): names, with secrets of at least 32 bytes. Default: nobody. */
   resourceServers?: Record<string, string>
-  /** Claims for the access token, from those of the person; throwing refuses the token. */
+  /** Claims for the access token, from those of the person, as a refresh of the provider's tokens says them; throwing refuses the token. */
   claims?: (claims: OidcClaims, context: IssueContext) => Record<string, unknown> | void | Promise<Record<string, unknown> | void>
   /** Sees each access token before it is signed. Returns further claims; throwing refuses the token. */
   onIssue?: (payload: Record<string, unknown>, context: IssueContext) => Record<string, unknown> | void | Promise<Record<string, unknown> | void>
@@ -388,7 +388,7 @@ export interface OidcOptions extends Partial<ProviderOptions> {
   parseClaims?: (claims: IdTokenClaims) => OidcClaims | Promise<OidcClaims>
   /**
    * Runs after every check and before the session exists. What it returns (JSON) is kept as `request.oidcUser`;
-   * a login of a program (`broker`) has no session, and in a device flow `request` is that of the program;
+   * a login of a program (`broker`) has no session, and in a device flow `request` is that of the program; a token exchange is no login, and asks `broker.onIssue` only;
    * throwing refuses the login, and sending a reply of its own replaces the login.
    */
   onClaims?: (claims: IdTokenClaims, context: ClaimsContext) => OidcUser | null | undefined | void | Promise<OidcUser | null | undefined | void>

@@ -1,21 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import { jwtVerify, SignJWT } from 'jose'
-import { ask, parseClaims } from '../accept-login.ts'
+import { ask, parseClaims, readClaims } from '../accept-login.ts'
 import { refuseToken } from '../access-token.ts'
 import { rolesOf } from '../claims.ts'
-import { isSamePerson, keyOf, refreshInOne } from '../refresh-in-one.ts'
+import { isSamePerson } from '../refreshes.ts'
+import { revokeInTurn } from '../revoke.ts'
 import { now } from '../time.ts'
-import { exchangeTokens } from '../token-exchange.ts'
 import { createGrantRecords, GRACE } from './grant-records.ts'
 import { demand, narrowScope, oauthError } from './oauth.ts'
 import { createSigningKeys } from './signing-keys.ts'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { OidcError } from '../errors.ts'
 import type { Settings } from '../options.ts'
-import type { Provider } from '../provider.ts'
+import type { Provider, TokenSet } from '../provider.ts'
 import type { Providers } from '../providers.ts'
+import type { Refreshes } from '../refreshes.ts'
 import type { Registry } from '../registry.ts'
+import type { Revocation } from '../revoke.ts'
 import type { Sealer } from '../seal.ts'
 import type { Telemetry } from '../telemetry.ts'
 import type { Found, Name, Vault } from '../vault.ts'
@@ -23,7 +25,7 @@ import type { GrantFilter, GrantRecord } from './grant-records.ts'
 import type { TokenAnswer } from './oauth.ts'
 import type { BrokerSettings } from './options.ts'
 import type { SigningKeys } from './signing-keys.ts'
-import type { OidcClaims } from '../../types/claims.ts'
+import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 import type { IssueContext } from '../../types/options.ts'
 
 /** Somebody who is to get tokens. */
@@ -71,29 +73,31 @@ export interface Broker {
   end: (id: string) => Promise<number>
   /** Ends the grants that were given until `at`, in milliseconds since the epoch. */
   endAll: (filter: GrantFilter, at: number) => Promise<number>
-  /** Ends all that somebody was given until now, by the `sub` of the tokens. */
-  endSubject: (subject: string) => Promise<number>
+  /** Ends all that somebody was given until now, by the `sub` of the tokens, or by that of a provider. */
+  endSubject: (sub: string, provider: string | undefined) => Promise<number>
 }
 
 export interface BrokerParts {
+  log: FastifyBaseLogger
   vault: Vault
   sealer: Sealer
   providers: Providers
   registry: Registry
+  refreshes: Refreshes
   telemetry: Telemetry
 }
 
-export function createBroker (settings: Settings, broker: BrokerSettings, { vault, sealer, providers, registry, telemetry }: BrokerParts): Broker {
+export function createBroker (settings: Settings, broker: BrokerSettings, { log, vault, sealer, providers, registry, refreshes, telemetry }: BrokerParts): Broker {
   const keys = createSigningKeys(broker, vault)
   const records = createGrantRecords(vault, sealer)
 
   // Two providers may have people with the same `sub`.
-  function subjectOf (provider: Provider, { sub }: OidcClaims): string {
-    return settings.resolveProvider === undefined && settings.providers.size === 1 ? sub : `${provider.name}|${sub}`
+  function subjectOf (provider: string, sub: string): string {
+    return settings.resolveProvider === undefined && settings.providers.size === 1 ? sub : `${provider}|${sub}`
   }
 
   function newRecord ({ provider, tokens, ...subject }: Subject, expiresAt: number): GrantRecord {
-    return { ...subject, ...(tokens?.refresh_token !== undefined && { tokens }), id: randomBytes(16).toString('base64url'), subject: subjectOf(provider, subject.claims), provider: provider.name, issuedBy: provider.id, expiresAt }
+    return { ...subject, ...(tokens?.refresh_token !== undefined && { tokens }), id: randomBytes(16).toString('base64url'), subject: subjectOf(provider.name, subject.claims.sub), provider: provider.name, issuedBy: provider.id, providerClientId: provider.settings.clientId, expiresAt }
   }
 
   /** The claims of an access token (RFC 9068, section 2.2). */
@@ -101,7 +105,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     const context: IssueContext = { grantType, clientId: record.clientId, provider: record.provider, request }
     const own = await ask('broker.claims', async () => await broker.claims?.(record.claims, context))
     const reserved = reservedClaims(record)
-    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.clientId), scope: record.scope, ...own, ...reserved }
+    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.providerClientId), ...own, scope: record.scope, ...reserved }
     const added = await ask('broker.onIssue', async () => await broker.onIssue?.(payload, context))
     return JSON.parse(JSON.stringify({ ...payload, ...added, ...reserved })) as JWTPayload
   }
@@ -137,7 +141,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     await records.create(record)
     // Somebody may have been logged out meanwhile: the record is there, and so whoever comes later finds it.
     if (!await isOver(record)) return
-    await records.remove(record.id)
+    await end(record)
     throw oauthError('invalid_grant', 'The person was logged out.')
   }
 
@@ -146,20 +150,18 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     return await registry.isMarked(session) || await vault.height(endedName(subject)) >= loginAt
   }
 
-  /** The record after the provider was asked whether the person is still welcome, where it gave a refresh token. */
-  async function askProvider (record: GrantRecord, request: FastifyRequest): Promise<GrantRecord> {
-    const { tokens } = record
-    if (tokens?.refresh_token === undefined) return record
+  /** The provider of a grant; without it, or with another one of that name, the grant is over. */
+  async function providerOf (record: GrantRecord, request: FastifyRequest): Promise<Provider> {
     const provider = await providers.find(request, record.provider)
-    if (provider?.id !== record.issuedBy) return giveUp(record)
-    const { refresh_token: refreshToken, resource = provider.settings.resource } = tokens
-    const fresh = await refreshInOne(vault, ['refresh', keyOf(provider, tokens)], provider.settings.timeout, async () => {
-      return await exchangeTokens(telemetry, async () => await provider.refresh(refreshToken, resource))
-    }).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp(record) : Promise.reject(error))
-    if (!isSamePerson({ sub: record.claims.sub, authTime: record.authTime, idToken: tokens.id_token }, fresh)) return giveUp(record)
-    const claims = fresh.claims === undefined ? {} : await parseClaims({ settings }, fresh.claims)
-    // The next one is compared with the first as well.
-    return { ...record, tokens: { ...tokens, ...fresh.tokens, ...(tokens.id_token !== undefined && { id_token: tokens.id_token }) }, claims: { ...record.claims, ...claims } }
+    return provider?.id === record.issuedBy ? provider : await giveUp(record)
+  }
+
+  /** What the provider gives for its refresh token, where it gave one: so it says whether the person is still welcome. */
+  async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
+    const { tokens, authTime, claims: { sub } } = record
+    if (tokens === undefined) return undefined
+    const fresh = await refreshes.get(provider, tokens).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp(record) : Promise.reject(error))
+    return isSamePerson({ sub, authTime, idToken: tokens.id_token }, fresh) ? fresh : await giveUp(record)
   }
 
   async function giveUp ({ id }: GrantRecord): Promise<never> {
@@ -167,18 +169,34 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     throw oauthError('invalid_grant', 'The identity provider has ended the login.')
   }
 
+  /** Who the person is by now: what the provider does not say any more, such as a role, is over. */
+  async function claimsOf (provider: Provider, record: GrantRecord, fresh: TokenSet | undefined): Promise<OidcClaims> {
+    if (fresh?.claims === undefined) return record.claims
+    return await parseClaims({ settings }, await readClaims({ telemetry }, provider, fresh.tokens, fresh.claims))
+  }
+
   /** The next tokens of a grant; `null` when another request was first. */
-  async function rotate (found: Found<GrantRecord>, context: IssueRequest & { scope: string }): Promise<TokenAnswer | null> {
+  async function rotate (found: Found<GrantRecord>, context: RefreshRequest): Promise<TokenAnswer | null> {
     const { content: before } = found
-    const record = await askProvider(before, context.request)
-    const { token, hash } = records.newRefreshToken(record.id)
-    const payload = await describe({ ...record, scope: context.scope }, context).catch(async (error: unknown) => {
-      // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
-      await records.replace(found, record)
+    const provider = await providerOf(before, context.request)
+    const fresh = await askProvider(provider, before)
+    const save = async (record: GrantRecord): Promise<boolean> => await records.replace(found, record).catch((error: unknown) => {
+      if (fresh !== undefined) refreshes.keep(provider, before.tokens as OidcTokens, fresh)
       throw error
     })
-    const after = { ...record, current: hash, previous: { hash: before.current as string, until: now() + GRACE, next: token } }
-    return await records.replace(found, after) ? withRefreshToken(await answer(payload), token, record) : null
+    const renewed = fresh === undefined ? before : renew(before, fresh)
+    const describeNow = async (): Promise<[OidcClaims, JWTPayload]> => {
+      const claims = await claimsOf(provider, renewed, fresh)
+      return [claims, await describe({ ...renewed, claims, scope: narrowScope(renewed.scope, context.scope) }, context)]
+    }
+    const [claims, payload] = await describeNow().catch(async (error: unknown) => {
+      // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
+      await save(renewed)
+      throw error
+    })
+    const { token, hash } = records.newRefreshToken(renewed.id)
+    const after = { ...renewed, claims, current: hash, previous: { hash: before.current as string, until: now() + GRACE, next: token } }
+    return await save(after) ? withRefreshToken(await answer(payload), token, after) : null
   }
 
   async function refresh (token: string, context: RefreshRequest): Promise<TokenAnswer> {
@@ -186,7 +204,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
       const shown = await records.show(token)
       demand(shown.status !== 'unknown', 'invalid_grant', 'The refresh token is not known, or no longer good.')
       if (shown.status === 'reused') {
-        await records.remove(shown.id)
+        await endById(shown.id)
         context.request.log.warn({ sid: shown.id }, 'a refresh token was used again: somebody else may have it, and the grant has ended')
         throw oauthError('invalid_grant', 'The refresh token was used before.')
       }
@@ -194,28 +212,46 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
       demand(context.clientId === undefined || context.clientId === record.clientId, 'invalid_grant', 'The refresh token is of another client.')
       const scope = narrowScope(record.scope, context.scope)
       if (shown.status === 'repeated') return withRefreshToken(await answer(await describe({ ...record, scope }, context)), shown.next, record)
-      const next = await rotate(shown.found, { ...context, scope })
+      const next = await rotate(shown.found, context)
       if (next !== null) return next
     }
   }
 
-  async function verify (token: string): Promise<JWTPayload> {
+  async function verifyWithin (clockTolerance: number, token: string): Promise<JWTPayload> {
     const { payload } = await jwtVerify(token, await keys.verifier(), {
-      issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
+      issuer: broker.issuer, audience: broker.audience, clockTolerance, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
     }).catch(refuseToken)
     return payload
   }
 
   const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
-  const verified = async (token: string): Promise<JWTPayload | null> => await verify(token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
-  const end = async (id: string): Promise<number> => Number(await records.remove(id))
+  const verified = async (token: string, clockTolerance = 0): Promise<JWTPayload | null> => await verifyWithin(clockTolerance, token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
+
+  /** Ends grants that were found; the provider's refresh tokens are of no use to anybody then. */
+  async function end (...found: GrantRecord[]): Promise<number> {
+    const ended: GrantRecord[] = []
+    for (const record of found) if (await records.remove(record.id)) ended.push(record)
+    revokeInTurn(log, ended.flatMap(revocationOf))
+    return ended.length
+  }
+
+  function revocationOf ({ provider: name, issuedBy, tokens }: GrantRecord): Revocation[] {
+    const provider = providers.known(name)
+    return provider?.id === issuedBy && tokens?.refresh_token !== undefined ? [{ provider, token: tokens.refresh_token, hint: 'refresh_token' }] : []
+  }
+
+  async function endById (id: string): Promise<number> {
+    // One that no key opens any more ends as well.
+    const found = await records.find(id).catch(() => null)
+    return found === null ? Number(await records.remove(id)) : await end(found.content)
+  }
 
   async function endAll (filter: GrantFilter, at: number): Promise<number> {
-    let count = 0
-    for await (const { id, loginAt } of records.list(filter)) {
-      if (loginAt <= at || filter.sid !== undefined) count += await end(id)
+    const found: GrantRecord[] = []
+    for await (const record of records.list(filter)) {
+      if (record.loginAt <= at || filter.sid !== undefined) found.push(record)
     }
-    return count
+    return await end(...found)
   }
 
   return {
@@ -240,7 +276,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     },
 
     refresh,
-    verify,
+    verify: async (token) => await verifyWithin(0, token),
     isLive,
 
     async personOf ({ iss, sid }) {
@@ -253,19 +289,21 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { vaul
     },
 
     async revokeToken (token) {
-      const payload = await verified(token)
+      // One that has expired says as well what is to end.
+      const payload = await verified(token, broker.refreshTokenTtl)
       if (payload !== null) {
-        await end(payload['sid'] as string)
+        await endById(payload['sid'] as string)
         return
       }
       const shown = await records.show(token)
-      if (shown.status !== 'unknown') await end(shown.status === 'reused' ? shown.id : shown.found.content.id)
+      if (shown.status !== 'unknown') await endById(shown.status === 'reused' ? shown.id : shown.found.content.id)
     },
 
-    end,
+    end: endById,
     endAll,
 
-    async endSubject (subject) {
+    async endSubject (sub, provider) {
+      const subject = provider === undefined ? sub : subjectOf(provider, sub)
       const at = Date.now()
       await vault.raise(endedName(subject), at, now() + broker.refreshTokenTtl)
       return await endAll({ subject }, at)
@@ -277,9 +315,28 @@ function endedName (subject: string): Name {
   return ['ended', 'grants', subject]
 }
 
-function usualClaims ({ claims, authTime, acr }: GrantRecord): JWTPayload {
-  const { preferred_username, email } = claims as { preferred_username?: unknown, email?: unknown }
-  return { ...(typeof preferred_username === 'string' && { preferred_username }), ...(typeof email === 'string' && { email }), ...(authTime !== undefined && { auth_time: authTime }), ...(acr !== undefined && { acr }) }
+/** What a new access token of the provider changes. */
+function renew (record: GrantRecord, { tokens }: TokenSet): GrantRecord {
+  const { tokens: before, scope } = record
+  const granted = tokens.scope?.split(' ')
+  return {
+    ...record,
+    // What the provider does not grant any more is not granted here. The next ID token is compared with the first as well.
+    scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
+    tokens: { ...before, ...tokens, ...(before?.id_token !== undefined && { id_token: before.id_token }) }
+  }
+}
+
+/** As far as the scope goes (OpenID Connect Core 1.0, section 5.4). */
+function usualClaims ({ claims, scope, authTime, acr }: GrantRecord): JWTPayload {
+  const { preferred_username: username, email } = claims as { preferred_username?: unknown, email?: unknown }
+  const has = (name: string): boolean => scope.split(' ').includes(name)
+  return {
+    ...(typeof username === 'string' && has('profile') && { preferred_username: username }),
+    ...(typeof email === 'string' && has('email') && { email }),
+    ...(authTime !== undefined && { auth_time: authTime }),
+    ...(acr !== undefined && { acr })
+  }
 }
 
 function withRefreshToken (answer: TokenAnswer, token: string, { expiresAt }: GrantRecord): TokenAnswer {

@@ -16,6 +16,8 @@ export interface GrantRecord {
   claims: OidcClaims
   provider: string
   issuedBy: string
+  /** The `client_id` of this application at the provider: its roles are those of the person. */
+  providerClientId: string
   sid?: string | undefined
   authTime?: number | undefined
   acr?: string | undefined

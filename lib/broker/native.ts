@@ -54,6 +54,7 @@ export function readNativeLogin (params: Params, clients: NativeClientSettings):
   const state = params.get('state')
   check((state?.length ?? 0) <= MAX_STATE && redirectUri.length <= MAX_STATE, 'the state or redirect_uri is too long')
   const scope = params.get('scope')
+  check((scope?.length ?? 0) <= MAX_STATE, 'the scope is too long')
   return { redirectUri, clientId, scope, ...readChallenge(params, clients, state) }
 }
 

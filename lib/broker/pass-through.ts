@@ -1,5 +1,7 @@
+import { parseUrl } from '../check.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import { now } from '../time.ts'
+import { demand } from './oauth.ts'
 import { findOneProvider } from './one-provider.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 import type { GrantContext } from './grants/index.ts'
@@ -8,6 +10,9 @@ import type { TokenAnswer } from './oauth.ts'
 /** Without a broker the provider's own tokens are the answer: this application adds how its client authenticates. */
 export async function passThrough ({ core, params, request }: GrantContext, grantType: string, names: string[]): Promise<TokenAnswer> {
   const provider = await findOneProvider(core, params, request)
+  // Whoever finds a code of the callback here must not be able to use it: programs have redirect URIs of their own.
+  const isOwn = parseUrl(params.get('redirect_uri') ?? '')?.href === new URL(core.urls.callback(provider.name)).href
+  demand(!isOwn, 'invalid_grant', 'The redirect_uri is that of this application itself.')
   const sent = Object.fromEntries(names.flatMap((name) => params.has(name) ? [[name, params.get(name) as string]] : []))
   const { tokens } = await exchangeTokens(core.telemetry, async () => await provider.grant(grantType, sent))
   return describeTokens(tokens)

@@ -3,6 +3,8 @@ import { createCached } from '../cached.ts'
 import { now } from '../time.ts'
 import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
 import type { BrokerSettings, SigningAlg } from './options.ts'
+import { UNREADABLE } from '../vault.ts'
+import type { OidcError } from '../errors.ts'
 import type { Name, Vault } from '../vault.ts'
 
 /** The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function throws FST_OIDC_STORE_UNAVAILABLE. */
@@ -45,26 +47,33 @@ const RELOAD = { maxAge: 60_000, maxStale: 3_600_000, retryAfter: 1000 }
 const FOREVER = 315_360_000 // seconds
 
 export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings, vault: Vault): SigningKeys {
-  const ring = createCached(async () => await open(await load(inTime)), RELOAD)
+  let known: StoredKey[] = []
+  const ring = createCached(async () => await open(known = await load(inTime)), RELOAD)
 
   /** What the store is to have: a key that signs, the next one in time, and none whose tokens have all expired. */
   async function inTime (keys: readonly StoredKey[]): Promise<StoredKey[]> {
-    const newest = keys.at(-1)
-    if (newest === undefined) return [await createKey(signingAlg, now())]
-    const isDue = newest.alg !== signingAlg || newest.signsFrom + keyLifetime <= now()
+    if (keys.length === 0) return [await createKey(signingAlg, now())]
+    const newest = keys.filter(isOwn).at(-1)
+    const isDue = newest === undefined || newest.signsFrom + keyLifetime <= now()
     return [...keys.filter(isNeeded), ...(isDue ? [await createKey(signingAlg, now() + PUBLISHED_BEFORE)] : [])]
   }
 
-  function isNeeded (_key: StoredKey, index: number, keys: readonly StoredKey[]): boolean {
-    const next = keys[index + 1]
-    return next === undefined || next.signsFrom + accessTokenTtl + PUBLISHED_BEFORE > now()
+  // Processes with another one, started with newer options perhaps, sign with their own keys.
+  function isOwn ({ alg }: StoredKey): boolean {
+    return alg === signingAlg
   }
 
-  /** However many processes begin at once, the first one's keys are everybody's. */
+  function isNeeded (key: StoredKey, index: number, keys: readonly StoredKey[]): boolean {
+    const next = keys.slice(index + 1).find(({ alg }) => alg === key.alg)
+    if (next === undefined && isOwn(key)) return true
+    return (next?.signsFrom ?? key.signsFrom + keyLifetime) + accessTokenTtl + PUBLISHED_BEFORE > now()
+  }
+
+  /** However many processes begin at once, the first one's keys are everybody's. A store that lost them gets back those that are known here. */
   async function load (change: (keys: readonly StoredKey[]) => Promise<StoredKey[]>): Promise<StoredKey[]> {
     for (;;) {
       const found = await vault.get<StoredKey[]>(NAME)
-      const before = found?.content ?? []
+      const before = found?.content ?? known
       const after = await change(before)
       if (found?.rotated === false && after.length === before.length && after.at(-1) === before.at(-1)) return before
       const isWritten = found === null ? await vault.create(NAME, after, now() + FOREVER) !== null : await vault.replace(NAME, found, after, now() + FOREVER)
@@ -76,15 +85,22 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
     async current () {
       const { stored, signing } = await ring.get()
       const begun = stored.filter(({ signsFrom }) => signsFrom <= now())
-      return signing[Math.max(begun.length - 1, 0)] as SigningKey
+      const newest = begun.filter(isOwn).at(-1) ?? begun.at(-1) ?? stored[0]
+      return signing.find(({ kid }) => kid === newest?.kid) as SigningKey
     },
 
     jwks: async () => (await ring.get()).jwks,
     verifier: async () => (await ring.get()).verifier,
 
     async rotate () {
-      await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
-      await ring.newerThan(await ring.get(), () => true)
+      const addKey = async (): Promise<StoredKey[]> => await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
+      await addKey().catch(async (error: OidcError) => {
+        if (error.detail !== UNREADABLE) throw error
+        // Made with a session key that is gone, as are all tokens of these keys.
+        await vault.remove(NAME)
+        await addKey()
+      })
+      await ring.reload()
     }
   }
 }

@@ -3,11 +3,11 @@ import { OidcError } from '../errors.ts'
 import { replayTime } from '../logout-token.ts'
 import { formParams } from '../params.ts'
 import { report } from '../refuse.ts'
+import { revokeInTurn } from '../revoke.ts'
 import { endSessions } from '../session-admin.ts'
 import { now } from '../time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../core.ts'
-import type { Provider } from '../provider.ts'
 import type { SessionRecord } from '../session-records.ts'
 import type { Name } from '../vault.ts'
 import type { Endpoint } from './index.ts'
@@ -39,21 +39,13 @@ async function backchannelLogout (core: Core, request: FastifyRequest, name: str
   const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
   const ended = await endSessions(core, { provider: name, sid, sub }, 'backchannel', at)
   await core.memory.add(seen, now() + replayTime(provider.settings))
-  revokeInTurn(request, provider, ended.filter(isOnlineOnly))
+  revokeInTurn(request.log, ended.filter(isOnlineOnly).map(({ tokens }) => ({ provider, token: tokens.refresh_token as string, hint: 'refresh_token' })))
   request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged somebody out')
 }
 
 // Section 2.7: refresh tokens that were not issued for offline access end with the session.
 function isOnlineOnly ({ session: { scopes }, tokens }: SessionRecord): boolean {
   return tokens.refresh_token !== undefined && !scopes.includes('offline_access')
-}
-
-/** Nobody waits for it. */
-function revokeInTurn (request: FastifyRequest, provider: Provider, [record, ...others]: SessionRecord[]): void {
-  if (record === undefined) return
-  provider.revoke(record.tokens.refresh_token as string, 'refresh_token').catch((error: OidcError) => {
-    request.log.warn({ code: error.code, detail: error.detail }, 'the token could not be revoked')
-  }).finally(() => revokeInTurn(request, provider, others))
 }
 
 // Section 2.8: whatever went wrong, it is 400, and the provider is told what.

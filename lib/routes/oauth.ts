@@ -35,6 +35,7 @@ export function clientIdOf ({ broker, settings }: Core, params: Params): string 
 
 function refuseOAuth (error: OidcError, reply: FastifyReply): void {
   const name = codeOf(error)
+  if (name === 'invalid_client') reply.header('www-authenticate', 'Basic realm="OAuth"') // RFC 6749, section 5.2
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
   // py-oidc-auth-client looks for `detail`.
   reply.code(name === 'invalid_client' ? 401 : error.statusCode >= 500 ? error.statusCode : 400).send({ error: name, error_description: error.message, detail: error.message })

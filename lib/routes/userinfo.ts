@@ -29,7 +29,8 @@ async function answerByToken (core: Core, bearer: Bearer, constraints: Constrain
   try {
     const { claims, token } = await bearer.verify(request, constraints)
     if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a person' })
-    reply.send({ sub: claims.sub, ...normalise(await core.broker?.personOf(claims) ?? claims) })
+    const person = await core.broker?.personOf(claims)
+    reply.send({ sub: claims.sub, ...normalise(person ?? claims, (scope) => person === undefined || token.scopes.includes(scope)) })
   } catch (error) {
     challenge(core, constraints, toOidcError(error), request, reply)
     await refuse(core, error, request, reply)
@@ -45,6 +46,14 @@ const FIELDS = {
   email: ['mail', 'email']
 }
 
-function normalise (claims: OidcClaims): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => [field, names.map((name) => claimAt(claims, name)).find((value) => typeof value === 'string' && value !== '') ?? null]))
+/** As far as the scope goes (OpenID Connect Core 1.0, section 5.4). */
+function normalise (claims: OidcClaims, has: (scope: string) => boolean): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => {
+    const value = has(field === 'email' ? 'email' : 'profile') ? names.map((name) => claimAt(claims, name)).find(isText) : undefined
+    return [field, value ?? null]
+  }))
+}
+
+function isText (value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
 }

@@ -1,4 +1,4 @@
-import { demand } from '../oauth.ts'
+import { demand, requireParam } from '../oauth.ts'
 import { redeemCode } from '../native.ts'
 import { passThrough } from '../pass-through.ts'
 import { findProvider } from '../../authenticate.ts'
@@ -11,7 +11,10 @@ export const authorizationCode: Grant = {
   async handle (context) {
     const { core, params, clientId, request } = context
     const { broker } = core
-    if (broker === undefined) return await passThrough(context, 'authorization_code', ['code', 'redirect_uri', 'code_verifier'])
+    if (broker === undefined) {
+      for (const name of ['redirect_uri', 'code_verifier']) requireParam(params, name)
+      return await passThrough(context, 'authorization_code', ['code', 'redirect_uri', 'code_verifier'])
+    }
     const sent = { code: params.get('code') as string, redirectUri: params.get('redirect_uri'), codeVerifier: params.get('code_verifier'), clientId }
     return await redeemCode(core, sent, async ({ native, provider: name, issuedBy, ...subject }) => {
       const provider = await findProvider(core, request, name)

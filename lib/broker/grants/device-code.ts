@@ -17,7 +17,7 @@ export const deviceCode: Grant = {
     demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
     const provider = await findProvider(core, request, device.provider)
     const loginAt = Date.now()
-    const { tokens, claims } = await exchangeTokens(core.telemetry, async () => await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }))
+    const { tokens, claims } = await exchangeTokens(core.telemetry, async () => await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource))
     const { broker } = core
     if (broker === undefined) return describeTokens(tokens)
     demand(claims !== undefined, 'invalid_grant', 'The identity provider does not say who it is.')

@@ -1,4 +1,5 @@
 import { OidcError } from '../../errors.ts'
+import { now } from '../../time.ts'
 import { demand, narrowScope, oauthError } from '../oauth.ts'
 import type { Grant } from './index.ts'
 import type { Bearer, VerifiedToken } from '../../bearer.ts'
@@ -23,11 +24,13 @@ export const tokenExchange: Grant = {
     const { claims, token, provider } = await verify(bearer, params.get('subject_token') as string)
     // A client is nobody: it would become somebody of that name.
     demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
-    // When it was issued tells whether it is from before a logout.
-    demand(typeof claims['iat'] === 'number', 'invalid_grant', 'The subject_token does not say when it was issued.')
+    // When it was issued tells whether it is from before a logout, as long as that is remembered.
+    const { iat } = claims
+    demand(typeof iat === 'number' && iat + core.settings.session.maxAge > now(), 'invalid_grant', 'The subject_token does not say when it was issued, or is too old.')
+    demand(token.expiresAt > now(), 'invalid_grant', 'The subject_token has expired.')
     const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
     const answer = await broker.exchange({
-      provider, claims, sid: token.sid, authTime: token.authTime, acr: token.acr, scope, clientId: clientId ?? provider.settings.clientId, loginAt: claims['iat'] * 1000
+      provider, claims, sid: token.sid, authTime: token.authTime, acr: token.acr, scope, clientId: clientId ?? provider.settings.clientId, loginAt: Math.min(iat * 1000, Date.now())
     }, token.expiresAt, { grantType: GRANT_TYPE, request })
     return { ...answer, issued_token_type: ACCESS_TOKEN }
   }

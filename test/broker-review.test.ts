@@ -1,0 +1,324 @@
+import { randomBytes } from 'node:crypto'
+import { decodeJwt } from 'jose'
+import t from 'tap'
+import { createMemoryStore } from '../lib/store/memory.ts'
+import { startProvider } from '../lib/testing/index.ts'
+import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from './support/app.ts'
+import { AUDIENCE, DEVICE, EXCHANGE, REDIRECT_URI, pkce, programs, start } from './support/broker.ts'
+import { faultyStore } from './support/modes.ts'
+import { startOidcProvider } from './support/oidc-provider.ts'
+import { createUserAgent } from './support/user-agent.ts'
+import type { LightMyRequestResponse } from 'fastify'
+import type { Tokens, World } from './support/broker.ts'
+
+const PROVIDER_API = 'https://web.example.com'
+
+type Claims = Record<string, unknown>
+
+async function refresh ({ token }: Pick<World, 'token'>, { refresh_token: refreshToken }: Tokens, more: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+  return await token({ grant_type: 'refresh_token', refresh_token: refreshToken, ...more })
+}
+
+async function exchange ({ token }: Pick<World, 'token'>, subjectToken: string, more: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+  return await token({ grant_type: EXCHANGE, subject_token: subjectToken, ...more })
+}
+
+async function startExchange (t: Parameters<typeof start>[0], options: Parameters<typeof start>[1] = {}): Promise<World & { subject: (overrides?: Claims) => string }> {
+  const world = await start(t, { bearer: { audience: PROVIDER_API }, ...options })
+  return { ...world, subject: (overrides = {}) => world.provider.accessToken({ sub: 'alice', overrides: { aud: PROVIDER_API, ...overrides } }) }
+}
+
+t.test('S72 a client cannot choose whose roles a person has', async (t) => {
+  const access = { resource_access: { web: { roles: ['reader'] }, cli: { roles: ['admin'] } } }
+  const roleClaims = ['resource_access.{clientId}.roles']
+  const world = await start(t, { roleClaims })
+  world.provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, ...access }) })
+  const { device_code: deviceCode } = (await world.post('device', { client_id: 'cli' })).json()
+  world.provider.approveDevice(undefined, 'alice')
+  const { access_token: token } = (await world.token({ grant_type: DEVICE, device_code: deviceCode, client_id: 'cli' })).json()
+  t.match(decodeJwt(token), { client_id: 'cli', roles: ['reader'] }, 'the roles are those of this application at the provider')
+  t.equal((await world.api(token, '/admin')).statusCode, 403)
+
+  const other = await startExchange(t, { roleClaims })
+  const answer = (await exchange(other, other.subject(access), { client_id: 'cli' })).json()
+  t.same(decodeJwt(answer.access_token)['roles'], ['reader'])
+})
+
+t.test('S58 what the provider withdraws is over with the next refresh', async (t) => {
+  const world = await start(t)
+  const off = world.provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, roles: ['admin'] }) })
+  const first = await world.byDevice()
+  t.equal((await world.api(first.access_token, '/admin')).statusCode, 200)
+  off()
+  const withoutRoles = world.provider.fault({ on: 'token', idToken: ({ roles, ...claims }) => claims })
+  const second: Tokens = (await refresh(world, first)).json()
+  t.equal((await world.api(second.access_token, '/admin')).statusCode, 403, 'a role that is not there any more')
+  withoutRoles()
+
+  t.equal((await world.api(second.access_token, '/mail')).statusCode, 200)
+  world.provider.fault({ on: 'token', times: 1, tokenResponse: (answer) => ({ ...answer, scope: 'openid profile' }) })
+  t.match((await refresh(world, second, { scope: 'email' })).json(), { error: 'invalid_scope' }, 'a scope that was asked for')
+  world.provider.fault({ on: 'token', times: 1, tokenResponse: (answer) => ({ ...answer, scope: 'openid profile' }) })
+  const third: Tokens = (await refresh(world, second)).json()
+  t.equal(third['scope'], 'openid profile')
+  t.equal((await world.api(third.access_token, '/mail')).statusCode, 403)
+})
+
+t.test('S58 a refresh asks UserInfo where a login does, and a hook that fails loses nothing', async (t) => {
+  const clock = stopClock(t)
+  let isAway = false
+  const world = await start(t, {
+    userinfo: true,
+    parseClaims: ({ iss, sub, email }) => {
+      if (isAway) throw new Error('the database is away')
+      if (email === undefined) throw new Error('no email')
+      return { iss, sub, email }
+    }
+  })
+  world.provider.fault({ on: 'token', idToken: ({ email, email_verified: _, ...claims }) => claims })
+  const first = await world.byDevice()
+  isAway = true
+  t.match((await refresh(world, first)).json(), { error: 'access_denied' })
+  isAway = false
+  clock.advance(61)
+  const second: Tokens = (await refresh(world, first)).json()
+  t.match(decodeJwt(second.access_token), { sub: 'alice', email: 'alice@example.com' })
+  world.provider.fault({ on: 'userinfo', times: 1, status: 503 })
+  t.match((await refresh(world, second)).json(), { error: 'temporarily_unavailable' })
+  clock.advance(61)
+  t.equal((await refresh(world, second)).statusCode, 200)
+})
+
+t.test('S60 the resource of a device flow is that of its refresh', async (t) => {
+  const resource = 'https://res.example.com'
+  const kit = await start(t, { resource, audience: 'urn:api' })
+  await refresh(kit, await kit.byDevice())
+  const asked = kit.provider.requests.filter(({ endpoint }) => ['device', 'token'].includes(endpoint))
+  t.same(asked.map(({ body }) => body['resource']), [resource, resource, resource])
+  t.equal(asked[0]?.body['audience'], 'urn:api')
+
+  const provider = await startOidcProvider({ redirectUris: [`${BASE_URL}/auth/callback`] })
+  t.teardown(async () => await provider.close())
+  const app = await buildApp(t, {
+    issuer: provider.issuer, clientId: provider.clientId, clientSecret: provider.clientSecret, baseUrl: BASE_URL, allowInsecureLoopback: true, store: 'memory:', session: { key: SESSION_KEY }, resource, broker: { audience: AUDIENCE }
+  })
+  const world = programs(app, kit.provider)
+  const device = (await world.post('device', {})).json()
+  const person = createUserAgent()
+  let page = await person.open(device.verification_uri_complete)
+  for (let steps = 0; steps < 6 && !page.body.includes('The device is logged in'); steps++) page = await person.submit(page, { login: 'alice', password: 'x' })
+  const tokens: Tokens = (await world.token({ grant_type: DEVICE, device_code: device.device_code })).json()
+  const second = await refresh(world, tokens)
+  t.equal(second.statusCode, 200, second.body)
+  t.equal((await world.api(second.json().access_token)).statusCode, 200)
+})
+
+t.test('R18 a store that fails in the middle of a refresh logs nobody out', async (t) => {
+  const { store, fault } = faultyStore()
+  const world = await start(t, { store, timeout: 0.5 })
+  const first = await world.byDevice()
+  fault.verbs = new Set(['replace'])
+  t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
+  fault.verbs = null
+  const second: Tokens = (await refresh(world, first)).json()
+  t.equal((await world.api(second.access_token)).statusCode, 200)
+  t.equal(world.provider.requests.filter(({ body }) => body['grant_type'] === 'refresh_token').length, 1)
+  t.equal((await refresh(world, second)).statusCode, 200, 'with the new token of the provider')
+
+  const without = await start(t, { store }, { refreshTokens: 'never' })
+  const only = await without.byDevice()
+  fault.verbs = new Set(['replace'])
+  t.match((await refresh(without, only)).json(), { error: 'temporarily_unavailable' })
+  fault.verbs = null
+  t.equal((await refresh(without, only)).statusCode, 200)
+})
+
+t.test('V19 a tenant cannot call itself by the name of a peer, or of the broker', async (t) => {
+  const mallory = await startProvider()
+  t.teardown(async () => await mallory.close())
+  for (const issuer of ['https://peer.example.com', BASE_URL]) {
+    const app = await buildApp(t, {
+      baseUrl: BASE_URL,
+      allowInsecureLoopback: true,
+      store: 'memory:',
+      session: { key: SESSION_KEY },
+      bearer: { audience: AUDIENCE },
+      broker: { audience: AUDIENCE, trustedIssuers: ['https://peer.example.com'] },
+      resolveProvider: (_request, name = 'mallory') => ({
+        name, issuer, metadata: { issuer, authorization_endpoint: `${mallory.issuer}/authorize`, token_endpoint: `${mallory.issuer}/token`, jwks_uri: `${mallory.issuer}/jwks` }, clientId: 'web', clientSecret: 'x'
+      })
+    })
+    const world = programs(app, mallory)
+    t.equal((await app.inject('/auth/mallory/login')).statusCode, 500)
+    const forged = mallory.accessToken({ sub: 'alice', overrides: { iss: issuer, aud: AUDIENCE } })
+    t.not((await world.api(forged)).statusCode, 200, issuer)
+  }
+})
+
+t.test('a tenant that is gone gets no tokens', async (t) => {
+  const acme = await startProvider({ deviceInterval: 1, refreshTokens: 'never' })
+  t.teardown(async () => await acme.close())
+  let isGone = false
+  const app = await buildApp(t, {
+    baseUrl: BASE_URL,
+    allowInsecureLoopback: true,
+    store: 'memory:',
+    session: { key: SESSION_KEY },
+    broker: { audience: AUDIENCE },
+    resolveMaxAge: 0,
+    resolveProvider: () => isGone ? null : { name: 'acme', issuer: acme.issuer, clientId: 'web', clientSecret: acme.clients[0]?.client_secret as string }
+  })
+  const world = programs(app, acme)
+  const tokens = await world.byDevice()
+  isGone = true
+  t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' })
+  t.equal((await world.api(tokens.access_token)).statusCode, 401)
+})
+
+t.test('signing keys that no session key opens any more', async (t) => {
+  const { store, fault } = faultyStore()
+  const provider = await startProvider({ deviceInterval: 1 })
+  t.teardown(async () => await provider.close())
+  const make = async (key: string): Promise<Omit<World, 'provider' | 'browser'>> => programs(await buildApp(t, optionsFor(provider, { store, session: { key }, broker: { audience: AUDIENCE } })), provider)
+  const { access_token: token } = await (await make(SESSION_KEY)).byDevice()
+  const after = await make(randomBytes(32).toString('base64'))
+  const jwks = async (): Promise<number> => (await after.app.inject('/auth/.well-known/jwks.json')).statusCode
+  t.equal(await jwks(), 503)
+  fault.verbs = new Set(['all'])
+  await t.rejects(after.app.oidc.broker.rotateKeys(), { code: 'FST_OIDC_STORE_UNAVAILABLE' }, 'a store that is down is another matter')
+  fault.verbs = null
+  await after.app.oidc.broker.rotateKeys()
+  t.equal(await jwks(), 200, 'new ones, when the application says so')
+  t.equal((await after.api((await after.byDevice()).access_token)).statusCode, 200)
+  t.equal((await after.api(token)).statusCode, 401)
+})
+
+t.test('a store that lost the signing keys gets them back', async (t) => {
+  const clock = stopClock(t)
+  const store = createMemoryStore({ max: 20 })
+  const world = await start(t, { store })
+  let last = await world.byDevice()
+  for (let count = 0; count < 19; count++) last = await world.byDevice()
+  clock.advance(61)
+  t.equal((await world.api(last.access_token)).statusCode, 200)
+})
+
+t.test('two processes with different signing algorithms get on with each other', async (t) => {
+  const clock = stopClock(t)
+  const store = createMemoryStore()
+  const provider = await startProvider({ deviceInterval: 1 })
+  t.teardown(async () => await provider.close())
+  const make = async (signingAlg: 'ES256' | 'EdDSA'): Promise<Omit<World, 'provider' | 'browser'>> => programs(await buildApp(t, optionsFor(provider, { store, broker: { audience: AUDIENCE, signingAlg, keyLifetime: 7200 } })), provider)
+  const algs = async ({ app }: Pick<World, 'app'>): Promise<string[]> => (await app.inject('/auth/.well-known/jwks.json')).json().keys.map(({ alg }: { alg: string }) => alg)
+  const [before, after] = [await make('ES256'), await make('EdDSA')]
+  for (let minutes = 0; minutes < 60; minutes++) {
+    clock.advance(61)
+    await algs(before)
+    t.same(await algs(after), ['ES256', 'EdDSA'])
+  }
+  for (const [world, other, alg] of [[before, after, 'ES256'], [after, before, 'EdDSA']] as const) {
+    const { access_token: token } = await world.byDevice()
+    t.equal(JSON.parse(Buffer.from(token.split('.')[0] as string, 'base64url').toString()).alg, alg)
+    t.equal((await other.api(token)).statusCode, 200)
+  }
+  // Only the new one goes on: the old key goes when its time is over.
+  for (let hours = 0; hours < 4; hours++) {
+    clock.advance(3600)
+    await algs(after)
+  }
+  t.notOk((await algs(after)).includes('ES256'))
+})
+
+t.test('V33 codes of the own callback are not for programs', async (t) => {
+  const { app, provider } = await startApp(t, { routes: { token: 'token' }, audience: 'x' })
+  const { token } = programs(app, provider)
+  const { verifier, challenge } = pkce()
+  const codeFor = async (redirectUri: string): Promise<string> => {
+    const query = new URLSearchParams({ client_id: 'web', response_type: 'code', redirect_uri: redirectUri, scope: 'openid', state: 'x'.repeat(22), nonce: 'y'.repeat(22), code_challenge: challenge, code_challenge_method: 'S256' })
+    const response = await fetch(`${provider.issuer}/authorize?${query.toString()}`, { redirect: 'manual' })
+    return new URL(response.headers.get('location') as string).searchParams.get('code') as string
+  }
+  const own = `${BASE_URL}/auth/callback`
+  const sent = { grant_type: 'authorization_code', code: await codeFor(own), code_verifier: verifier }
+  provider.clearRequests()
+  for (const redirectUri of [own, 'HTTPS://APP.example.com/auth/callback', 'https://app.example.com:443/auth/./callback']) {
+    t.match((await token({ ...sent, redirect_uri: redirectUri })).json(), { error: 'invalid_grant' }, redirectUri)
+  }
+  t.match((await token(sent)).json(), { error: 'invalid_request', error_description: /redirect_uri/ })
+  const { code_verifier: _, ...without } = sent
+  t.match((await token({ ...without, redirect_uri: REDIRECT_URI })).json(), { error: 'invalid_request', error_description: /code_verifier/ }, 'S4 PKCE')
+  t.equal(provider.count('token'), 0)
+})
+
+t.test('S72 which tokens of the provider are exchanged', async (t) => {
+  const clock = stopClock(t)
+  const now = Math.floor(Date.now() / 1000)
+  const world = await startExchange(t, { session: { key: SESSION_KEY, maxAge: 600 } })
+  t.equal((await exchange(world, world.subject())).statusCode, 200)
+  t.match((await exchange(world, world.subject({ exp: now - 5 }))).json(), { error: 'invalid_grant', error_description: /expired/ }, 'the tolerance is not for new tokens')
+
+  const early = (await exchange(world, world.subject({ iat: now + 20 }))).json()
+  await world.app.oidc.sessions.revoke({ sub: 'alice' })
+  t.equal((await world.api(early.access_token)).statusCode, 401, 'a clock that is ahead does not outlast a logout')
+
+  const old = world.subject()
+  clock.advance(2)
+  await world.app.oidc.sessions.revoke({ sub: 'alice' })
+  t.match((await exchange(world, old)).json(), { error: 'invalid_grant' })
+  clock.advance(700)
+  t.match((await exchange(world, old)).json(), { error: 'invalid_grant', error_description: /too old/ }, 'nor is the logout forgotten')
+
+  const bound = await startExchange(t, { bearer: { audience: PROVIDER_API, dpop: 'required' } })
+  t.equal((await bound.api(bound.subject())).statusCode, 401)
+  t.match((await exchange(bound, bound.subject())).json(), { error: 'invalid_grant' }, 'what is refused at the API is not exchanged')
+})
+
+t.test('a narrow scope is narrow', async (t) => {
+  const world = await startExchange(t, { broker: { claims: (claims) => ({ ...claims, scope: 'openid profile email admin' }) } })
+  t.equal((await exchange(world, world.subject({ scope: 'openid email profile' }), { scope: 'email' })).json().scope, 'email', 'the claims of a person have no say in it')
+
+  const plain = await start(t)
+  const first = await plain.byDevice()
+  const whole = await plain.app.inject({ url: '/auth/userinfo', headers: { authorization: `Bearer ${first.access_token}` } })
+  t.match(whole.json(), { sub: 'alice', username: 'alice', email: 'alice@example.com' })
+  const narrow: Tokens = (await refresh(plain, first, { scope: 'openid' })).json()
+  const payload = decodeJwt(narrow.access_token)
+  t.match([payload['email'], payload['preferred_username']], [undefined, undefined])
+  const userinfo = await plain.app.inject({ url: '/auth/userinfo', headers: { authorization: `Bearer ${narrow.access_token}` } })
+  t.same(userinfo.json(), { sub: 'alice', username: null, last_name: null, first_name: null, pw_name: null, email: null })
+})
+
+t.test('S61 a grant that ends, ends at the provider too', async (t) => {
+  const clock = stopClock(t)
+  const world = await start(t)
+  const revoked = (): number => world.provider.requests.filter(({ endpoint }) => endpoint === 'revocation').length
+  const ends: Array<(tokens: Tokens) => Promise<unknown>> = [
+    async ({ refresh_token: token }) => await world.post('revoke', { token }),
+    async () => await world.app.oidc.broker.revoke({ sub: 'alice' }),
+    async () => await world.app.oidc.sessions.revoke({ sub: 'alice' }),
+    async ({ access_token: token }) => {
+      clock.advance(901)
+      await world.post('revoke', { token })
+    }
+  ]
+  for (const [index, end] of ends.entries()) {
+    const tokens = await world.byDevice()
+    await end(tokens)
+    t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' }, String(end))
+    for (let tries = 0; tries < 100 && revoked() === index; tries++) await new Promise((resolve) => setTimeout(resolve, 10))
+    t.equal(revoked(), index + 1, String(end))
+  }
+})
+
+t.test('S4 a native login takes no more than a cookie holds', async (t) => {
+  const { app } = await start(t)
+  const { challenge } = pkce()
+  const query = new URLSearchParams({ redirect_uri: REDIRECT_URI, code_challenge: challenge, code_challenge_method: 'S256', scope: 'a'.repeat(501) })
+  t.equal((await app.inject(`/auth/login?${query.toString()}`)).statusCode, 400)
+})
+
+t.test('RFC 6749, section 5.2: a client that is not known is challenged', async (t) => {
+  const { post } = await start(t, { broker: { resourceServers: { api: 'x'.repeat(32) } } })
+  const answer = await post('introspect', { token: 'x' }, { authorization: `Basic ${Buffer.from('api:wrong').toString('base64')}` })
+  t.match([answer.statusCode, answer.headers['www-authenticate'], answer.json()], [401, /^Basic realm=/, { error: 'invalid_client' }])
+})
