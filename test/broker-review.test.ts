@@ -203,6 +203,13 @@ t.test('a store that lost the signing keys gets them back', async (t) => {
   t.equal((await world.api(last.access_token)).statusCode, 200)
 })
 
+t.test('a clock that is set back', async (t) => {
+  const clock = stopClock(t)
+  const world = await start(t)
+  clock.advance(-30)
+  t.equal((await world.api((await world.byDevice()).access_token)).statusCode, 200, 'the key signs all the same')
+})
+
 t.test('two processes with different signing algorithms get on with each other', async (t) => {
   const clock = stopClock(t)
   const store = createMemoryStore()

@@ -9,7 +9,8 @@ import { parseOptions } from '../lib/options.ts'
 import { createKeySet } from '../lib/key-set.ts'
 import { createPendingLogins } from '../lib/pending.ts'
 import { createProviders } from '../lib/providers.ts'
-import { createAccessToken } from '../lib/refresh.ts'
+import { createRefreshes } from '../lib/refreshes.ts'
+import { createTelemetry } from '../lib/telemetry.ts'
 import { createTransport } from '../lib/transport.ts'
 import { client, sessionCookie, startClock, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, providerSettings, SESSION_KEY, startApp, stopClock } from './support/app.ts'
@@ -17,8 +18,6 @@ import { CALLBACK, SESSION_COOKIE, anotherApp, untilCallback } from './support/p
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply, FastifyRequest, InjectOptions } from 'fastify'
 import type { Test } from 'tap'
-import type { OidcTokens } from '../index.ts'
-import type { Core } from '../lib/core.ts'
 import type { KeySet } from '../lib/key-set.ts'
 import type { Provider as OpenIdProvider } from '../lib/provider.ts'
 import type { Sealer } from '../lib/seal.ts'
@@ -418,18 +417,11 @@ t.test('R32 answers of refreshes are shared, but not without end', async (t) => 
     settings: { resource: [] },
     refresh: async (refreshToken: string) => { asked += 1; return { tokens: { access_token: `new ${refreshToken}`, token_type: 'bearer' }, claims: undefined } }
   }
-  const core = {
-    sessions: {
-      prepare: () => undefined,
-      provider: () => provider,
-      read: () => ({ session: {}, claims: {} }),
-      tokens: ({ headers }: FastifyRequest): Partial<OidcTokens> => ({ access_token: 'old', expires_at: 1, refresh_token: headers.cookie as string }),
-      replaceTokens () {}
-    },
-    telemetry: { span: async (_name: string, work: () => Promise<unknown>) => await work(), tokenExchange () {} }
-  } as unknown as Core
-  const accessToken = createAccessToken(core)
-  const token = async (refreshToken: string): Promise<string> => await accessToken({ headers: { cookie: refreshToken } } as FastifyRequest)
+  const refreshes = createRefreshes(await createTelemetry(false), undefined)
+  const token = async (refreshToken: string): Promise<string> => {
+    const fresh = await refreshes.get(provider as unknown as OpenIdProvider, { access_token: 'old', expires_at: 1, refresh_token: refreshToken })
+    return fresh.tokens.access_token
+  }
   for (let count = 0; count < 10_000; count++) await token(`token ${count}`)
   t.equal(asked, 10_000)
   t.equal(await token('token 0'), 'new token 0')

@@ -316,14 +316,14 @@ function endedName (subject: string): Name {
 }
 
 /** What a new access token of the provider changes. */
-function renew (record: GrantRecord, { tokens }: TokenSet): GrantRecord {
+function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: TokenSet): GrantRecord {
   const { tokens: before, scope } = record
   const granted = tokens.scope?.split(' ')
   return {
     ...record,
     // What the provider does not grant any more is not granted here. The next ID token is compared with the first as well.
     scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
-    tokens: { ...before, ...tokens, ...(before?.id_token !== undefined && { id_token: before.id_token }) }
+    tokens: { ...before, ...tokens }
   }
 }
 
