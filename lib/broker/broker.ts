@@ -97,7 +97,17 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   }
 
   function newRecord ({ provider, tokens, ...subject }: Subject, expiresAt: number): GrantRecord {
-    return { ...subject, ...(tokens?.refresh_token !== undefined && { tokens }), id: randomBytes(16).toString('base64url'), subject: subjectOf(provider.name, subject.claims.sub), provider: provider.name, issuedBy: provider.id, providerClientId: provider.settings.clientId, expiresAt }
+    const { name, id: issuedBy, settings: { clientId: providerClientId } } = provider
+    return {
+      ...subject,
+      ...(tokens?.refresh_token !== undefined && { tokens }),
+      id: randomBytes(16).toString('base64url'),
+      subject: subjectOf(name, subject.claims.sub),
+      provider: name,
+      issuedBy,
+      providerClientId,
+      expiresAt
+    }
   }
 
   /** The claims of an access token (RFC 9068, section 2.2). */
