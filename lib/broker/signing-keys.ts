@@ -85,8 +85,8 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
     async current () {
       const { stored, signing } = await ring.get()
       const begun = stored.filter(({ signsFrom }) => signsFrom <= now())
-      const newest = begun.filter(isOwn).at(-1) ?? begun.at(-1) ?? stored[0]
-      return signing.find(({ kid }) => kid === newest?.kid) as SigningKey
+      const { kid: newest } = (begun.filter(isOwn).at(-1) ?? begun.at(-1) ?? stored[0]) as StoredKey
+      return signing.find(({ kid }) => kid === newest) as SigningKey
     },
 
     jwks: async () => (await ring.get()).jwks,
