@@ -206,6 +206,7 @@ t.test('a store that lost the signing keys gets them back', async (t) => {
 t.test('a clock that is set back', async (t) => {
   const clock = stopClock(t)
   const world = await start(t)
+  await world.app.ready()
   clock.advance(-30)
   t.equal((await world.api((await world.byDevice()).access_token)).statusCode, 200, 'the key signs all the same')
 })
