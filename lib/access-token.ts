@@ -8,7 +8,8 @@ import type { OidcClaims, OidcToken } from '../types/claims.ts'
 type Rules = Pick<BearerSettings, 'audience' | 'algorithms' | 'strictType'>
 
 /** RFC 9068, section 2.2 */
-const REQUIRED = ['sub', 'client_id', 'iat', 'jti', 'exp']
+const TEXTS = ['sub', 'client_id', 'jti']
+const REQUIRED = [...TEXTS, 'iat', 'exp']
 
 /** Every check of a JWT access token (RFC 9068, section 4; RFC 8725). Throws FST_OIDC_TOKEN. */
 export async function verifyAccessToken (token: string, keySet: KeySet, { issuer, clockTolerance }: ProviderSettings, { audience, algorithms, strictType }: Rules): Promise<JWTPayload> {
@@ -16,6 +17,7 @@ export async function verifyAccessToken (token: string, keySet: KeySet, { issuer
     issuer, audience, algorithms, clockTolerance, requiredClaims: strictType ? REQUIRED : ['exp']
   }).catch(refuseToken)
   check(strictType ? isAccessToken(protectedHeader.typ) : looksLikeAccessToken(payload), 'it does not say that it is an access token')
+  check(!strictType || TEXTS.every((name) => typeof payload[name] === 'string'), 'sub, client_id and jti must be text')
   return payload
 }
 
@@ -69,7 +71,8 @@ function clientOf (claims: JWTPayload): string | undefined {
 function isClient (claims: JWTPayload, clientId: string | undefined): boolean {
   const { sub } = claims
   return sub === undefined || sub === clientId || sub === `${clientId}@clients` || // Auth0
-    claims['gty'] === 'client-credentials' || claims['idtyp'] === 'app' || // Auth0, Microsoft Entra ID
+    claims['gty'] === 'client-credentials' || // Auth0
+    claims['idtyp'] === 'app' || claims['oid'] === sub || // Microsoft Entra ID: the latter where the former is not asked for
     (typeof clientId === 'string' && claims['preferred_username'] === `service-account-${clientId.toLowerCase()}`) // Keycloak
 }
 

@@ -142,7 +142,11 @@ function findTokenProblem (constraints: Constraints, { claims, token, provider }
 /** The session, unless the route is for people of another provider: there it counts for nothing. */
 function authenticate (core: Core, { providers, accept }: Constraints, request: FastifyRequest): Session | null {
   const session = accept.has('session') ? core.sessions.read(request) : null
-  if (session === null || providers?.(request).includes(session.session.provider) === false) return null
+  if (session === null || providers?.(request).includes(session.session.provider) === false) {
+    // A guard before this one may have been content with less.
+    request.oidcClaims = request.oidcUser = request.oidcSession = request.oidcToken = null
+    return null
+  }
   core.sessions.touch(request)
   request.oidcClaims = session.claims
   request.oidcUser = session.user

@@ -3,6 +3,7 @@ import { claimsOf, describeToken } from './access-token.ts'
 import { createBoundedMap } from './bounded-map.ts'
 import { headerValues } from './caller.ts'
 import { OidcError } from './errors.ts'
+import { freeze } from './freeze.ts'
 import { createProofs } from './proof.ts'
 import { createSightings } from './sightings.ts'
 import { now } from './time.ts'
@@ -48,7 +49,7 @@ export interface Bearer {
   /** Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, and an OidcError when the provider cannot be asked. */
   verify: (request: FastifyRequest, constraints: Pick<Constraints, 'providers'>) => Promise<VerifiedToken>
   /** Verifies a token of a provider that did not come as the credential of a request (RFC 8693, section 2.1). Throws FST_OIDC_TOKEN. */
-  verifySubject: (token: string) => Promise<VerifiedToken<Provider>>
+  verifySubject: (token: string, request: FastifyRequest) => Promise<VerifiedToken<Provider>>
   /** Verifies all tokens anew: somebody was logged out. */
   forget: () => void
 }
@@ -90,17 +91,24 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   const kept = createBoundedMap<Kept>(MAX_KEPT)
   const wasSeen = createSightings()
   const asked = createBoundedMap<Promise<JWTPayload>>(MAX_KEPT)
+  // The token whose proof a request has shown: a second guard must not take the proof for a replay.
+  const proven = new WeakMap<FastifyRequest, string>()
 
   /** The token that was verified before, when it is that very token, its keys are still those of the provider, and it has not expired. */
   function find (raw: string, names?: Names): Kept | undefined {
     const found = kept.get(keyOf(raw, names))
-    return found?.raw === raw && found.keys !== undefined && found.keys === found.provider.keys() ? found : undefined
+    return found?.raw === raw && found.keys !== undefined && found.keys === found.provider.keys() && isCurrent(found.provider) ? found : undefined
+  }
+
+  // A tenant may be gone, or be another one under the same name.
+  function isCurrent (voucher: Voucher): boolean {
+    return providers.known(voucher.name) === voucher || own.includes(voucher) || peers.includes(voucher)
   }
 
   async function load (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Kept> {
-    const candidates = settings.ofProviders ? await candidatesFor(request, names) : []
     const issuer = issuerOf(raw)
-    const verified = issuer === undefined ? await introspect(raw, candidates) : await verifyNamed(raw, issuer, candidates, names)
+    const verified = issuer === undefined ? await introspect(raw, request, names) : await verifyJwt(raw, await voucherFor(request, issuer, names))
+    check(names?.includes(nameOf(verified)) !== false, 'it is of another provider')
     const found = keep(raw, verified)
     // What an answer of the provider says may change before the token expires.
     if (issuer !== undefined && wasSeen(keyOf(raw, names))) remember(found, names)
@@ -113,29 +121,31 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     kept.set(keyOf(raw, names), { ...found, raw }, found.token.expiresAt)
   }
 
-  // A closed set, before anything is fetched: what a token says of its issuer is a claim like any other.
-  async function candidatesFor (request: FastifyRequest, names: Names | undefined): Promise<readonly Provider[]> {
-    if (names === undefined) return providers.all()
-    const found = await Promise.all(names.map(async (name) => await providers.find(request, name)))
-    return found.filter((provider) => provider !== null)
+  /**
+   * Who vouches for the tokens of an issuer, from a closed set: what a token says of its issuer is a claim like any other.
+   * Peers count where it does not matter which provider named the person; our own tokens tell which one did.
+   */
+  async function voucherFor (request: FastifyRequest, issuer: string, names: Names | undefined): Promise<Voucher | null> {
+    const others = names === undefined ? [...own, ...peers] : own
+    const voucher = others.find(({ settings }) => settings.issuer === issuer)
+    return voucher ?? (settings.ofProviders ? await providerOf(request, issuer, names) : null)
   }
 
-  async function verifyJwt<V extends Voucher> (raw: string, issuer: string, candidates: readonly V[]): Promise<Verified<V>> {
-    const provider = candidates.find(({ settings: { issuer: own } }) => own === issuer)
-    check(provider !== undefined, 'its issuer is none of those that count here')
+  async function providerOf (request: FastifyRequest, issuer: string, names: Names | undefined): Promise<Provider | null> {
+    if (names === undefined) return await providers.ofIssuer(request, issuer)
+    const found = await Promise.all(names.map(async (name) => await providers.find(request, name)))
+    return found.find((provider) => provider?.settings.issuer === issuer) ?? null
+  }
+
+  async function verifyJwt<V extends Voucher> (raw: string, provider: V | null): Promise<Verified<V>> {
+    check(provider !== null, 'its issuer is none of those that count here')
     return { provider, payload: await provider.verifyAccessToken(raw, settings) }
   }
 
-  /** Peers count where it does not matter which provider named the person; our own tokens tell which one did. */
-  async function verifyNamed (raw: string, issuer: string, candidates: readonly Provider[], names: Names | undefined): Promise<Verified> {
-    const verified = await verifyJwt(raw, issuer, [...own, ...candidates, ...(names === undefined ? peers : [])])
-    check(names?.includes(nameOf(verified)) !== false, 'it is of another provider')
-    return verified
-  }
-
-  async function introspect (raw: string, candidates: readonly Provider[]): Promise<Verified> {
-    const provider = candidates.find(({ name }) => name === settings.introspection)
-    check(provider !== undefined, 'it is no JWT')
+  async function introspect (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Verified> {
+    const name = settings.introspection
+    const provider = name === undefined || names?.includes(name) === false ? null : await providers.find(request, name)
+    check(provider !== null, 'it is no JWT')
     const key = createHash('sha256').update(`${provider.id} ${raw}`).digest('base64')
     const payload = await (asked.get(key) ?? askOnce(key, provider, raw))
     check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
@@ -167,7 +177,9 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     check(jkt === undefined || settings.dpop, 'it is bound to a key, which is not taken here')
     check(!settings.dpopRequired || jkt !== undefined, 'it is not bound to a key')
     if (certificate !== undefined) check(certificate === thumbprintOf(settings.clientCertificate(request)), 'it is bound to another certificate')
-    if (jkt !== undefined) check(await proofs.verify(request, raw) === jkt, 'it is bound to another key')
+    if (jkt === undefined || proven.get(request) === raw) return
+    check(await proofs.verify(request, raw) === jkt, 'it is bound to another key')
+    proven.set(request, raw)
   }
 
   return {
@@ -184,12 +196,12 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
 
     verify,
 
-    async verifySubject (raw) {
+    async verifySubject (raw, request) {
       const issuer = issuerOf(raw)
       // A token of ours would go on for ever.
       check(issuer !== undefined && !own.some(({ settings }) => settings.issuer === issuer), 'it is not of a provider')
       check(!settings.dpopRequired, 'it cannot be bound to a key here, as it must be')
-      const verified = await verifyJwt(raw, issuer, providers.all())
+      const verified = await verifyJwt(raw, await providers.ofIssuer(request, issuer))
       const found = keep(raw, verified)
       check(found.confirmation === undefined, 'it is bound to a key, and cannot be exchanged')
       return { ...found, provider: verified.provider }
@@ -210,7 +222,7 @@ interface Verified<V extends Voucher = Voucher> {
 // Several providers may have the same issuer: which one it is depends on which ones will do.
 function keyOf (raw: string, names: Names | undefined): string {
   const tail = raw.slice(-TAIL)
-  return names === undefined ? tail : `${tail} ${names.join(' ')}`
+  return names === undefined ? tail : tail + JSON.stringify(names)
 }
 
 function nameOf ({ provider, payload }: Verified): string {
@@ -218,14 +230,15 @@ function nameOf ({ provider, payload }: Verified): string {
 }
 
 function keep (raw: string, { provider, payload }: Verified): Kept {
-  const { cnf } = payload
+  const { cnf, sub } = payload
+  check(sub === undefined || (typeof sub === 'string' && sub !== ''), 'sub is no text')
   check(cnf === undefined || (typeof cnf === 'object' && cnf !== null && !Array.isArray(cnf)), 'cnf is no object')
   const expiresAt = Math.min(payload.exp ?? Infinity, now() + LASTS)
-  const token = Object.freeze(describeToken(nameOf({ provider, payload }), payload, payload.exp ?? expiresAt))
+  const token = freeze(describeToken(nameOf({ provider, payload }), payload, payload.exp ?? expiresAt))
   return {
     raw,
     keys: provider.keys(),
-    claims: Object.freeze(claimsOf(payload, provider.settings.issuer)),
+    claims: freeze(claimsOf(payload, provider.settings.issuer)),
     token,
     provider,
     confirmation: cnf as Confirmation | undefined

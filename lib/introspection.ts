@@ -15,10 +15,16 @@ export function readIntrospection (answer: unknown, { issuer, clientId, clockTol
   check(audiences.some((value) => audience.includes(value as string)) || (aud === undefined && client === clientId), 'it is for another audience')
   // The refresh tokens of that client are active as well.
   check(type === undefined ? aud !== undefined : /^(?:bearer|dpop)$/i.test(String(type)), 'it is no access token')
+  check(!saysOtherwise(answer), 'it says that it is no access token')
   check(exp === undefined || (typeof exp === 'number' && exp + clockTolerance > now()), 'it has expired')
   check(nbf === undefined || (typeof nbf === 'number' && nbf - clockTolerance <= now()), 'it is not good yet')
   const { active: _, ...claims } = answer
   return claims
+}
+
+/** Providers name the kind of a token in claims of their own: Ory and Amazon Cognito, Keycloak. */
+function saysOtherwise ({ token_use: use, typ }: Record<string, unknown>): boolean {
+  return !(use === undefined || use === 'access' || use === 'access_token') || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
 }
 
 function check (condition: boolean, detail: string): asserts condition {

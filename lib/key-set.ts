@@ -27,7 +27,16 @@ const ATTEMPTS = 3
  */
 export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
   const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
-  const cached = createCached(() => fetchKeys(jwksUri, transport), TIMES)
+  let last: { text: string, keys: JWTVerifyGetKey } | undefined
+  const cached = createCached(load, TIMES)
+
+  // The same keys stay the same: what was verified with them need not be verified again.
+  async function load (): Promise<JWTVerifyGetKey> {
+    const keys = await fetchKeys(jwksUri, transport)
+    const text = JSON.stringify(keys)
+    if (text !== last?.text) last = { text, keys: createLocalJWKSet({ keys }) }
+    return last.keys
+  }
 
   async function verify (token: string, options: JWTVerifyOptions, keys: JWTVerifyGetKey, attempts: number): Promise<JWTVerifyResult> {
     try {
@@ -63,13 +72,13 @@ function createLimit (burst: number, perSecond: number): () => boolean {
   }
 }
 
-async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWTVerifyGetKey> {
+async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWK[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
   const document = response.status === 200 && isJson(response) ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
   if (!Array.isArray(document?.keys)) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
   }
-  return createLocalJWKSet({ keys: document.keys.filter(isPublicKey) })
+  return document.keys.filter(isPublicKey)
 }
 
 // A key whose private part is public proves nothing.

@@ -94,6 +94,8 @@ async function open (proof: string): Promise<{ payload: JWTPayload, jkt: string 
 // The address as the caller knows it comes from the options, never from the request's own headers (section 4.3, item 9).
 function checkTarget ({ htm, htu }: JWTPayload, { method, originalUrl }: FastifyRequest, baseUrl: string): void {
   check(htm === method, 'htm is another method')
+  // HTTP/2 has paths that would become another host.
+  check(originalUrl.startsWith('/'), 'the request has no path')
   check(typeof htu === 'string' && normalise(htu) !== null && normalise(htu) === normalise(baseUrl + originalUrl), 'htu is another address')
 }
 

@@ -19,6 +19,8 @@ export interface Providers {
   all: () => readonly Provider[]
   /** The provider of that name, or `null` when there is none. Throws FST_OIDC_PROVIDER_UNAVAILABLE. */
   find: (request: FastifyRequest, name: string) => Promise<Provider | null>
+  /** The first provider of that issuer, as it is now, of those that are known by now. */
+  ofIssuer: (request: FastifyRequest, issuer: string) => Promise<Provider | null>
   /** What `find` would give, when it is known without asking anybody, else `undefined`. */
   known: (name: string) => Provider | null | undefined
   /** The provider of a request that names none; `null` when there is no such. */
@@ -38,6 +40,7 @@ function createFixed (settings: Settings): Providers {
     choices: all,
     all: () => all,
     find: async (_request, name) => known(name),
+    ofIssuer: async (_request, issuer) => all.find(({ settings }) => settings.issuer === issuer) ?? null,
     known,
     ofRequest: async () => only
   }
@@ -79,10 +82,21 @@ function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['re
     return provider
   }
 
+  const all = (): Provider[] => kept.values().map((tenant) => tenant.last()).filter((provider) => provider != null)
+
   return {
     choices: [],
-    all: () => kept.values().map((tenant) => tenant.last()).filter((provider) => provider != null),
+    all,
     find,
+
+    async ofIssuer (request, issuer) {
+      for (const { name } of all().filter(({ settings }) => settings.issuer === issuer)) {
+        const provider = await find(request, name)
+        if (provider?.settings.issuer === issuer) return provider
+      }
+      return null
+    },
+
     known: (name) => kept.get(name)?.fresh() ?? undefined,
     async ofRequest (request) {
       const found = await ask(resolve, request, undefined)

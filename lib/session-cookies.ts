@@ -1,6 +1,7 @@
 import { createBoundedMap } from './bounded-map.ts'
 import { cookieNames, readCookie } from './cookies.ts'
 import { OidcError } from './errors.ts'
+import { freeze } from './freeze.ts'
 import { COOKIE_BUDGET } from './pending.ts'
 import { createSightings } from './sightings.ts'
 import type { Settings } from './options.ts'
@@ -170,9 +171,4 @@ function split (value: string, size: number): string[] {
 // A slice of the header would keep the whole header in memory.
 function detach (value: string): string {
   return Buffer.from(value, 'latin1').toString('latin1')
-}
-
-function freeze<T> (value: T): T {
-  if (typeof value === 'object' && value !== null) Object.values(Object.freeze(value)).forEach(freeze)
-  return value
 }

@@ -1,6 +1,7 @@
 import { OidcError } from '../../errors.ts'
 import { now } from '../../time.ts'
 import { demand, narrowScope, oauthError } from '../oauth.ts'
+import type { FastifyRequest } from 'fastify'
 import type { Grant } from './index.ts'
 import type { Bearer, VerifiedToken } from '../../bearer.ts'
 import type { Provider } from '../../provider.ts'
@@ -21,7 +22,7 @@ export const tokenExchange: Grant = {
     demand(!params.has('actor_token'), 'invalid_request', 'Nobody acts for another here.')
     const audience = params.get('audience') ?? params.get('resource') ?? broker.settings.audience
     demand(audience === broker.settings.audience, 'invalid_target', 'Tokens are for this application only.')
-    const { claims, token, provider } = await verify(bearer, params.get('subject_token') as string)
+    const { claims, token, provider } = await verify(bearer, params.get('subject_token') as string, request)
     // A client is nobody: it would become somebody of that name.
     demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
     // When it was issued tells whether it is from before a logout, as long as that is remembered.
@@ -37,9 +38,9 @@ export const tokenExchange: Grant = {
 }
 
 /** A token of a provider, that is bound to nobody: who brings it cannot prove more here. */
-async function verify (bearer: Bearer, token: string): Promise<VerifiedToken<Provider>> {
+async function verify (bearer: Bearer, token: string, request: FastifyRequest): Promise<VerifiedToken<Provider>> {
   try {
-    return await bearer.verifySubject(token)
+    return await bearer.verifySubject(token, request)
   } catch (error) {
     throw error instanceof OidcError && error.code === 'FST_OIDC_TOKEN' ? oauthError('invalid_grant', 'The subject_token is not valid.', error) : error
   }
