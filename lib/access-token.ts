@@ -36,11 +36,17 @@ const OF_ACCESS_TOKENS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token_us
 
 /** For providers that do not mark their access tokens: an ID token of the same provider must not do (RFC 8725, section 3.12). */
 function looksLikeAccessToken (payload: JWTPayload): boolean {
-  return !looksLikeIdToken(payload) && OF_ACCESS_TOKENS.some((name) => name in payload)
+  return !looksLikeAnother(payload) && OF_ACCESS_TOKENS.some((name) => name in payload)
 }
 
-export function looksLikeIdToken (payload: JWTPayload): boolean {
-  return OF_ID_TOKENS.some((name) => name in payload) || payload['token_use'] === 'id' || payload['typ'] === 'ID' || 'events' in payload
+/** Whether it may be an ID token, a logout token, or a refresh token. */
+export function looksLikeAnother (payload: JWTPayload): boolean {
+  return OF_ID_TOKENS.some((name) => name in payload) || 'events' in payload || saysOtherwise(payload)
+}
+
+/** Whether a token says in a claim of a provider's own that it is no access token: of Ory and Amazon Cognito, of Keycloak. */
+export function saysOtherwise ({ token_use: use, typ }: Record<string, unknown>): boolean {
+  return !(use === undefined || use === 'access' || use === 'access_token') || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
 }
 
 /** What an access token, or the answer to an introspection, says of itself. */
@@ -72,7 +78,7 @@ function isClient (claims: JWTPayload, clientId: string | undefined): boolean {
   const { sub } = claims
   return sub === undefined || sub === clientId || sub === `${clientId}@clients` || // Auth0
     claims['gty'] === 'client-credentials' || // Auth0
-    claims['idtyp'] === 'app' || claims['oid'] === sub || // Microsoft Entra ID: the latter where the former is not asked for
+    claims['idtyp'] === 'app' || (claims['oid'] === sub && claims['scp'] === undefined) || // Microsoft Entra ID: the latter where the former is not asked for
     (typeof clientId === 'string' && claims['preferred_username'] === `service-account-${clientId.toLowerCase()}`) // Keycloak
 }
 

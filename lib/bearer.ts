@@ -74,7 +74,7 @@ interface Credential {
 const MAX_KEPT = 10_000
 const TAIL = 40 // characters at the end of a token: of its signature, and so as good as random
 const MAX_TOKEN = 16_384 // characters
-const LASTS = 3600 // seconds that a token is good for at most, when it does not say so itself
+const LASTS = 3600 // seconds that a token is good for, when it does not say so itself, and that what was verified is kept
 
 export interface BearerParts {
   /** Those who vouch for tokens beside the providers: of the broker, and of its peers. */
@@ -118,7 +118,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   function remember (found: Kept, names: Names | undefined): void {
     // A slice of the header would keep the whole request in memory.
     const raw = Buffer.from(found.raw, 'latin1').toString('latin1')
-    kept.set(keyOf(raw, names), { ...found, raw }, found.token.expiresAt)
+    kept.set(keyOf(raw, names), { ...found, raw }, Math.min(found.token.expiresAt, now() + LASTS))
   }
 
   /**
@@ -139,7 +139,9 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
 
   async function verifyJwt<V extends Voucher> (raw: string, provider: V | null): Promise<Verified<V>> {
     check(provider !== null, 'its issuer is none of those that count here')
-    return { provider, payload: await provider.verifyAccessToken(raw, settings) }
+    // Those from before: they may be others by the time that it is verified.
+    const keys = provider.keys()
+    return { provider, keys, payload: await provider.verifyAccessToken(raw, settings) }
   }
 
   async function introspect (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Verified> {
@@ -149,7 +151,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     const key = createHash('sha256').update(`${provider.id} ${raw}`).digest('base64')
     const payload = await (asked.get(key) ?? askOnce(key, provider, raw))
     check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
-    return { provider, payload }
+    return { provider, keys: undefined, payload }
   }
 
   /** Whoever comes with the same token for a while gets the same answer; that there was none is not kept. */
@@ -216,6 +218,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
 
 interface Verified<V extends Voucher = Voucher> {
   provider: V
+  keys: unknown
   payload: JWTPayload
 }
 
@@ -225,11 +228,11 @@ function keyOf (raw: string, names: Names | undefined): string {
   return names === undefined ? tail : tail + JSON.stringify(names)
 }
 
-function nameOf ({ provider, payload }: Verified): string {
+function nameOf ({ provider, payload }: Pick<Verified, 'provider' | 'payload'>): string {
   return provider.providerOf?.(payload) ?? provider.name
 }
 
-function keep (raw: string, { provider, payload }: Verified): Kept {
+function keep (raw: string, { provider, keys, payload }: Verified): Kept {
   const { cnf, sub } = payload
   check(sub === undefined || (typeof sub === 'string' && sub !== ''), 'sub is no text')
   check(cnf === undefined || (typeof cnf === 'object' && cnf !== null && !Array.isArray(cnf)), 'cnf is no object')
@@ -237,7 +240,7 @@ function keep (raw: string, { provider, payload }: Verified): Kept {
   const token = freeze(describeToken(nameOf({ provider, payload }), payload, payload.exp ?? expiresAt))
   return {
     raw,
-    keys: provider.keys(),
+    keys,
     claims: freeze(claimsOf(payload, provider.settings.issuer)),
     token,
     provider,
@@ -259,7 +262,7 @@ function isRepeated (request: FastifyRequest): boolean {
 }
 
 function isInForm ({ headers, body }: FastifyRequest): boolean {
-  const isForm = headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true
+  const isForm = /^\s*application\/x-www-form-urlencoded\b/i.test(headers['content-type'] ?? '')
   return isForm && typeof body === 'object' && body !== null && 'access_token' in body
 }
 

@@ -93,9 +93,8 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
   }
 }
 
-function voucherOf ({ settings: { issuer }, verify, isLive }: Broker): Voucher {
-  const keys = {}
-  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: () => keys, verifyAccessToken: verify, isLive, providerOf: ({ idp }) => idp as string }
+function voucherOf ({ settings: { issuer }, keys, verify, isLive }: Broker): Voucher {
+  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: keys.known, verifyAccessToken: verify, isLive, providerOf: ({ idp }) => idp as string }
 }
 
 /** How often what has expired is thrown away, in milliseconds. */

@@ -1,3 +1,4 @@
+import { saysOtherwise } from './access-token.ts'
 import { OidcError } from './errors.ts'
 import { isRecord } from './check.ts'
 import { now } from './time.ts'
@@ -20,11 +21,6 @@ export function readIntrospection (answer: unknown, { issuer, clientId, clockTol
   check(nbf === undefined || (typeof nbf === 'number' && nbf - clockTolerance <= now()), 'it is not good yet')
   const { active: _, ...claims } = answer
   return claims
-}
-
-/** Providers name the kind of a token in claims of their own: Ory and Amazon Cognito, Keycloak. */
-function saysOtherwise ({ token_use: use, typ }: Record<string, unknown>): boolean {
-  return !(use === undefined || use === 'access' || use === 'access_token') || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
 }
 
 function check (condition: boolean, detail: string): asserts condition {

@@ -1,14 +1,22 @@
 import { createHash } from 'node:crypto'
 import { connect } from 'node:http2'
 import Fastify from 'fastify'
-import { SignJWT, calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
+import { SignJWT, calculateJwkThumbprint, decodeJwt, exportJWK, generateKeyPair } from 'jose'
 import t from 'tap'
 import oidc from '../index.ts'
+import { createBearer } from '../lib/bearer.ts'
+import { coreOf } from '../lib/core.ts'
+import { parseOptions } from '../lib/options.ts'
 import { client, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from './support/app.ts'
+import { programs } from './support/broker.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { OidcOptions, ResolvedProvider } from '../index.ts'
+import type { BearerSettings } from '../lib/bearer-options.ts'
+import type { Broker } from '../lib/broker/broker.ts'
+import type { Providers } from '../lib/providers.ts'
+import type { Sealer } from '../lib/seal.ts'
 import type { Provider } from '../lib/testing/index.ts'
 
 const API = 'https://api.example.com'
@@ -74,7 +82,10 @@ t.test('S72 a subject is text, and a client is nobody', async (t) => {
   lax.get('/api', { preHandler: lax.oidc.required() }, whoIs)
   const claims = { client_id: undefined, scope: undefined, sub: 'b0', oid: 'b0', appid: 'another app', appidacr: '1', ver: '1.0', roles: ['Reports.Read'] }
   t.equal((await ask(lax, '/api', tokenOf(entra, claims))).status, 403, 'an application in Microsoft Entra ID')
-  t.equal((await ask(lax, '/api', tokenOf(entra, { ...claims, oid: 'c1', scp: 'read' }))).status, 200, 'a person')
+  for (const oid of ['c1', 'b0']) t.equal((await ask(lax, '/api', tokenOf(entra, { ...claims, oid, scp: 'read' }))).status, 200, 'a person, also one of Azure AD B2C')
+  for (const kind of [{ token_use: 'refresh' }, { token_use: 'id' }, { typ: 'Refresh' }, { typ: 'Offline' }, { typ: 'ID' }]) {
+    t.equal((await ask(lax, '/api', tokenOf(entra, kind))).status, 401, JSON.stringify(kind))
+  }
 })
 
 t.test('S74 one proof for all the guards of a route', async (t) => {
@@ -150,6 +161,79 @@ t.test('R9 a forged token makes nothing be verified again', async (t) => {
   t.equal((await ask(app, '/me', provider.accessToken({ sub: 'x', signWith: 'unknown-kid', overrides: { aud: API } }))).status, 401)
   t.equal(provider.count('jwks'), before + 1, 'it costs one question')
   t.equal((await ask(app, '/me', token)).status, 200)
+})
+
+t.test('V19 a token of a key that is gone is not good because it was seen before', async (t) => {
+  const clock = stopClock(t)
+  const provider = await startProvider({ deviceInterval: 1 })
+  t.teardown(async () => await provider.close())
+  const app = await buildApp(t, optionsFor(provider, { store: 'memory:', broker: { audience: API } }))
+  const { byDevice, api } = programs(app, provider)
+  const { access_token: real } = await byDevice()
+  const { key, alg, kid } = await (coreOf(app.oidc).broker as Broker).keys.current()
+  const claims = { ...decodeJwt(real), sub: 'mallory', exp: Math.floor(Date.now() / 1000) + 1_000_000 }
+  const forged = await new SignJWT(claims).setProtectedHeader({ alg, kid, typ: 'at+jwt' }).sign(key)
+  for (let times = 0; times < 3; times++) t.equal((await api(forged)).statusCode, 200, 'whoever has the key can sign')
+  for (let times = 0; times < 3; times++) {
+    await app.oidc.broker.rotateKeys()
+    clock.advance(2400)
+  }
+  t.notOk((await app.inject('/auth/.well-known/jwks.json')).json().keys.some((key: { kid: string }) => key.kid === kid))
+  t.equal((await api(forged)).statusCode, 401)
+})
+
+t.test('V19 keys that change while a token is verified', async (t) => {
+  let keys: object = {}
+  let meanwhile = (): void => {}
+  const provider = {
+    name: 'default',
+    settings: { issuer: 'https://op.example.com', clientId: 'web', clockTolerance: 0 },
+    keys: () => keys,
+    async verifyAccessToken () {
+      verified += 1
+      meanwhile()
+      return { sub: 'alice', client_id: 'web', exp: Math.floor(Date.now() / 1000) + 600 }
+    }
+  }
+  let verified = 0
+  const providers = { known: () => provider, ofIssuer: async () => provider } as unknown as Providers
+  const settings = parseOptions({ issuer: 'https://op.example.com', clientId: 'web', clientSecret: 'x', baseUrl: BASE_URL, session: { key: SESSION_KEY }, bearer: { audience: API } }).bearer as BearerSettings
+  const bearer = createBearer(settings, { own: [], peers: [], baseUrl: BASE_URL, providers, sealer: {} as Sealer, vault: undefined })
+  const payload = Buffer.from(JSON.stringify({ iss: 'https://op.example.com' })).toString('base64url')
+  const authorization = `Bearer e30.${payload}.${'s'.repeat(43)}`
+  const request = { headers: { authorization }, raw: { rawHeaders: ['Authorization', authorization] } } as unknown as FastifyRequest
+  const bring = async (): Promise<number> => {
+    await bearer.verify(request, { providers: undefined })
+    return verified
+  }
+  t.equal(await bring(), 1)
+  meanwhile = () => { keys = {} }
+  t.equal(await bring(), 2)
+  meanwhile = () => {}
+  t.equal(await bring(), 3, 'what was verified with the old keys is verified with the new ones')
+  t.equal(await bring(), 3)
+})
+
+t.test('S69 a second token in a form, however its type is written', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: API } })
+  app.addContentTypeParser(/^application\/x-www-form-urlencoded/i, { parseAs: 'string' }, (_request, body, done) => done(null, Object.fromEntries(new URLSearchParams(body as string))))
+  app.post('/api', { preHandler: app.oidc.required() }, whoIs)
+  for (const type of ['application/x-www-form-urlencoded', 'Application/X-WWW-Form-Urlencoded; charset=utf-8']) {
+    for (let times = 0; times < 3; times++) {
+      const { statusCode } = await app.inject({ method: 'POST', url: '/api', headers: { authorization: `Bearer ${tokenOf(provider)}`, 'content-type': type }, payload: 'access_token=x' })
+      t.equal(statusCode, 400, type)
+    }
+  }
+})
+
+t.test('an opaque token is shown to its provider only', async (t) => {
+  const [one, two] = [await startProvider(), await startProvider()]
+  t.teardown(async () => { await one.close(); await two.close() })
+  const optionsOf = ({ issuer, clients: [web] }: Provider) => ({ issuer, clientId: 'web', clientSecret: web?.client_secret as string })
+  const app = await buildApp(t, { baseUrl: BASE_URL, allowInsecureLoopback: true, session: { key: SESSION_KEY }, bearer: { audience: API, introspection: 'one' }, providers: { one: optionsOf(one), two: optionsOf(two) } })
+  app.get('/two', { preHandler: app.oidc.required({ provider: 'two' }) }, whoIs)
+  t.equal((await ask(app, '/two', 'opaque')).status, 401)
+  t.same([one.count('introspection'), two.count('introspection')], [0, 0])
 })
 
 interface Client {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { createCached } from '../cached.ts'
 import { now } from '../time.ts'
@@ -15,6 +16,8 @@ export interface SigningKeys {
   jwks: () => Promise<{ keys: JWK[] }>
   /** For the verification of a token. */
   verifier: () => Promise<JWTVerifyGetKey>
+  /** What `verifier` gives, as long as that needs no asking; another one when the keys are others. */
+  known: () => unknown
   /** A new key: it is published at once, and signs after a while. */
   rotate: () => Promise<void>
 }
@@ -48,7 +51,13 @@ const FOREVER = 315_360_000 // seconds
 
 export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings, vault: Vault): SigningKeys {
   let known: StoredKey[] = []
-  const ring = createCached(async () => await open(known = await load(inTime)), RELOAD)
+  let opened: KeyRing | undefined
+  const ring = createCached(async () => {
+    known = await load(inTime)
+    // The same keys stay the same: what was verified with them need not be verified again.
+    if (!isDeepStrictEqual(opened?.stored, known)) opened = await open(known)
+    return opened as KeyRing
+  }, RELOAD)
 
   /** What the store is to have: a key that signs, the next one in time, and none whose tokens have all expired. */
   async function inTime (keys: readonly StoredKey[]): Promise<StoredKey[]> {
@@ -91,6 +100,7 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
 
     jwks: async () => (await ring.get()).jwks,
     verifier: async () => (await ring.get()).verifier,
+    known: () => ring.fresh()?.verifier,
 
     async rotate () {
       const addKey = async (): Promise<StoredKey[]> => await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])

@@ -1,4 +1,4 @@
-import { isAccessToken, looksLikeIdToken, refuseToken } from '../access-token.ts'
+import { isAccessToken, looksLikeAnother, refuseToken } from '../access-token.ts'
 import { OidcError } from '../errors.ts'
 import { createKeySet } from '../key-set.ts'
 import { isJson } from '../transport.ts'
@@ -22,7 +22,7 @@ export function createTrustedIssuers ({ trustedIssuers, audience }: BrokerSettin
       async verifyAccessToken (token, { algorithms }) {
         const { payload, protectedHeader: { typ } } = await keySet.verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] }).catch(refuseToken)
         // Those of py-oidc-auth do not say what they are.
-        const isGood = isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeIdToken(payload))
+        const isGood = isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeAnother(payload))
         if (!isGood) throw new OidcError('FST_OIDC_TOKEN', { detail: 'it does not say that it is an access token' })
         return payload
       }
