@@ -227,15 +227,15 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     }
   }
 
-  async function verifyWithin (clockTolerance: number, token: string): Promise<JWTPayload> {
+  async function verify (token: string): Promise<JWTPayload> {
     const { payload } = await jwtVerify(token, await keys.verifier(), {
-      issuer: broker.issuer, audience: broker.audience, clockTolerance, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
+      issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
     }).catch(refuseToken)
     return payload
   }
 
   const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
-  const verified = async (token: string, clockTolerance = 0): Promise<JWTPayload | null> => await verifyWithin(clockTolerance, token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
+  const verified = async (token: string): Promise<JWTPayload | null> => await verify(token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
 
   /** Ends grants that were found; the provider's refresh tokens are of no use to anybody then. */
   async function end (...found: GrantRecord[]): Promise<number> {
@@ -286,7 +286,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     },
 
     refresh,
-    verify: async (token) => await verifyWithin(0, token),
+    verify,
     isLive,
 
     async personOf ({ iss, sid }) {
@@ -299,8 +299,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     },
 
     async revokeToken (token) {
-      // One that has expired says as well what is to end.
-      const payload = await verified(token, broker.refreshTokenTtl)
+      const payload = await verified(token)
       if (payload !== null) {
         await endById(payload['sid'] as string)
         return
