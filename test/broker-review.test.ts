@@ -314,6 +314,24 @@ t.test('S61 a grant that ends, ends at the provider too', async (t) => {
   }
 })
 
+t.test('S39 however many grants there are, all of them end', async (t) => {
+  const store = createMemoryStore()
+  let times = 1
+  const world = await start(t, {
+    store: { ...store, list: async (tag, options) => (await store.list(tag, options)).flatMap((entry) => Array.from({ length: times }, () => entry)) }
+  })
+  const { access_token: token } = await world.byDevice()
+  times = 130_000
+  await world.app.oidc.sessions.revoke({ provider: 'default' })
+  t.equal((await world.api(token)).statusCode, 401)
+})
+
+t.test('an empty scope is none', async (t) => {
+  const world = await start(t)
+  const first = await world.byDevice()
+  t.equal((await refresh(world, first, { scope: '' })).json().scope, first['scope'])
+})
+
 t.test('S4 a native login takes no more than a cookie holds', async (t) => {
   const { app } = await start(t)
   const { challenge } = pkce()

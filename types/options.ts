@@ -388,7 +388,7 @@ export interface OidcOptions extends Partial<ProviderOptions> {
   parseClaims?: (claims: IdTokenClaims) => OidcClaims | Promise<OidcClaims>
   /**
    * Runs after every check and before the session exists. What it returns (JSON) is kept as `request.oidcUser`;
-   * a login of a program (`broker`) has no session, and in a device flow `request` is that of the program; a token exchange is no login, and asks `broker.onIssue` only;
+   * a login of a program (`broker`) has no session, and in a device flow `request` is that of the program; a token exchange is no login, and asks `broker.claims` and `broker.onIssue` only;
    * throwing refuses the login, and sending a reply of its own replaces the login.
    */
   onClaims?: (claims: IdTokenClaims, context: ClaimsContext) => OidcUser | null | undefined | void | Promise<OidcUser | null | undefined | void>

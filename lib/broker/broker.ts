@@ -237,17 +237,16 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
   const verified = async (token: string): Promise<JWTPayload | null> => await verify(token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
 
-  /** Ends grants that were found; the provider's refresh tokens are of no use to anybody then. */
-  async function end (...found: GrantRecord[]): Promise<number> {
-    const ended: GrantRecord[] = []
-    for (const record of found) if (await records.remove(record.id)) ended.push(record)
-    revokeInTurn(log, ended.flatMap(revocationOf))
-    return ended.length
+  /** Ends a grant; the provider's refresh token is of no use to anybody then. */
+  async function end (record: GrantRecord): Promise<number> {
+    if (!await records.remove(record.id)) return 0
+    revokeInTurn(log, revocationOf(record))
+    return 1
   }
 
-  function revocationOf ({ provider: name, issuedBy, tokens }: GrantRecord): Revocation[] {
-    const provider = providers.known(name)
-    return provider?.id === issuedBy && tokens?.refresh_token !== undefined ? [{ provider, token: tokens.refresh_token, hint: 'refresh_token' }] : []
+  function revocationOf ({ issuedBy, tokens }: GrantRecord): Revocation[] {
+    const provider = providers.all().find(({ id }) => id === issuedBy)
+    return provider !== undefined && tokens?.refresh_token !== undefined ? [{ provider, token: tokens.refresh_token, hint: 'refresh_token' }] : []
   }
 
   async function endById (id: string): Promise<number> {
@@ -257,11 +256,16 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   }
 
   async function endAll (filter: GrantFilter, at: number): Promise<number> {
-    const found: GrantRecord[] = []
+    const revocations: Revocation[] = []
+    let count = 0
     for await (const record of records.list(filter)) {
-      if (record.loginAt <= at || filter.sid !== undefined) found.push(record)
+      const isMeant = record.loginAt <= at || filter.sid !== undefined
+      if (!isMeant || !await records.remove(record.id)) continue
+      count += 1
+      revocations.push(...revocationOf(record))
     }
-    return await end(...found)
+    revokeInTurn(log, revocations)
+    return count
   }
 
   return {
@@ -314,7 +318,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     async endSubject (sub, provider) {
       const subject = provider === undefined ? sub : subjectOf(provider, sub)
       const at = Date.now()
-      await vault.raise(endedName(subject), at, now() + broker.refreshTokenTtl)
+      await vault.raise(endedName(subject), at, now() + Math.max(broker.refreshTokenTtl, settings.session.maxAge) + 60)
       return await endAll({ subject }, at)
     }
   }

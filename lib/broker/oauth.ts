@@ -24,7 +24,8 @@ export function requireParam (params: Params, name: string): string {
 
 /** The scope that is wanted, of what was granted; all of it when none is named (RFC 6749, section 6). Throws FST_OIDC_GRANT. */
 export function narrowScope (granted: string, wanted: string | undefined): string {
-  if (wanted === undefined) return granted
+  // An empty parameter is none (RFC 6749, section 3.2).
+  if (wanted === undefined || wanted === '') return granted
   const [names, all] = [wanted, granted].map((scope) => scope.split(' ').filter(Boolean)) as [string[], string[]]
   demand(names.every((name) => all.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
   return names.join(' ')
