@@ -9,6 +9,7 @@ import { faultyStore } from './support/modes.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { createUserAgent } from './support/user-agent.ts'
 import type { LightMyRequestResponse } from 'fastify'
+import type { OidcOptions } from '../index.ts'
 import type { Tokens, World } from './support/broker.ts'
 
 const PROVIDER_API = 'https://web.example.com'
@@ -324,6 +325,33 @@ t.test('S39 however many grants there are, all of them end', async (t) => {
   times = 130_000
   await world.app.oidc.sessions.revoke({ provider: 'default' })
   t.equal((await world.api(token)).statusCode, 401)
+})
+
+t.test('S61 a grant of a tenant that is not known here ends all the same', async (t) => {
+  const acme = await startProvider({ deviceInterval: 1 })
+  t.teardown(async () => await acme.close())
+  const options: OidcOptions = {
+    baseUrl: BASE_URL,
+    allowInsecureLoopback: true,
+    store: createMemoryStore(),
+    session: { key: SESSION_KEY },
+    broker: { audience: AUDIENCE },
+    resolveProvider: () => ({ name: 'acme', issuer: acme.issuer, clientId: 'web', clientSecret: acme.clients[0]?.client_secret as string })
+  }
+  const [here, elsewhere] = [programs(await buildApp(t, options), acme), programs(await buildApp(t, options), acme)]
+  const { access_token: token } = await here.byDevice()
+  t.equal(await elsewhere.app.oidc.broker.revoke({ sub: 'alice', provider: 'acme' }), 1)
+  t.equal((await here.api(token)).statusCode, 401)
+  t.equal(acme.count('revocation'), 0, 'who does not know the provider cannot tell it')
+})
+
+t.test('S61 a grant that is ended twice at once is revoked once', async (t) => {
+  const world = await start(t)
+  const { refresh_token: token } = await world.byDevice()
+  const answers = await Promise.all(Array.from({ length: 5 }, async () => (await world.post('revoke', { token })).statusCode))
+  t.same(answers, [200, 200, 200, 200, 200])
+  for (let tries = 0; tries < 100 && world.provider.count('revocation') === 0; tries++) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.equal(world.provider.count('revocation'), 1)
 })
 
 t.test('an empty scope is none', async (t) => {
