@@ -347,9 +347,8 @@ t.test('S61 a grant of a tenant that is not known here ends all the same', async
 
 t.test('S61 a grant that is ended twice at once is revoked once', async (t) => {
   const world = await start(t)
-  const { refresh_token: token } = await world.byDevice()
-  const answers = await Promise.all(Array.from({ length: 5 }, async () => (await world.post('revoke', { token })).statusCode))
-  t.same(answers, [200, 200, 200, 200, 200])
+  const sid = decodeJwt((await world.byDevice()).access_token)['sid'] as string
+  t.same(await Promise.all([1, 2, 3].map(async () => await world.app.oidc.broker.revoke({ sid }))), [1, 0, 0])
   for (let tries = 0; tries < 100 && world.provider.count('revocation') === 0; tries++) await new Promise((resolve) => setTimeout(resolve, 10))
   t.equal(world.provider.count('revocation'), 1)
 })
