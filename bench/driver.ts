@@ -35,7 +35,8 @@ answer({
     await logins(options)
   },
   start ({ port, connections, path, sessions, kind }: LoadCommand) {
-    load = startLoad({ port, connections, requests: requestsOf(path, sessions, kind) })
+    // The store may have to share this core.
+    load = startLoad({ port, connections, requests: requestsOf(path, sessions, kind), awake: kind !== 'store' })
   },
   counts: () => ({ ...load.counts(), ...usage() }),
   stop: () => load.stop()

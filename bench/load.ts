@@ -1,8 +1,8 @@
 import { connect, type Socket } from 'node:net'
 
 export interface Load {
-  /** Responses received so far; those that were not a 200 are counted as refused as well. */
-  counts(): { completed: number, refused: number }
+  /** Responses received so far, those that were not a 200 as refused as well; and turns of the event loop, those that brought nothing as idle as well. */
+  counts(): { completed: number, refused: number, turns: number, idle: number }
   stop(): void
 }
 
@@ -13,6 +13,8 @@ export interface LoadOptions {
   port: number
   connections: number
   requests: Requests
+  /** Whether the driver never sleeps. */
+  awake: boolean
 }
 
 const separator = '\r\n\r\n'
@@ -21,16 +23,35 @@ const contentLength = /\r\ncontent-length: (\d+)/i
 /**
  * Keep-alive connections with one request in flight on each. Requests are prepared buffers on raw
  * sockets and responses are only measured, so the driver costs the same for every case and far
- * less than the server.
+ * less than the server. Awake it never sleeps: to wake it for a response would be the server's
+ * work, and more of it the longer the server takes.
  */
-export function startLoad ({ port, connections, requests }: LoadOptions): Load {
-  const counts = { completed: 0, refused: 0 }
+export function startLoad ({ port, connections, requests, awake }: LoadOptions): Load {
+  const counts = { completed: 0, refused: 0, turns: 0, idle: 0 }
   const count = (ok: boolean) => {
     counts.completed += 1
     if (!ok) counts.refused += 1
   }
   const sockets = Array.from({ length: connections }, () => open(port, requests, count))
-  return { counts: () => ({ ...counts }), stop: () => sockets.forEach(socket => socket.destroy()) }
+  const stopTurning = awake ? stayAwake(counts) : () => {}
+  const stop = () => {
+    stopTurning()
+    sockets.forEach(socket => socket.destroy())
+  }
+  return { counts: () => ({ ...counts }), stop }
+}
+
+function stayAwake (counts: ReturnType<Load['counts']>): () => void {
+  let next: NodeJS.Immediate
+  let seen = 0
+  const turn = () => {
+    counts.turns += 1
+    if (counts.completed === seen) counts.idle += 1
+    seen = counts.completed
+    next = setImmediate(turn)
+  }
+  turn()
+  return () => clearImmediate(next)
 }
 
 /** One request for each header, for ever in the same order; without headers the same bare request. */

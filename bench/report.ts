@@ -4,7 +4,7 @@ import type { Result } from './requests.ts'
 import type { Start } from './start.ts'
 import { table } from './table.ts'
 
-export type Letter = 'a' | 'b' | 'c' | 'd' | 'e' | 'h' | 'i' | 'j' | 'n' | 'o' | 'p' | 'q' | 'r' | 's'
+export type Letter = 'a' | 'b' | 'c' | 'd' | 'e' | 'h' | 'i' | 'j' | 'n' | 'o' | 'p' | 'q' | 'r' | 's' | 't'
 
 export interface Results {
   /** (h) to (j) only where there is a Redis. */
@@ -21,6 +21,7 @@ const titles: Record<Letter, string> = {
   c: 'c  plugin, public route',
   d: 'd  plugin, required(), 100 clients',
   e: 'e  plugin, required(), new clients',
+  t: 't  plugin, required(), 6,000 clients in turn',
   h: 'h  bare Fastify, cookie of (i) ignored',
   i: 'i  plugin, required(), session in Redis',
   j: 'j  the same, recheckAfter 1 s',

@@ -23,14 +23,14 @@ interface Sample {
   rate: number
   /** Microseconds of the server's CPU per request. */
   cpu: number
-  /** How much of its core the driver used: below 1, it is the server that sets the pace. */
-  driverShare: number
+  /** How much of the time the driver had nothing to do, from 0 to 1: above 0, it is the server that sets the pace. */
+  idleShare: number
 }
 
 /** One value per round. */
 export type Result = { [key in keyof Sample]: number[] }
 
-interface Counts extends Usage { completed: number, refused: number }
+interface Counts extends Usage { completed: number, refused: number, turns: number, idle: number }
 
 interface Moment { server: Usage, driver: Counts }
 
@@ -96,11 +96,16 @@ function compare (before: Moment, after: Moment): Sample {
   return {
     rate: requests / micros * 1e6,
     cpu: (after.server.cpu - before.server.cpu) / requests,
-    driverShare: (after.driver.cpu - before.driver.cpu) / micros
+    idleShare: idleShare(before.driver, after.driver)
   }
+}
+
+function idleShare (before: Counts, after: Counts): number {
+  const turns = after.turns - before.turns
+  return turns > 0 ? (after.idle - before.idle) / turns : 1 - (after.cpu - before.cpu) / (after.at - before.at)
 }
 
 function columns (samples: Sample[]): Result {
   const of = (key: keyof Sample) => samples.map(sample => sample[key])
-  return { rate: of('rate'), cpu: of('cpu'), driverShare: of('driverShare') }
+  return { rate: of('rate'), cpu: of('cpu'), idleShare: of('idleShare') }
 }

@@ -8,11 +8,14 @@ export interface Settings {
   window: number
   connections: number
   /**
-   * Different sessions in all, sent in turn by (e): more than the plugin's cache of opened cookies
-   * holds (4096, the oldest goes first), so each has gone before its turn comes again. (b), (c) and
-   * (d) repeat the first `steadySessions` of them.
+   * Different sessions in all, sent in turn by (e), and different access tokens, by (p) and (q): so
+   * many that the plugin has forgotten each by the time that its turn comes again. (t) repeats the
+   * first `crowd` of the sessions, more than the plugin's cache holds (4096); (b) to (d), and (n) to
+   * (s), repeat the first `steadySessions`.
    */
   sessions: number
+  tokens: number
+  crowd: number
   steadySessions: number
   /** Logins of each side before the rounds of (f), and in each round. */
   loginWarmUp: number
@@ -30,7 +33,9 @@ const full: Settings = {
   settle: 150,
   window: 500,
   connections: 32,
-  sessions: 6000,
+  sessions: 40_000,
+  tokens: 30_000,
+  crowd: 6000,
   steadySessions: 100,
   loginWarmUp: 3000,
   logins: 80,
@@ -45,7 +50,8 @@ const quick: Settings = {
   rounds: 4,
   warmUp: 1000,
   window: 300,
-  sessions: 4500,
+  sessions: 20_000,
+  tokens: 15_000,
   loginWarmUp: 800,
   logins: 50,
   loginRounds: 8,

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { claimsOf, describeToken } from './access-token.ts'
+import { createAdmission } from './admission.ts'
 import { createBoundedMap } from './bounded-map.ts'
 import { headerValues } from './caller.ts'
 import { OidcError } from './errors.ts'
 import { freeze } from './freeze.ts'
 import { createProofs } from './proof.ts'
-import { createSightings } from './sightings.ts'
 import { now } from './time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
@@ -89,7 +89,7 @@ export interface BearerParts {
 export function createBearer (settings: BearerSettings, { providers, own, peers, ...parts }: BearerParts): Bearer {
   const proofs = createProofs(settings, parts)
   const kept = createBoundedMap<Kept>(MAX_KEPT)
-  const wasSeen = createSightings()
+  const isWorthIt = createAdmission(MAX_KEPT)
   const asked = createBoundedMap<Promise<JWTPayload>>(MAX_KEPT)
   // The token whose proof a request has shown: a second guard must not take the proof for a replay.
   const proven = new WeakMap<FastifyRequest, string>()
@@ -111,7 +111,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     check(names?.includes(nameOf(verified)) !== false, 'it is of another provider')
     const found = keep(raw, verified)
     // What an answer of the provider says may change before the token expires.
-    if (issuer !== undefined && wasSeen(keyOf(raw, names))) remember(found, names)
+    if (issuer !== undefined && isWorthIt(keyOf(raw, names), kept.size)) remember(found, names)
     return found
   }
 

@@ -1,9 +1,9 @@
+import { createAdmission } from './admission.ts'
 import { createBoundedMap } from './bounded-map.ts'
 import { cookieNames, readCookie } from './cookies.ts'
 import { OidcError } from './errors.ts'
 import { freeze } from './freeze.ts'
 import { COOKIE_BUDGET } from './pending.ts'
-import { createSightings } from './sightings.ts'
 import type { Settings } from './options.ts'
 import type { Sealer } from './seal.ts'
 import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../types/claims.ts'
@@ -74,7 +74,12 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   const { cookieName, sameSite, tokens: keptTokens, inStore } = settings.session
   const tokensName = `${cookieName}-tokens-`
   const cache = createBoundedMap<OpenedSession & { value: string }>(MAX_OPENED)
-  const wasSeen = createSightings()
+  const isWorthIt = createAdmission(MAX_OPENED)
+
+  function keep (header: string, session: OpenedSession): void {
+    const value = detach(header)
+    cache.set(value.slice(-NONCE), { ...session, value })
+  }
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
@@ -100,9 +105,9 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
       if (known?.value === value) return known
       const opened = sealer.open('session', value)
       if (opened === null) return null
-      const entry = { value: detach(value), session: freeze(opened.content as Session), rotated: opened.rotated }
-      if (wasSeen(key)) cache.set(entry.value.slice(-NONCE), entry)
-      return entry
+      const session = { session: freeze(opened.content as Session), rotated: opened.rotated }
+      if (isWorthIt(key, cache.size)) keep(value, session)
+      return session
     },
 
     openTokens (header, { session, revision }) {

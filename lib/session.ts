@@ -16,6 +16,8 @@ import type { OidcSession, OidcTokens } from '../types/claims.ts'
 /** What a request knows of its session. */
 interface Current {
   session: Session | null
+  /** Whether anybody asked for it: the response depends on it then. */
+  asked: boolean
   /** Of the session. */
   provider: Provider | null
   /** When it was read, in seconds since the epoch. */
@@ -97,41 +99,42 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
   }
 
   function current (request: FastifyRequest): Current {
-    request[key] ??= load(request.headers.cookie, providers.known, registry.knows)
+    request[key] ??= load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.knows) ?? stateOf(null, null, now())
+    request[key].asked = true
     return request[key]
   }
 
-  function load (header: string | undefined, providerOf: Providers['known'], isOver: Registry['knows']): Current {
-    const opened = cookies.open(header)
+  /** What a request knows of the session in its cookie; `null` as long as nobody has asked. */
+  function load (header: string | undefined, opened: ReturnType<SessionCookies['open']>, providerOf: Providers['known'], isOver: Registry['knows']): Current | null {
     const time = now()
     if (opened === undefined) return stateOf(null, null, time)
     if (opened === null || !isCurrent(opened.session, time)) return stateOf(null, null, time, cookies.remove(header))
     const { session, rotated } = opened
     const provider = providerOf(session.session.provider)
     const over = isOver(session)
-    // Nobody has asked yet.
-    if (provider === undefined || over === undefined) return stateOf(null, null, time)
+    if (provider === undefined || over === undefined) return null
     // Its provider may be gone, or be another one under the same name.
     if (over || provider?.id !== session.issuedBy) return stateOf(null, null, time, cookies.remove(header))
     return stateOf(session, provider, time, NOTHING, rotated)
   }
 
   function prepare (request: FastifyRequest): Promise<void> | undefined {
-    const opened = request[key] == null ? openedBy(request) : null
-    if (opened === null) return undefined
-    const provider = providers.known(opened.session.session.provider)
-    const over = registry.knows(opened.session)
-    const isSettled = provider !== undefined && over !== undefined && (!opened.rotated || records === undefined)
-    return isSettled ? undefined : settle(request, opened, provider, over)
+    if (request[key] != null) return undefined
+    const opened = cookies.open(request.headers.cookie)
+    const state = load(request.headers.cookie, opened, providers.known, registry.knows)
+    if (state === null || (state.rotated && records !== undefined)) return settle(request, opened as OpenedSession)
+    request[key] = unasked(state)
+    return undefined
   }
 
-  async function settle (request: FastifyRequest, { session, rotated }: OpenedSession, known: Provider | null | undefined, knows: boolean | undefined): Promise<void> {
+  async function settle (request: FastifyRequest, opened: OpenedSession): Promise<void> {
+    const { session, rotated } = opened
     const [provider, over] = await Promise.all([
-      known === undefined ? providers.find(request, session.session.provider) : known,
-      knows ?? registry.ask(session),
+      providers.known(session.session.provider) ?? providers.find(request, session.session.provider),
+      registry.knows(session) ?? registry.ask(session),
       rotated ? records?.find(session.session.id) : undefined // which seals it with the newest key as well
     ])
-    request[key] = load(request.headers.cookie, () => provider, () => over)
+    request[key] = unasked(load(request.headers.cookie, opened, () => provider, () => over) as Current)
   }
 
   /** The session that the cookie holds, whatever is known of its provider at the moment. */
@@ -231,7 +234,7 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
 
     finish (request, reply) {
       const state = request[key]
-      if (state == null) return 0
+      if (state == null || !state.asked) return 0
       const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.
       const alive = setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.knows(session) !== true
@@ -261,7 +264,12 @@ const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 
 function stateOf (session: Session | null, provider: Provider | null, time: number, removals = NOTHING, rotated = false): Current {
-  return { session, provider, time, rotated, tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
+  return { session, asked: true, provider, time, rotated, tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
+}
+
+function unasked (state: Current): Current {
+  state.asked = false
+  return state
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */

@@ -1,7 +1,6 @@
 import { request } from 'node:http'
 import fc from 'fast-check'
 import t from 'tap'
-import { createSightings } from '../lib/sightings.ts'
 import { sessionCookie, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp, stopClock } from './support/app.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
@@ -257,14 +256,6 @@ t.test('a token that is kept does not outlive itself, its keys or a logout', asy
   t.equal((await ask(`Bearer ${tampered}`)).statusCode, 401, 'another token with the same end')
   await app.oidc.sessions.revoke({ sub: 'alice' })
   t.equal((await ask(`Bearer ${long}`)).statusCode, 200, 'a JWT is good until it expires')
-})
-
-t.test('two that come in turn, and share a place in the memory of sightings, are both known again', async (t) => {
-  const wasSeen = createSightings()
-  const withBytes = (...words: number[]): string => Buffer.from(new Int32Array(words).buffer).toString('base64')
-  const [one, two] = [withBytes(8192 + 5, 7, 1), withBytes(2 * 8192 + 5, 9, 1)]
-  t.same([one, two, one, two].map(wasSeen), [false, false, true, true])
-  t.equal(wasSeen(withBytes(3, 9, 1)), false)
 })
 
 t.test('S73 tokens that are no JWT', async (t) => {

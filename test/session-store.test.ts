@@ -56,6 +56,13 @@ async function another (t: Parameters<typeof buildApp>[0], provider: Provider, o
   return app
 }
 
+t.test('S40 what is for everybody may be kept, whoever asks for it', async (t) => {
+  const { app, provider } = await startApp(t, { store: 'memory:', session: inStore, bearer: { audience: 'https://api.example.com', resource: `${BASE_URL}/v1/` } })
+  const browser = await logIn({ app, provider }, 'alice')
+  const { headers } = await browser.fetch('/.well-known/oauth-protected-resource/v1')
+  t.same([headers.get('cache-control'), headers.get('vary')], ['public, max-age=3600', null])
+})
+
 t.test('S36 S37 V11 a session in the store: the cookie is worth nothing without, and the store tells nothing', async (t) => {
   const { store, entries } = openStore()
   const tokens: string[] = []

@@ -3,8 +3,10 @@ import { syncBuiltinESMExports } from 'node:module'
 import t from 'tap'
 import fc from 'fast-check'
 import Fastify from 'fastify'
+import { createAdmission } from '../lib/admission.ts'
 import { createBoundedMap } from '../lib/bounded-map.ts'
 import { cookieNames, readCookie } from '../lib/cookies.ts'
+import { coreOf } from '../lib/core.ts'
 import { parseOptions } from '../lib/options.ts'
 import { createSealer } from '../lib/seal.ts'
 import { createSessionCookies } from '../lib/session-cookies.ts'
@@ -915,15 +917,47 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
   const headers = Array.from({ length: 4100 }, (_, index) => `${NAME}=${/=([^;]+)/.exec(cookies.rewrite(sessionOf(null, `id-${index}`), 60))?.[1]}`)
   const [first, last] = [headers[0] as string, headers.at(-1) as string]
   const often = (header: string) => [1, 2, 3].map(() => cookies.open(header))[2]
+  const isKept = (header: string): boolean => [1, 2].map(() => cookies.open(header)?.session).every((session, _index, [first]) => session === first)
   const opened = often(first)
   t.equal(opened?.session.session.id, 'id-0')
   t.equal(cookies.open(first), opened, 'what comes again and again is not opened each time')
   for (const header of headers) often(header)
-  t.equal(cookies.open(last), cookies.open(last))
+  const kept = headers.filter(isKept).length
+  t.ok(kept > 3900, 'when more come in turn than there is room for, most are known all the same')
+  while (!isKept(last)) t.ok(true, 'in a full cache not everybody gets a place at once')
   t.not(cookies.open(first), opened, 'the oldest were forgotten')
-  t.same(cookies.open(first), opened, 'and are opened again')
+  t.same(cookies.open(first)?.session, opened?.session, 'and are opened again')
   const [value, other] = [first.slice(NAME.length + 1), last.slice(NAME.length + 1)]
   t.equal(cookies.open(`${NAME}=${other.slice(0, -32)}${value.slice(-32)}`), null, 'the nonce of a known cookie does not stand for it')
+})
+
+t.test('a session is opened once for a request, and what comes once takes no place of others', async (t) => {
+  const { app, provider } = await startApp(t)
+  const { sealer } = coreOf(app.oidc)
+  const { open } = sealer
+  const opened: string[] = []
+  sealer.open = (purpose, value) => {
+    opened.push(purpose)
+    return open(purpose, value)
+  }
+  const browser = await logIn({ app, provider }, 'alice')
+  const counts = []
+  for (let request = 0; request < 4; request++) {
+    opened.length = 0
+    t.equal((await browser.goto('/me')).status, 200)
+    counts.push(opened.length)
+  }
+  t.same(counts, [1, 1, 0, 0], 'at its second sight it is kept')
+})
+
+t.test('what is worth a place in a cache', async (t) => {
+  const random = (...words: number[]): string => Buffer.from(new Int32Array(words).buffer).toString('base64')
+  const isWorthIt = createAdmission(100)
+  const [one, two] = [random(8192 + 5, 7, 1), random(2 * 8192 + 5, 9, 1)]
+  t.same([one, two, one, two].map((each) => isWorthIt(each, 99)), [false, false, true, true], 'two that come in turn, and share a place in its memory, are both known again')
+  t.equal(isWorthIt(random(3, 9, 1), 99), false)
+  const admitted = Array.from({ length: 4000 }, () => isWorthIt(one, 100)).filter(Boolean).length
+  t.ok(admitted > 700 && admitted < 1300, `a quarter gets into a full cache: ${admitted} of 4000`)
 })
 
 t.test('a session whose provider is not known yet is neither used nor removed', async (t) => {
