@@ -261,8 +261,8 @@ function isRepeated (request: FastifyRequest): boolean {
   return headerValues(request, 'authorization').length > 1
 }
 
-function isInForm ({ headers, body }: FastifyRequest): boolean {
-  const isForm = /^\s*application\/x-www-form-urlencoded\b/i.test(headers['content-type'] ?? '')
+function isInForm ({ headers: { 'content-type': type }, body }: FastifyRequest): boolean {
+  const isForm = type !== undefined && /^\s*application\/x-www-form-urlencoded\b/i.test(type)
   return isForm && typeof body === 'object' && body !== null && 'access_token' in body
 }
 

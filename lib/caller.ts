@@ -57,7 +57,11 @@ export function isSameOrigin ({ headers }: FastifyRequest, origin: string, trust
 
 /** Each value of a header, as it was sent: `headers` has the first of several only, or joins them. */
 export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
-  return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.length === name.length && rawHeaders[index - 1]?.toLowerCase() === name)
+  const values = []
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]?.length === name.length && rawHeaders[at]?.toLowerCase() === name) values.push(rawHeaders[at + 1] as string)
+  }
+  return values
 }
 
 function acceptsHtml (accept: string | undefined): boolean {
