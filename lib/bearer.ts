@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { claimsOf, describeToken } from './access-token.ts'
 import { createAdmission } from './admission.ts'
 import { createBoundedMap } from './bounded-map.ts'
@@ -148,7 +148,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     const name = settings.introspection
     const provider = name === undefined || names?.includes(name) === false ? null : await providers.find(request, name)
     check(provider !== null, 'it is no JWT')
-    const key = createHash('sha256').update(`${provider.id} ${raw}`).digest('base64')
+    const key = hash('sha256', `${provider.id} ${raw}`, 'base64')
     const payload = await (asked.get(key) ?? askOnce(key, provider, raw))
     check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
     return { provider, keys: undefined, payload }
@@ -281,7 +281,7 @@ function issuerOf (token: string): string | undefined {
 function thumbprintOf (certificate: Uint8Array | string | undefined): string | undefined {
   if (certificate === undefined) return undefined
   const der = typeof certificate === 'string' ? Buffer.from(certificate.replace(/-----[^-]+-----|\s/g, ''), 'base64') : certificate
-  return createHash('sha256').update(der).digest('base64url')
+  return hash('sha256', der, 'base64url')
 }
 
 function check (condition: boolean, detail: string): asserts condition {

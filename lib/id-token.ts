@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
@@ -64,7 +64,7 @@ function checkSubject ({ sub }: JWTPayload): void {
 }
 
 function checkAudience (payload: JWTPayload, { clientId, trustedAudiences }: ProviderSettings): void {
-  const audiences = [payload.aud].flat()
+  const audiences = Array.isArray(payload.aud) ? payload.aud : [payload.aud]
   check(audiences.every((aud) => aud === clientId || trustedAudiences.includes(aud as string)), 'aud names an audience that is not trusted')
   const azp = payload['azp']
   check(azp === undefined ? audiences.length === 1 : azp === clientId, 'azp must be this client')
@@ -95,9 +95,9 @@ function checkAuthentication (payload: JWTPayload, tolerance: number, { maxAge, 
 function checkAccessTokenHash (payload: JWTPayload, alg: string, accessToken: string): void {
   const value = payload['at_hash']
   if (value === undefined) return
-  const digest = createHash(hashOf(alg)).update(accessToken).digest()
-  const hash = digest.subarray(0, digest.length / 2).toString('base64url')
-  check(typeof value === 'string' && equal(value, hash), 'at_hash does not fit the access token')
+  const digest = hash(hashOf(alg), accessToken, 'buffer')
+  const expected = digest.subarray(0, digest.length / 2).toString('base64url')
+  check(typeof value === 'string' && equal(value, expected), 'at_hash does not fit the access token')
 }
 
 function hashOf (alg: string): string {

@@ -1,4 +1,4 @@
-import { createHash, hkdfSync } from 'node:crypto'
+import { hash, hkdfSync } from 'node:crypto'
 import { bool, check, checkKeys, func, isRecord, number, oneOf, optional, parseUrl, path, strings, text, webUrl } from './check.ts'
 import { PROVIDER_OPTIONS, isProviderName, parseLoginParams, parseProvider, parseTransport, within } from './provider-options.ts'
 import { parseBearer } from './bearer-options.ts'
@@ -205,24 +205,27 @@ function parseNames (providers: unknown): Record<string, unknown> {
 // Scopes that stand side by side must not overwrite each other's cookies.
 function usualCookieName (prefix: string): string {
   const name = `oidc${prefix.replace(/\/auth$/, '').replace(/[^\w-]+/g, '.')}`
-  return name.length <= 40 ? name : `oidc.${createHash('sha256').update(prefix).digest('hex').slice(0, 32)}`
+  return name.length <= 40 ? name : `oidc.${hash('sha256', prefix, 'hex').slice(0, 32)}`
 }
 
 function parseRoutes (options: RouteOptions, single: boolean, hasBroker: boolean): Pick<Settings, 'prefix' | 'routes' | 'tokenRoutes' | 'providerRoutes'> {
   check(isRecord(options), '"routes" must be an object')
   checkKeys(options, ['prefix', ...Object.keys({ ...ROUTES, ...TOKEN_ROUTES, ...PROVIDER_ROUTES })], 'routes.')
   const prefix = path(options.prefix ?? '/auth', 'routes.prefix')
-  const below = (start: string, standards: Record<string, string | false>): object => Object.fromEntries(Object.entries(standards).map(([name, standard]) => {
+  const pathsOf = (standards: Record<string, string | false>): Array<[name: string, path: string | null]> => Object.entries(standards).map(([name, standard]) => {
     const value = options[name as keyof RouteOptions] ?? standard
-    return [name, value === false ? null : `${start}${path(value, `routes.${name}`)}`]
-  }))
+    return [name, value === false ? null : path(value, `routes.${name}`)]
+  })
+  const below = (start: string, paths: ReturnType<typeof pathsOf>): object => Object.fromEntries(paths.map(([name, path]) => [name, path === null ? null : start + path]))
   check(options.callback as unknown !== false, '"routes.callback" must not be false')
-  const providerRoutes: Settings['providerRoutes'] = (provider) => below(single ? prefix : `${prefix}/${provider}`, PROVIDER_ROUTES) as ProviderRouteSettings
-  providerRoutes('any')
-  const tokenRoutes = below(prefix, hasBroker ? TOKEN_ROUTES : NO_TOKEN_ROUTES) as TokenRouteSettings
+  const providerPaths = pathsOf(PROVIDER_ROUTES)
+  const providerRoutesBelow = (start: string): ProviderRouteSettings => below(start, providerPaths) as ProviderRouteSettings
+  const only = providerRoutesBelow(prefix)
+  const providerRoutes: Settings['providerRoutes'] = (provider) => single ? only : providerRoutesBelow(`${prefix}/${provider}`)
+  const tokenRoutes = below(prefix, pathsOf(hasBroker ? TOKEN_ROUTES : NO_TOKEN_ROUTES)) as TokenRouteSettings
   check(!hasBroker || tokenRoutes.token !== null, '"broker" needs "routes.token", where its tokens are asked for')
   check(hasBroker || ['revoke', 'introspect', 'jwks'].every((name) => tokenRoutes[name as keyof TokenRouteSettings] === null), '"routes.revoke", "routes.introspect" and "routes.jwks" are those of a "broker"')
-  return { prefix, routes: below(prefix, ROUTES) as RouteSettings, tokenRoutes, providerRoutes }
+  return { prefix, routes: below(prefix, pathsOf(ROUTES)) as RouteSettings, tokenRoutes, providerRoutes }
 }
 
 function homeOf (base: URL): string {

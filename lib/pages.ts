@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
 import type { OidcError } from './errors.ts'
 
@@ -83,7 +83,7 @@ function sendPage (reply: FastifyReply, { title, body, head = '', script, formAc
 }
 
 function hashOf (content: string): string {
-  return `sha256-${createHash('sha256').update(content).digest('base64')}`
+  return `sha256-${hash('sha256', content, 'base64')}`
 }
 
 export function escapeHtml (text: string): string {

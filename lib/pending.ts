@@ -181,10 +181,11 @@ function pack (login: PendingLogin | Trace, origin: string): Packed {
 }
 
 function unpack ({ s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed, origin: string): PendingLogin | Trace {
-  const trace: Trace = { state, provider, returnTo: origin + r, silent: q === 1, restarted: x === 1, maxAge, acrValues, resource, native }
-  if (login === undefined) return trace
+  const returnTo = origin + r
+  const [silent, restarted] = [q === 1, x === 1]
+  if (login === undefined) return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
   const [nonce, codeVerifier] = login
-  return { ...trace, nonce, codeVerifier, startedAt: timeOf(state) }
+  return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native, nonce, codeVerifier, startedAt: timeOf(state) }
 }
 
 function traceOf ({ state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }: PendingLogin | Trace): Trace {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { createBoundedMap } from './bounded-map.ts'
 import { headerValues } from './caller.ts'
@@ -64,7 +64,7 @@ export function createProofs ({ dpopNonce }: Pick<BearerSettings, 'dpopNonce'>, 
       checkTarget(payload, request, baseUrl)
       const { iat, jti, ath, nonce } = payload as JWTPayload & { iat: number }
       check(iat > now() - MAX_AGE && iat <= now() + AHEAD, 'iat is too long ago, or in the future')
-      check(ath === createHash('sha256').update(token).digest('base64url'), 'ath is not the hash of the access token')
+      check(ath === hash('sha256', token, 'base64url'), 'ath is not the hash of the access token')
       check(typeof jti === 'string' && jti !== '' && jti.length <= MAX_JTI, 'jti must be a string')
       if (dpopNonce && !isCurrent(nonce)) throw new OidcError('FST_OIDC_DPOP_NONCE')
       check(await isNew(jkt, jti), 'it was used before')

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import * as client from 'openid-client'
 import { verifyAccessToken } from './access-token.ts'
 import { oauthError } from './broker/oauth.ts'
@@ -101,7 +101,7 @@ export function createProvider (settings: ProviderSettings): Provider {
   })
   return {
     name: settings.name,
-    id: createHash('sha256').update(JSON.stringify([settings.name, settings.issuer, settings.clientId])).digest('base64url').slice(0, 16),
+    id: hash('sha256', JSON.stringify([settings.name, settings.issuer, settings.clientId]), 'base64url').slice(0, 16),
     settings,
 
     async discover () {
@@ -136,9 +136,8 @@ export function createProvider (settings: ProviderSettings): Provider {
         },
         resourceParams(request.resource)
       ))
-      const claims = await verifyIdToken(answer.id_token as string, keySet, settings, {
-        ...request, issuer: metadata.issuer, accessToken: answer.access_token
-      })
+      const { nonce, maxAge, acrValues } = request
+      const claims = await verifyIdToken(answer.id_token as string, keySet, settings, { issuer: metadata.issuer, nonce, maxAge, acrValues, accessToken: answer.access_token })
       return { tokens: toTokens(answer), claims }
     },
 
@@ -314,7 +313,7 @@ function authorizationParams (settings: ProviderSettings, request: Authorization
     scope: request.scope,
     state: request.state,
     nonce: request.nonce,
-    code_challenge: createHash('sha256').update(request.codeVerifier).digest('base64url'), // RFC 7636, section 4.2
+    code_challenge: hash('sha256', request.codeVerifier, 'base64url'), // RFC 7636, section 4.2
     code_challenge_method: 'S256'
   }
 }

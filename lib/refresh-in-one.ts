@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
@@ -12,7 +12,7 @@ const SHARED_FOR = 60 // seconds that requests with the same old refresh token g
 
 // With the access token: a provider that gives the same refresh token again may be asked again.
 export function keyOf ({ id }: Provider, { access_token: accessToken, refresh_token: refreshToken }: SessionTokens): string {
-  return createHash('sha256').update(JSON.stringify([id, accessToken, refreshToken])).digest('base64')
+  return hash('sha256', JSON.stringify([id, accessToken, refreshToken]), 'base64')
 }
 
 /** What the processes know of a refresh: who does it, or what came of it. */

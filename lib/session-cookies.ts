@@ -170,7 +170,9 @@ function tooLarge (detail: string): OidcError {
 }
 
 function split (value: string, size: number): string[] {
-  return Array.from({ length: Math.ceil(value.length / size) }, (_, index) => value.slice(index * size, (index + 1) * size))
+  const chunks = []
+  for (let at = 0; at < value.length; at += size) chunks.push(value.slice(at, at + size))
+  return chunks
 }
 
 // A slice of the header would keep the whole header in memory.

@@ -46,14 +46,20 @@ function retryAfter (response: Response): number {
 async function readWhole (response: Response, limit: number): Promise<Response> {
   const chunks: Uint8Array[] = []
   let length = 0
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length
-    if (length > limit) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
-    chunks.push(chunk)
+  const reader = response.body?.getReader()
+  for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
+    length += part.value.length
+    if (length > limit) {
+      reader?.cancel().catch(() => {})
+      throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
+    }
+    chunks.push(part.value)
   }
   const { status, headers } = response
   return Object.assign(Object.create(whole) as Whole, { status, headers, bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length) }) as unknown as Response
 }
+
+const utf8 = new TextDecoder()
 
 interface Whole {
   status: number
@@ -70,10 +76,10 @@ const whole = {
     return this
   },
   async text (this: Whole) {
-    return new TextDecoder().decode(this.bytes)
+    return utf8.decode(this.bytes)
   },
   async json (this: Whole) {
-    return JSON.parse(new TextDecoder().decode(this.bytes)) as unknown
+    return JSON.parse(utf8.decode(this.bytes)) as unknown
   }
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { OidcError } from './errors.ts'
 import type { Sealer } from './seal.ts'
 import type { EntryOptions, Store } from '../types/store.ts'
@@ -48,7 +48,7 @@ const ATTEMPTS = 100
 
 /** Several applications may share a store: `owner` tells their entries apart. */
 export function createVault (store: Store, sealer: Sealer, owner: readonly string[]): Vault {
-  const keyOf = ([kind, ...parts]: Name): string => `${kind}:${createHash('sha256').update(JSON.stringify([owner, parts])).digest('base64url')}`
+  const keyOf = ([kind, ...parts]: Name): string => `${kind}:${hash('sha256', JSON.stringify([owner, parts]), 'base64url')}`
   const entryOptions = (expiresAt: number, tags: Name[]): EntryOptions => ({ expiresAt: Math.ceil(expiresAt), tags: tags.map(keyOf) })
   // The key is inside as well: whoever can write to the store cannot pass one entry off as another.
   const seal = (key: string, content: unknown): string => sealer.seal('store', { key, content })

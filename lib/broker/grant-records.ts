@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { now } from '../time.ts'
 import type { Sealer } from '../seal.ts'
 import type { Found, Name, Vault } from '../vault.ts'
@@ -104,7 +104,7 @@ export function createGrantRecords (vault: Vault, sealer: Sealer): GrantRecords 
 }
 
 function hashOf (secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url')
+  return hash('sha256', secret, 'base64url')
 }
 
 function tagsOf ({ subject, provider, sid, claims: { sub } }: GrantRecord): Name[] {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { parseUrl } from '../check.ts'
 import { OidcError } from '../errors.ts'
 import { equal } from '../id-token.ts'
@@ -159,7 +159,7 @@ const codeName = (id: string): Name => ['code', id]
 const usedName = (id: string): Name => ['code-used', id]
 
 function hashOf (verifier: string): string {
-  return createHash('sha256').update(verifier).digest('base64url')
+  return hash('sha256', verifier, 'base64url')
 }
 
 function check (condition: boolean, detail: string): asserts condition {
