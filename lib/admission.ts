@@ -10,9 +10,10 @@ const SHARE = 1 / 4
  */
 export function createAdmission (limit: number): (random: string, size: number) => boolean {
   const [first, second] = [new Int32Array(SLOTS), new Int32Array(SLOTS)]
+  const bytes = Buffer.alloc(8)
 
   function wasSeen (random: string): boolean {
-    const bytes = Buffer.from(random, 'base64')
+    bytes.write(random, 'base64')
     const [mark, other] = [bytes.readInt32LE(0), bytes.readInt32LE(4)]
     const [place, otherPlace] = [mark & (SLOTS - 1), other & (SLOTS - 1)]
     const seen = first[place] === mark || second[otherPlace] === mark
