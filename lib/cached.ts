@@ -72,7 +72,13 @@ export function createCached<T, Context = void> (load: (context: Context) => Pro
     return seen
   }
 
-  return { get, fresh, last: () => value?.content, reload: start, newerThan }
+  async function reload (context: Context): Promise<T> {
+    // What is being loaded may have been read before it changed.
+    await loading?.catch(() => {})
+    return await start(context)
+  }
+
+  return { get, fresh, last: () => value?.content, reload, newerThan }
 }
 
 // A clock that was set back must neither keep a failure nor a value for longer.

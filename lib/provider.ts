@@ -201,7 +201,8 @@ export function createProvider (settings: ProviderSettings): Provider {
       return readIntrospection(answer, settings, rules)
     },
 
-    keys: () => discovered.fresh()?.keySet.known(),
+    // These are the younger ones: whoever fetches them anew has looked at the metadata before.
+    keys: () => discovered.last()?.keySet.known(),
 
     async endSessionUrl (params) {
       const { config, metadata } = await discovered.get()

@@ -39,7 +39,11 @@ export interface Vault {
 }
 
 /** What an entry is that no key opens. */
-export const UNREADABLE = 'an entry cannot be opened: it was made with another key, or changed'
+const UNREADABLE = 'an entry cannot be opened: it was made with another key, or changed'
+
+export function isUnreadable ({ detail }: OidcError): boolean {
+  return detail === UNREADABLE
+}
 
 /** How long a store may take, in milliseconds. */
 const PATIENCE = 4000

@@ -1,15 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import t from 'tap'
+import { coreOf } from '../lib/core.ts'
+import { OidcError } from '../lib/errors.ts'
 import { createMemoryStore } from '../lib/store/memory.ts'
-import { startProvider } from '../lib/testing/index.ts'
+import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from './support/app.ts'
-import { AUDIENCE, DEVICE, EXCHANGE, REDIRECT_URI, pkce, programs, start } from './support/broker.ts'
+import { AUDIENCE, DEVICE, EXCHANGE, REDIRECT_URI, pkce, programs, refusal, start } from './support/broker.ts'
 import { faultyStore } from './support/modes.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { createUserAgent } from './support/user-agent.ts'
 import type { LightMyRequestResponse } from 'fastify'
 import type { OidcOptions } from '../index.ts'
+import type { Broker } from '../lib/broker/broker.ts'
+import type { Store } from '../types/store.ts'
 import type { Tokens, World } from './support/broker.ts'
 
 const PROVIDER_API = 'https://web.example.com'
@@ -27,6 +31,23 @@ async function exchange ({ token }: Pick<World, 'token'>, subjectToken: string, 
 async function startExchange (t: Parameters<typeof start>[0], options: Parameters<typeof start>[1] = {}): Promise<World & { subject: (overrides?: Claims) => string }> {
   const world = await start(t, { bearer: { audience: PROVIDER_API }, ...options })
   return { ...world, subject: (overrides = {}) => world.provider.accessToken({ sub: 'alice', overrides: { aud: PROVIDER_API, ...overrides } }) }
+}
+
+async function until (condition: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 100 && !condition(); tries++) await new Promise((resolve) => setTimeout(resolve, 10))
+}
+
+/** The tokens that were revoked at the provider. */
+function revokedAt ({ provider }: World): Array<string | undefined> {
+  return provider.requests.filter(({ endpoint }) => endpoint === 'revocation').map(({ body }) => body['token'] as string)
+}
+
+/** Somebody waits until it is opened. */
+function createGate (): { pass: () => Promise<void>, reached: Promise<void>, open: () => void } {
+  let [arrive, open] = [(): void => {}, (): void => {}]
+  const reached = new Promise<void>((resolve) => { arrive = resolve })
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  return { reached, open, pass: async () => { arrive(); await opened } }
 }
 
 t.test('S72 a client cannot choose whose roles a person has', async (t) => {
@@ -310,7 +331,7 @@ t.test('S61 a grant that ends, ends at the provider too', async (t) => {
     const tokens = await world.byDevice()
     await end(tokens)
     t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' }, String(end))
-    for (let tries = 0; tries < 100 && revoked() === index; tries++) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until(() => revoked() > index)
     t.equal(revoked(), index + 1, String(end))
   }
 })
@@ -349,8 +370,127 @@ t.test('S61 a grant that is ended twice at once is revoked once', async (t) => {
   const world = await start(t)
   const sid = decodeJwt((await world.byDevice()).access_token)['sid'] as string
   t.same(await Promise.all([1, 2, 3].map(async () => await world.app.oidc.broker.revoke({ sid }))), [1, 0, 0])
-  for (let tries = 0; tries < 100 && world.provider.count('revocation') === 0; tries++) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => world.provider.count('revocation') > 0)
   t.equal(world.provider.count('revocation'), 1)
+})
+
+t.test('S61 a grant that ends while it is refreshed leaves no token of the provider behind', async (t) => {
+  const world = await start(t)
+  const tokens = await world.byDevice()
+  const gate = createGate()
+  world.provider.fault({ on: 'token', times: 1, before: gate.pass })
+  const refreshing = refresh(world, tokens)
+  await gate.reached
+  t.equal(await world.app.oidc.broker.revoke({ sub: 'alice' }), 1)
+  gate.open()
+  t.match((await refreshing).json(), { error: 'invalid_grant' })
+  await until(() => revokedAt(world).length > 1)
+  t.equal(new Set(revokedAt(world)).size, 2, 'the token that was known, and the one that came for it')
+})
+
+t.test('S59 S61 the tokens of another login are revoked', async (t) => {
+  const world = await start(t)
+  const tokens = await world.byDevice()
+  world.provider.fault(faults['refresh-token-invalid-auth-time'])
+  let fresh
+  world.provider.fault({ on: 'token', tokenResponse: (answer) => { fresh = answer['refresh_token']; return answer } })
+  t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' })
+  await until(() => revokedAt(world).length > 0)
+  t.same(revokedAt(world), [fresh])
+
+  const refused = await start(t)
+  const others = await refused.byDevice()
+  refused.provider.fault(refusal('invalid_grant'))
+  t.match((await refresh(refused, others)).json(), { error: 'invalid_grant' })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.same(revokedAt(refused), [], 'what the provider refused is over there already')
+})
+
+t.test('S58 a refresh without an ID token asks UserInfo all the same', async (t) => {
+  const world = await start(t, { userinfo: true })
+  world.provider.fault({ on: 'token', idToken: ({ roles, email, ...claims }) => claims })
+  const off = world.provider.fault({ on: 'userinfo', userinfo: (claims) => ({ ...claims, roles: ['admin'] }) })
+  const first = await world.byDevice()
+  t.equal((await world.api(first.access_token, '/admin')).statusCode, 200)
+  off()
+  world.provider.fault({ on: 'userinfo', userinfo: ({ roles, ...claims }) => ({ ...claims, email: 'new@example.com' }) })
+  world.provider.fault({ on: 'token', tokenResponse: ({ id_token: _, ...answer }) => answer })
+  const second: Tokens = (await refresh(world, first)).json()
+  t.match(decodeJwt(second.access_token), { sub: 'alice', email: 'new@example.com' })
+  t.equal((await world.api(second.access_token, '/admin')).statusCode, 403, 'a role that is not there any more')
+})
+
+t.test('S39 grants from before a second provider was there are found by the person', async (t) => {
+  const [provider, other] = await Promise.all([startProvider({ deviceInterval: 1 }), startProvider()])
+  t.teardown(async () => await Promise.all([provider.close(), other.close()]))
+  const alone = { ...optionsFor(provider), store: createMemoryStore(), broker: { audience: AUDIENCE } }
+  const { issuer, clientId, clientSecret, ...common } = alone
+  const before = programs(await buildApp(t, alone), provider)
+  const { access_token: token } = await before.byDevice()
+  const after = programs(await buildApp(t, { ...common, providers: { default: { issuer, clientId, clientSecret }, other: { issuer: other.issuer, clientId, clientSecret } } } as OidcOptions), provider)
+  t.equal((await after.api(token)).statusCode, 200)
+  t.equal(await after.app.oidc.broker.revoke({ sub: 'alice', provider: 'other' }), 0)
+  t.equal(await after.app.oidc.broker.revoke({ sub: 'alice', provider: 'default' }), 1)
+  t.equal((await after.api(token)).statusCode, 401)
+})
+
+t.test('R18 keys that cannot be read leave nothing half done', async (t) => {
+  const world = await start(t)
+  const { keys } = coreOf(world.app.oidc).broker as Broker
+  const { current } = keys
+  const away = async (): Promise<never> => { throw new OidcError('FST_OIDC_STORE_UNAVAILABLE') }
+  keys.current = away
+  t.match((await world.byDevice())['error'], 'temporarily_unavailable')
+  t.equal(await world.app.oidc.broker.revoke({ sub: 'alice' }), 0, 'no grant that nobody has')
+  keys.current = current
+
+  const first = await world.byDevice()
+  keys.current = away
+  t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
+  keys.current = current
+  const second: Tokens = (await refresh(world, first)).json()
+  t.equal((await world.api(second.access_token)).statusCode, 200)
+  t.equal((await refresh(world, second)).statusCode, 200, 'what the provider gave is not lost')
+})
+
+t.test('S61 R18 a grant that cannot be read is not ended halfway', async (t) => {
+  const { store, fault } = faultyStore()
+  const world = await start(t, { store })
+  const { access_token: token } = await world.byDevice()
+  fault.verbs = new Set(['get'])
+  t.equal((await world.post('revoke', { token })).statusCode, 503)
+  fault.verbs = null
+  t.equal((await world.post('revoke', { token })).statusCode, 200)
+  await until(() => revokedAt(world).length > 0)
+  t.equal(revokedAt(world).length, 1)
+})
+
+t.test('a new signing key is published at once, whatever is being read meanwhile', async (t) => {
+  const clock = stopClock(t)
+  const memory = createMemoryStore()
+  let gate: ReturnType<typeof createGate> | undefined
+  const store: Store = {
+    ...memory,
+    async get (key) {
+      const [value, held] = [await memory.get(key), gate]
+      gate = undefined
+      await held?.pass()
+      return value
+    }
+  }
+  const { app } = await start(t, { store })
+  const published = async (): Promise<number> => (await app.inject('/auth/.well-known/jwks.json')).json().keys.length
+  t.equal(await published(), 1)
+  clock.advance(61)
+  const { open, reached } = gate = createGate()
+  const reading = published()
+  await reached
+  const rotating = app.oidc.broker.rotateKeys()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  open()
+  t.equal(await reading, 1)
+  await rotating
+  t.equal(await published(), 2)
 })
 
 t.test('an empty scope is none', async (t) => {

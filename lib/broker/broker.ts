@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { jwtVerify, SignJWT } from 'jose'
+import { decodeJwt, jwtVerify, SignJWT } from 'jose'
 import { ask, parseClaims, readClaims } from '../accept-login.ts'
 import { refuseToken } from '../access-token.ts'
 import { rolesOf } from '../claims.ts'
 import { isSamePerson } from '../refreshes.ts'
 import { revokeInTurn } from '../revoke.ts'
 import { now } from '../time.ts'
+import { isUnreadable } from '../vault.ts'
 import { createGrantRecords, GRACE } from './grant-records.ts'
 import { demand, narrowScope, oauthError } from './oauth.ts'
 import { createSigningKeys } from './signing-keys.ts'
@@ -25,7 +26,7 @@ import type { GrantFilter, GrantRecord } from './grant-records.ts'
 import type { TokenAnswer } from './oauth.ts'
 import type { BrokerSettings } from './options.ts'
 import type { SigningKeys } from './signing-keys.ts'
-import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
+import type { IdTokenClaims, OidcClaims, OidcTokens } from '../../types/claims.ts'
 import type { IssueContext } from '../../types/options.ts'
 
 /** Somebody who is to get tokens. */
@@ -170,19 +171,21 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
     const { tokens, authTime, claims: { sub } } = record
     if (tokens === undefined) return undefined
-    const fresh = await refreshes.get(provider, tokens).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp(record) : Promise.reject(error))
-    return isSamePerson({ sub, authTime, idToken: tokens.id_token }, fresh) ? fresh : await giveUp(record)
+    // What the provider refused need not be revoked.
+    const fresh = await refreshes.get(provider, tokens).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp({ ...record, tokens: undefined }) : Promise.reject(error))
+    return isSamePerson({ sub, authTime, idToken: tokens.id_token }, fresh) ? fresh : await giveUp(renew(record, fresh))
   }
 
-  async function giveUp ({ id }: GrantRecord): Promise<never> {
-    await records.remove(id)
+  async function giveUp (record: GrantRecord): Promise<never> {
+    await end(record)
     throw oauthError('invalid_grant', 'The identity provider has ended the login.')
   }
 
   /** Who the person is by now: what the provider does not say any more, such as a role, is over. */
   async function claimsOf (provider: Provider, record: GrantRecord, fresh: TokenSet | undefined): Promise<OidcClaims> {
-    if (fresh?.claims === undefined) return record.claims
-    return await parseClaims({ settings }, await readClaims({ telemetry }, provider, fresh.tokens, fresh.claims))
+    if (fresh === undefined) return record.claims
+    const claims = fresh.claims ?? firstClaims(provider, record)
+    return claims === undefined ? record.claims : await parseClaims({ settings }, await readClaims({ telemetry }, provider, fresh.tokens, claims))
   }
 
   /** The next tokens of a grant; `null` when another request was first. */
@@ -190,23 +193,28 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     const { content: before } = found
     const provider = await providerOf(before, context.request)
     const fresh = await askProvider(provider, before)
-    const save = async (record: GrantRecord): Promise<boolean> => await records.replace(found, record).catch((error: unknown) => {
-      if (fresh !== undefined) refreshes.keep(provider, before.tokens as OidcTokens, fresh)
-      throw error
-    })
     const renewed = fresh === undefined ? before : renew(before, fresh)
-    const describeNow = async (): Promise<[OidcClaims, JWTPayload]> => {
-      const claims = await claimsOf(provider, renewed, fresh)
-      return [claims, await describe({ ...renewed, claims, scope: narrowScope(renewed.scope, context.scope) }, context)]
+    const save = async (record: GrantRecord): Promise<boolean> => {
+      const isSaved = await records.replace(found, record).catch((error: unknown) => {
+        if (fresh !== undefined) refreshes.keep(provider, before.tokens as OidcTokens, fresh)
+        throw error
+      })
+      // Who ended the grant meanwhile knew the provider's token from before.
+      if (!isSaved && !await records.has(record.id)) revokeInTurn(log, revocationOf(renewed))
+      return isSaved
     }
-    const [claims, payload] = await describeNow().catch(async (error: unknown) => {
+    const answerNow = async (): Promise<[OidcClaims, TokenAnswer]> => {
+      const claims = await claimsOf(provider, renewed, fresh)
+      return [claims, await answer(await describe({ ...renewed, claims, scope: narrowScope(renewed.scope, context.scope) }, context))]
+    }
+    const [claims, answered] = await answerNow().catch(async (error: unknown) => {
       // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
       await save(renewed)
       throw error
     })
     const { token, hash } = records.newRefreshToken(renewed.id)
     const after = { ...renewed, claims, current: hash, previous: { hash: before.current as string, until: now() + GRACE, next: token } }
-    return await save(after) ? withRefreshToken(await answer(payload), token, after) : null
+    return await save(after) ? withRefreshToken(answered, token, after) : null
   }
 
   async function refresh (token: string, context: RefreshRequest): Promise<TokenAnswer> {
@@ -251,7 +259,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
 
   async function endById (id: string): Promise<number> {
     // One that no key opens any more ends as well.
-    const found = await records.find(id).catch(() => null)
+    const found = await records.find(id).catch((error: OidcError) => isUnreadable(error) ? null : Promise.reject(error))
     return found === null ? Number(await records.remove(id)) : await end(found.content)
   }
 
@@ -276,17 +284,17 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
       // Without a refresh token of the provider nobody says when the person is no longer welcome.
       const lasts = subject.tokens?.refresh_token === undefined ? Math.min(broker.refreshTokenTtl, settings.session.maxAge) : broker.refreshTokenTtl
       const record = newRecord(subject, now() + lasts)
-      const payload = await describe(record, context)
+      const answered = await answer(await describe(record, context))
       const { token, hash } = records.newRefreshToken(record.id)
       await create({ ...record, current: hash })
-      return { id: record.id, answer: withRefreshToken(await answer(payload), token, record) }
+      return { id: record.id, answer: withRefreshToken(answered, token, record) }
     },
 
     async exchange (subject, expiresAt, context) {
       const record = newRecord(subject, Math.min(expiresAt, now() + broker.accessTokenTtl))
-      const payload = await describe(record, context)
+      const answered = await answer(await describe(record, context))
       await create(record)
-      return await answer(payload)
+      return answered
     },
 
     refresh,
@@ -319,7 +327,8 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
       const subject = provider === undefined ? sub : subjectOf(provider, sub)
       const at = Date.now()
       await vault.raise(endedName(subject), at, now() + Math.max(broker.refreshTokenTtl, settings.session.maxAge) + 60)
-      return await endAll({ subject }, at)
+      // Grants from before there were several providers have another subject.
+      return await endAll(provider === undefined ? { subject } : { provider, sub }, at)
     }
   }
 }
@@ -338,6 +347,11 @@ function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: Tok
     scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
     tokens: { ...before, ...tokens }
   }
+}
+
+/** What the ID token of the login said, where UserInfo says the rest anew. */
+function firstClaims ({ settings: { userinfo } }: Provider, { tokens }: GrantRecord): IdTokenClaims | undefined {
+  return userinfo && tokens?.id_token !== undefined ? decodeJwt<IdTokenClaims>(tokens.id_token) : undefined
 }
 
 /** As far as the scope goes (OpenID Connect Core 1.0, section 5.4). */

@@ -2,9 +2,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { createCached } from '../cached.ts'
 import { now } from '../time.ts'
+import { isUnreadable } from '../vault.ts'
 import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
 import type { BrokerSettings, SigningAlg } from './options.ts'
-import { UNREADABLE } from '../vault.ts'
 import type { OidcError } from '../errors.ts'
 import type { Name, Vault } from '../vault.ts'
 
@@ -105,7 +105,7 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
     async rotate () {
       const addKey = async (): Promise<StoredKey[]> => await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
       await addKey().catch(async (error: OidcError) => {
-        if (error.detail !== UNREADABLE) throw error
+        if (!isUnreadable(error)) throw error
         // Made with a session key that is gone, as are all tokens of these keys.
         await vault.remove(NAME)
         await addKey()
