@@ -24,25 +24,29 @@ function valueFrom (header: string, start: number): string {
 
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/ // RFC 6265, section 4.1.1: what is no name cannot be set, and so not be removed
 
-export interface CookieSize {
+export interface SentCookie {
   name: string
+  value: string
   /** What the cookie takes in the header, in bytes. */
   bytes: number
 }
 
 /** The cookies whose names begin with `prefix`. */
-export function cookieSizes (header: string | undefined, prefix: string): CookieSize[] {
-  const pairs = (header ?? '').split(';').map((pair) => pair.trim())
-  const cookies = pairs.map((pair) => ({ name: pair.split('=', 1)[0] as string, bytes: pair.length + 2 }))
+export function cookiesNamed (header: string | undefined, prefix: string): SentCookie[] {
+  const pairs = (header ?? '').split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(prefix))
+  const cookies = pairs.map((pair) => {
+    const name = pair.split('=', 1)[0] as string
+    return { name, value: pair.slice(name.length + 1), bytes: pair.length + 2 }
+  })
   return cookies.filter(({ name }) => name.startsWith(prefix) && NAME.test(name))
 }
 
 /** The names of the cookies that begin with `prefix`, each once. */
 export function cookieNames (header: string | undefined, prefix: string): string[] {
-  return [...new Set(cookieSizes(header, prefix).map(({ name }) => name))]
+  return [...new Set(cookiesNamed(header, prefix).map(({ name }) => name))]
 }
 
-export function totalBytes (cookies: readonly CookieSize[]): number {
+export function totalBytes (cookies: readonly SentCookie[]): number {
   return cookies.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { createBoundedMap } from './bounded-map.ts'
-import { addSetCookie, cookieSizes, readCookie, totalBytes } from './cookies.ts'
+import { addSetCookie, cookiesNamed, readCookie, totalBytes } from './cookies.ts'
 import { OidcError } from './errors.ts'
 import { now } from './time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { SentCookie } from './cookies.ts'
 import type { Settings } from './options.ts'
 import type { AuthorizationRequest, Provider } from './provider.ts'
 import type { Vault } from './vault.ts'
@@ -74,9 +75,19 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
     addSetCookie(reply, sealer.setCookie(name, value, attributes))
   }
 
+  function open (value: string): Packed | undefined {
+    return sealer.open('login', value)?.content as Packed | undefined
+  }
+
+  /** Whether a callback for it may still come. */
+  function waits ({ value }: SentCookie): boolean {
+    const packed = open(value)
+    return packed?.login !== undefined && isCurrent({ startedAt: timeOf(packed.s) })
+  }
+
   function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
     const value = readCookie(request.headers.cookie, nameOf(state))
-    const packed = value === undefined ? undefined : sealer.open('login', value)?.content as Packed | undefined
+    const packed = value === undefined ? undefined : open(value)
     return packed?.s === state ? unpack(packed, settings.origin) : null
   }
 
@@ -90,10 +101,13 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
     return value.length <= bytes ? value : seal({ ...login, returnTo: settings.defaultReturnTo })
   }
 
-  // The names begin with the time of the login, so that the oldest are found without opening them.
+  // What is left of logins goes before those that wait; the names begin with the time of the login, and so the oldest come first.
   function drop (request: FastifyRequest, reply: FastifyReply, most: number, bytes: number): void {
-    const cookies = cookieSizes(request.headers.cookie, prefix).sort((a, b) => a.name < b.name ? -1 : 1)
+    const cookies = cookiesNamed(request.headers.cookie, prefix)
     let total = totalBytes(cookies)
+    if (cookies.length <= most && total <= bytes) return
+    const waiting = new Set(cookies.filter(waits))
+    cookies.sort((a, b) => Number(waiting.has(a)) - Number(waiting.has(b)) || (a.name < b.name ? -1 : 1))
     const dropped = cookies.filter((cookie, index) => {
       const tooMuch = cookies.length - index > most || total > bytes
       total -= cookie.bytes
@@ -111,7 +125,7 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
     },
 
     save (request, reply, provider, login) {
-      const all = cookieSizes(request.headers.cookie, settings.session.cookieName)
+      const all = cookiesNamed(request.headers.cookie, settings.session.cookieName)
       const others = totalBytes(all.filter(({ name }) => !name.startsWith(prefix)))
       const room = COOKIE_BUDGET - others - nameOf(login.state).length - 3
       const value = sealWithin(room, login)
@@ -201,6 +215,6 @@ function timeOf (state: string): number {
   return Math.floor(parseInt(state.slice(0, TIME_LENGTH), 36) / 1000)
 }
 
-function isCurrent ({ startedAt }: PendingLogin): boolean {
+function isCurrent ({ startedAt }: Pick<PendingLogin, 'startedAt'>): boolean {
   return startedAt + LIFETIME > now() && startedAt <= now() + 5
 }

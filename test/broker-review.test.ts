@@ -215,6 +215,19 @@ t.test('signing keys that no session key opens any more', async (t) => {
   t.equal((await after.api(token)).statusCode, 401)
 })
 
+t.test('a grant that no session key opens any more can still be ended', async (t) => {
+  const [provider, store] = [await startProvider({ deviceInterval: 1 }), createMemoryStore()]
+  t.teardown(async () => await provider.close())
+  const withKeys = async (...key: string[]): Promise<ReturnType<typeof programs>> => programs(await buildApp(t, { ...optionsFor(provider), store, session: { key }, broker: { audience: AUDIENCE } }), provider)
+  const newKey = randomBytes(32).toString('base64')
+  const { access_token: token } = await (await withKeys(SESSION_KEY)).byDevice()
+  t.equal((await (await withKeys(newKey, SESSION_KEY)).app.inject('/auth/.well-known/jwks.json')).statusCode, 200, 'the signing keys are sealed anew')
+  const { api, post } = await withKeys(newKey)
+  t.equal((await api(token)).statusCode, 200)
+  t.equal((await post('revoke', { token })).statusCode, 200)
+  t.equal((await api(token)).statusCode, 401)
+})
+
 t.test('a store that lost the signing keys gets them back', async (t) => {
   const clock = stopClock(t)
   const store = createMemoryStore({ max: 20 })

@@ -210,6 +210,15 @@ t.test('V27 fifty unfinished logins leave a bounded number of cookies, and the n
   t.equal(page.json().claims.sub, 'alice')
 })
 
+t.test('R13 a login that waits outlasts what is left of others', async (t) => {
+  const { browser } = await startApp(t)
+  const waiting = await untilCallback(browser, '/me?tab=first')
+  for (let count = 0; count < 13; count++) t.equal((await browser.goto('/auth/login?return_to=/me')).status, 200)
+  t.ok(loginCookies(browser).length <= 12, `${loginCookies(browser).length} are left`)
+  const page = await browser.goto(waiting.href)
+  t.match([page.status, page.url], [200, `${BASE_URL}/me?tab=first`])
+})
+
 t.test('V27 the bound holds beside a session, and for long addresses', async (t) => {
   const { provider } = await startApp(t)
   const { browser } = await anotherApp(t, provider)

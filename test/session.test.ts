@@ -428,11 +428,23 @@ t.test('S39 V15 a cookie of an ended session is worth nothing', async (t) => {
   const second = await logIn({ app, provider }, 'alice')
   await browser.post('/auth/logout')
   t.notMatch(browser.cookies.header('/'), NAME, 'the browser has no cookie any more')
-  await anonymous(t, app, stolen, 'a copy', [NAME, TOKENS])
+  await anonymous(t, app, stolen, 'a copy', [])
   t.equal((await copy.goto('/me', { until: () => true })).status, 302)
   t.equal((await second.goto('/me')).json().claims.sub, 'alice', 'another session of the same person lives')
   await copy.goto('/auth/login')
-  await anonymous(t, app, stolen, 'a new login does not revive it', [NAME, TOKENS])
+  await anonymous(t, app, stolen, 'a new login does not revive it', [])
+})
+
+t.test('R13 a request that was under way while another tab logged in leaves the new session alone', async (t) => {
+  const { app, provider } = await startApp(t)
+  const browser = await logIn({ app, provider }, 'alice')
+  const before = browser.cookies.header('/')
+  await browser.goto('/auth/login')
+  const page = { cookie: before, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' }
+  const late = await app.inject({ url: '/me', headers: page })
+  t.equal(late.statusCode, 302, 'its session is over')
+  t.match(namesOf(setCookiesOf(late)), [new RegExp(`^${NAME}-login-`)])
+  t.equal((await browser.goto('/me')).status, 200)
 })
 
 t.test('V18 S41 a slow request does not bring a session back', async (t) => {
