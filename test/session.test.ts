@@ -443,7 +443,7 @@ t.test('R13 a request that was under way while another tab logged in leaves the 
   const page = { cookie: before, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' }
   const late = await app.inject({ url: '/me', headers: page })
   t.equal(late.statusCode, 302, 'its session is over')
-  t.match(namesOf(setCookiesOf(late)), [new RegExp(`^${NAME}-login-`)])
+  t.same(namesOf(setCookiesOf(late)).filter((name) => !name.includes('-login-')), [])
   t.equal((await browser.goto('/me')).status, 200)
 })
 
