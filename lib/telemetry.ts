@@ -37,12 +37,16 @@ const silent: Telemetry = {
 }
 
 function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
-  return async (name, work) => await tracer.startActiveSpan(name, async (span) => await work()
-    .catch((error: unknown) => {
+  return async (name, work) => await tracer.startActiveSpan(name, async (span) => {
+    try {
+      return await work()
+    } catch (error) {
       fail(api, span, error)
       throw error
-    })
-    .finally(() => span.end()))
+    } finally {
+      span.end()
+    }
+  })
 }
 
 // The message of an error may hold what the provider sent: only its code is told.
