@@ -72,6 +72,7 @@ interface Credential {
 }
 
 const MAX_KEPT = 10_000
+const BEARER = 'Bearer '
 const TAIL = 40 // characters at the end of a token: of its signature, and so as good as random
 const MAX_TOKEN = 16_384 // characters
 const LASTS = 3600 // seconds that a token is good for, when it does not say so itself, and that what was verified is kept
@@ -187,12 +188,12 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   return {
     settings,
     proofs,
-    isPresented: ({ headers: { authorization } }) => authorization !== undefined && /^(?:bearer|dpop)(?: |$)/i.test(authorization),
+    isPresented: ({ headers: { authorization } }) => authorization !== undefined && (authorization.startsWith(BEARER) || /^(?:bearer|dpop)(?: |$)/i.test(authorization)),
 
     known (request) {
       const { authorization = '' } = request.headers
-      const isPlain = authorization.startsWith('Bearer ') && !isRepeated(request) && !isInForm(request)
-      const found = isPlain ? find(authorization.slice(7)) : undefined
+      const isPlain = authorization.startsWith(BEARER) && !isRepeated(request) && !isInForm(request)
+      const found = isPlain ? find(authorization.slice(BEARER.length)) : undefined
       return found?.confirmation === undefined && found?.provider.isLive === undefined && !settings.dpopRequired ? found : undefined
     },
 
