@@ -38,7 +38,7 @@ export function cookiesNamed (header: string | undefined, prefix: string): SentC
     const name = pair.split('=', 1)[0] as string
     return { name, value: pair.slice(name.length + 1), bytes: pair.length + 2 }
   })
-  return cookies.filter(({ name }) => name.startsWith(prefix) && NAME.test(name))
+  return cookies.filter(({ name }) => NAME.test(name))
 }
 
 /** The names of the cookies that begin with `prefix`, each once. */
