@@ -38,22 +38,19 @@ const silent: Telemetry = {
 
 function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
   return async (name, work) => await tracer.startActiveSpan(name, async (span) => {
-    try {
-      return await work()
-    } catch (error) {
-      fail(api, span, error)
-      throw error
-    } finally {
-      span.end()
-    }
+    const result = await work().catch((error: unknown) => fail(api, span, error))
+    span.end()
+    return result
   })
 }
 
 // The message of an error may hold what the provider sent: only its code is told.
-function fail (api: Api, span: Span, error: unknown): void {
+function fail (api: Api, span: Span, error: unknown): never {
   const code = error instanceof OidcError ? error.code : 'FST_OIDC_UNEXPECTED'
   span.setAttribute('error.type', code)
   span.setStatus({ code: api.SpanStatusCode.ERROR, message: code })
+  span.end()
+  throw error
 }
 
 function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
