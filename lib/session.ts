@@ -113,9 +113,9 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
     const provider = providerOf(session.session.provider)
     const over = isOver(session)
     if (provider === undefined || over === undefined) return null
-    // Its provider may be gone, or be another one under the same name.
     // Another tab may have logged in anew meanwhile, under the same names of cookies: what is worth nothing may stay there.
     if (over) return stateOf(null, null, time)
+    // Its provider may be gone, or be another one under the same name.
     if (provider?.id !== session.issuedBy) return stateOf(null, null, time, cookies.remove(header))
     return stateOf(session, provider, time, NOTHING, rotated)
   }

@@ -46,14 +46,10 @@ function retryAfter (response: Response): number {
 async function readWhole (response: Response, limit: number): Promise<Response> {
   const chunks: Uint8Array[] = []
   let length = 0
-  const reader = response.body?.getReader()
-  for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
-    length += part.value.length
-    if (length > limit) {
-      reader?.cancel().catch(() => {})
-      throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
-    }
-    chunks.push(part.value)
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length
+    if (length > limit) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
+    chunks.push(chunk)
   }
   const { status, headers } = response
   return Object.assign(Object.create(whole) as Whole, { status, headers, bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length) }) as unknown as Response

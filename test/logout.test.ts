@@ -5,6 +5,7 @@ import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
 import { freePort } from './support/free-port.ts'
+import { until } from './support/until.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcSession } from '../index.ts'
@@ -20,11 +21,6 @@ function removed (hop: Hop | undefined): string[] {
 
 function requestsOf (provider: Provider, endpoint: string) {
   return provider.requests.filter((request) => request.endpoint === endpoint)
-}
-
-/** What happens behind the response: waits until the provider was asked that often. */
-async function reached (provider: Provider, endpoint: 'revocation', count: number): Promise<void> {
-  while (provider.count(endpoint) < count) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
 async function isLoggedIn (browser: TestBrowser): Promise<boolean> {
@@ -343,7 +339,7 @@ t.test('S61 tokens are revoked, and nobody waits for it', async (t) => {
     provider.fault({ on: 'token', tokenResponse: (answer) => { issued.unshift({ ...answer }) } })
     const browser = await logIn({ app, provider }, 'alice')
     await browser.post('/auth/logout')
-    await reached(provider, 'revocation', 1)
+    await until(() => provider.count('revocation') >= 1)
     t.match(requestsOf(provider, 'revocation'), [{ method: 'POST', body: { token: issued[0]?.[hint], token_type_hint: hint }, headers: { authorization: /^Basic / } }], title)
     await browser.post('/auth/logout')
     t.equal(provider.count('revocation'), 1, 'once')
@@ -356,8 +352,8 @@ t.test('S61 tokens are revoked, and nobody waits for it', async (t) => {
       const page = await other.post('/auth/logout', { return_to: '/maybe' })
       t.match([page.status, page.url], [200, `${BASE_URL}/maybe`], fault)
       t.notOk(await isLoggedIn(other))
-      await reached(provider, 'revocation', count + 1)
-      if (fault !== 'revocation-hang') while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      await until(() => provider.count('revocation') > count)
+      if (fault !== 'revocation-hang') await until(() => lines.length > 0)
       clear()
       t.notMatch(lines.join(''), String(issued[0]?.[hint]))
       if (fault !== 'revocation-hang') t.match(lines.join(''), /"level":40.*the token could not be revoked/)
@@ -429,7 +425,7 @@ t.test('app.oidc.logout in a route of the application', async (t) => {
   const [federated] = await ask('/bye')
   t.match(federated.location, `${provider.issuer}/end-session?`)
   t.match(removed(federated.history[0]), [NAME, `${NAME}-login-`, `${NAME}-tokens-0`].map((name) => new RegExp(`^${name}`)))
-  await reached(provider, 'revocation', 1)
+  await until(() => provider.count('revocation') >= 1)
   const [local, browser] = await ask('/bye-here')
   t.equal(local.location, `${BASE_URL}/maybe`)
   t.equal(provider.count('revocation'), 1, 'the tokens are the provider session\'s')

@@ -3,6 +3,7 @@ import t from 'tap'
 import { client, startProvider, testCertificate } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor } from './support/app.ts'
 import { startProxy } from './support/proxy.ts'
+import { until } from './support/until.ts'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
 import type { Fault, Provider, ProviderClient, ProviderOptions } from '../lib/testing/index.ts'
@@ -29,7 +30,7 @@ async function everything (t: Test, provider: Provider, options: Partial<OidcOpt
   t.equal(page.status, 200, page.text().slice(-300))
   t.equal((await browser.fetch('/userinfo')).status, 200)
   await browser.post('/auth/logout')
-  for (let waits = 0; waits < 100 && provider.count('revocation') === 0; waits++) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => provider.count('revocation') > 0)
   return provider.requests.map(({ endpoint }) => endpoint).filter((endpoint) => !['authorize', 'end_session'].includes(endpoint))
 }
 

@@ -2,6 +2,7 @@ import t from 'tap'
 import { decodeJwt } from 'jose'
 import { client, faults } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
+import { createGate } from './support/gate.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
@@ -326,21 +327,12 @@ t.test('R28 S41 a logout while a token is refreshed', async (t) => {
   const browser = await logIn({ app, provider }, 'alice')
   const cookie = browser.cookies.header('/')
   clock.advance(TTL)
-  let arrived: () => void = () => {}
-  let proceed: () => void = () => {}
-  const asked = new Promise<void>((resolve) => { arrived = resolve })
-  provider.fault({
-    on: 'token',
-    times: 1,
-    before: async () => {
-      arrived()
-      await new Promise<void>((resolve) => { proceed = resolve })
-    }
-  })
+  const gate = createGate()
+  provider.fault({ on: 'token', times: 1, before: gate.pass })
   const refreshing = get(app, '/token', cookie)
-  await asked
+  await gate.reached
   await browser.post('/auth/logout')
-  proceed()
+  gate.open()
   const response = await refreshing
   t.same(setCookiesOf(response), [], 'what was refreshed brings no session back')
   t.equal((await get(app, '/me', cookie)).statusCode, 401)

@@ -4,6 +4,7 @@ import { createMemoryStore } from '../lib/store/memory.ts'
 import { client, sessionCookie } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp, stopClock } from './support/app.ts'
 import { faultyStore, modes } from './support/modes.ts'
+import { until } from './support/until.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcOptions, OidcSession, SessionFilter } from '../index.ts'
 import type { Provider, TestBrowser } from '../lib/testing/index.ts'
@@ -36,10 +37,6 @@ function openStore (): { store: Store, entries: Map<string, { value: string, tag
       async take (key) { entries.delete(key); return await store.take(key) }
     }
   }
-}
-
-async function until (condition: () => boolean): Promise<void> {
-  for (let attempts = 0; attempts < 500 && !condition(); attempts++) await delay(10)
 }
 
 async function status (app: FastifyInstance, cookie: string, url = '/me'): Promise<number> {

@@ -8,6 +8,7 @@ import { createTransport } from '../lib/transport.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from './support/app.ts'
 import { SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt, untilCallback } from './support/protocol.ts'
+import { until } from './support/until.ts'
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -30,10 +31,6 @@ async function listen (t: Test, server: Server): Promise<string> {
     await new Promise((resolve) => { server.close(resolve) })
   })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-async function until (condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise((resolve) => { setTimeout(resolve, 10) })
 }
 
 const limits = { dispatcher: undefined, timeout: 5, maxResponseBytes: 1024 }
