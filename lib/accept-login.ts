@@ -35,6 +35,11 @@ export async function readClaims (core: Pick<Core, 'telemetry'>, provider: Provi
   return provider.settings.userinfo ? { ...await askUserinfo(core, provider, tokens, claims), ...claims } : claims
 }
 
+/** The same at a refresh without an ID token: what UserInfo says is newer than the token of the login. */
+export async function refreshClaims (core: Pick<Core, 'telemetry'>, provider: Provider, tokens: OidcTokens, first: IdTokenClaims): Promise<IdTokenClaims> {
+  return { ...first, ...await askUserinfo(core, provider, tokens, first), iss: first.iss, sub: first.sub }
+}
+
 async function askUserinfo ({ telemetry }: Pick<Core, 'telemetry'>, provider: Provider, { access_token: accessToken }: OidcTokens, { sub }: IdTokenClaims): Promise<UserinfoClaims> {
   return await telemetry.span('oidc.userinfo', async () => await provider.userinfo(accessToken, sub))
 }

@@ -35,13 +35,19 @@ export async function startLogin (core: Core, provider: Provider, request: Fasti
       resource: options.resource,
       native: options.native,
       silent: params['prompt'] === 'none',
-      restarted: options.restarted ?? false
+      restarted: options.restarted ?? false,
+      before: options.native === undefined && isAnsweredWithoutCookies(core, provider) ? core.sessions.read(request)?.session : undefined
     }
     const { resource = provider.settings.resource } = options
     const url = await provider.authorizationUrl({ ...login, resource, scope: scopeOf(provider, options.offlineAccess), redirectUri: core.urls.callback(provider.name) }, params)
     core.pending.save(request, reply, provider, login)
     goTo(request, reply, url.href)
   })
+}
+
+/** Whether browsers take the callback for another site's request, and send no session with it (RFC 6265bis, section 5.2). */
+function isAnsweredWithoutCookies ({ settings: { session: { sameSite } } }: Core, { settings: { responseMode } }: Provider): boolean {
+  return sameSite === 'strict' || responseMode === 'form_post'
 }
 
 /** The scope to ask the provider for. */

@@ -10,6 +10,7 @@ import type { AuthorizationRequest, Provider } from './provider.ts'
 import type { Vault } from './vault.ts'
 import type { NativeLogin } from './broker/native.ts'
 import type { CookieAttributes, Sealer } from './seal.ts'
+import type { OidcSession } from '../types/claims.ts'
 
 /** A login that has begun and waits for its callback. */
 export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' | 'resource' | 'scope'> {
@@ -24,6 +25,8 @@ export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' |
   silent: boolean
   /** Whether it was begun because an earlier callback came too late: it is not begun a third time. */
   restarted: boolean
+  /** The session that the browser had, where the callback comes without its cookies. */
+  before?: OidcSession | undefined
   startedAt: number
 }
 
@@ -175,7 +178,7 @@ interface Packed {
   a?: string[]
   o?: string[]
   n?: NativeLogin
-  login?: [nonce: string, codeVerifier: string]
+  login?: [nonce: string, codeVerifier: string, before?: OidcSession]
 }
 
 function pack (login: PendingLogin | Trace, origin: string): Packed {
@@ -190,16 +193,15 @@ function pack (login: PendingLogin | Trace, origin: string): Packed {
     ...(acrValues !== undefined && { a: acrValues }),
     ...(resource !== undefined && { o: resource }),
     ...(native !== undefined && { n: native }),
-    ...('nonce' in login && { login: [login.nonce, login.codeVerifier] })
+    ...('nonce' in login && { login: login.before === undefined ? [login.nonce, login.codeVerifier] : [login.nonce, login.codeVerifier, login.before] })
   }
 }
 
 function unpack ({ s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed, origin: string): PendingLogin | Trace {
-  const returnTo = origin + r
-  const [silent, restarted] = [q === 1, x === 1]
-  if (login === undefined) return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
-  const [nonce, codeVerifier] = login
-  return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native, nonce, codeVerifier, startedAt: timeOf(state) }
+  const trace = { state, provider, returnTo: origin + r, silent: q === 1, restarted: x === 1, maxAge, acrValues, resource, native }
+  if (login === undefined) return trace
+  const [nonce, codeVerifier, before] = login
+  return { ...trace, nonce, codeVerifier, before, startedAt: timeOf(state) }
 }
 
 function traceOf ({ state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }: PendingLogin | Trace): Trace {

@@ -17,7 +17,7 @@ export interface Refreshes {
 }
 
 const MAX_SHARED = 10_000
-const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved, when the provider does not tell how long they are good
+const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved
 
 export function createRefreshes (telemetry: Telemetry, vault: Vault | undefined): Refreshes {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
@@ -39,7 +39,10 @@ export function createRefreshes (telemetry: Telemetry, vault: Vault | undefined)
     },
 
     keep (provider, tokens, fresh) {
-      shared.set(keyOf(provider, tokens), Promise.resolve(fresh), fresh.tokens.expires_at ?? now() + KEPT_FOR)
+      const { refresh_token: next, expires_at: expiresAt = now() + KEPT_FOR } = fresh.tokens
+      // A new refresh token is worth more than the access token that came with it.
+      const isRotated = next !== undefined && next !== tokens.refresh_token
+      shared.set(keyOf(provider, tokens), Promise.resolve(fresh), isRotated ? Math.max(expiresAt, now() + KEPT_FOR) : expiresAt)
     }
   }
 }

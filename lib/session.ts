@@ -48,6 +48,8 @@ export interface NewSession {
   claims: Session['claims']
   user: Session['user']
   tokens: OidcTokens & SessionTokens
+  /** The one that the browser had when the login began, for a callback that comes without cookies. */
+  before?: OidcSession | undefined
 }
 
 export interface Sessions {
@@ -64,7 +66,7 @@ export interface Sessions {
   /** The tokens of the session, as far as they are kept. */
   tokens: (request: FastifyRequest) => Promise<SessionTokens>
   /** A session with a new identity. Returns the one before, which has ended. Throws FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED for whom was logged out meanwhile. */
-  begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<Session | null>
+  begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<OidcSession | null>
   /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended meanwhile. */
   replaceTokens: (request: FastifyRequest, tokens: OidcTokens & SessionTokens) => Promise<void>
   /** Who authenticated the person of the browser's session, be that over by now. */
@@ -81,6 +83,8 @@ export interface Sessions {
 export declare const kCurrent: unique symbol
 
 const CLOCK_TOLERANCE = 60
+/** How long a response may take, in seconds, that writes tokens again as they were. */
+const LONG_RESPONSE = 120
 
 /** What sessions depend on. */
 export interface SessionParts {
@@ -178,7 +182,8 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
       const { time } = state
       if (state.session === null || (!state.rotated && time - state.session.seenAt < idleTimeout / 10)) return
       const session = { ...state.session, seenAt: time }
-      if (state.rotated && records === undefined) write(request, state.provider, session, cookies.openTokens(request.headers.cookie, session))
+      const tokens = state.rotated && records === undefined ? cookies.openTokens(request.headers.cookie, session) : null
+      if (tokens !== null && !areReplacedSoon(tokens, time)) write(request, state.provider, session, tokens)
       else {
         state.session = session
         // The tokens may have been replaced before: their cookies follow the first.
@@ -187,13 +192,13 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
     },
 
     async begin (request, provider, content) {
-      const before = current(request).session
+      const before = current(request).session?.session ?? content.before
       const session = newSession(provider, content, maxAge)
       const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
       await records?.create(session, keepTokens(content.tokens, keptTokens))
       try {
         if (await registry.isMarked(session)) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the person was logged out while they logged in' })
-        const ended = before !== null && await registry.end(before.session.id) ? before : null
+        const ended = before !== undefined && await registry.end(before.id) ? before : null
         request[key] = { ...stateOf(session, provider, now()), ...written, tokens: content.tokens }
         return ended
       } catch (error) {
@@ -236,6 +241,8 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
 
     finish (request, reply) {
       const state = request[key]
+      // To who came with an access token it is theirs as well; shared caches keep that only when they are told to (RFC 9111, section 3.5).
+      if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
       if (state == null || !state.asked) return 0
       const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.
@@ -262,6 +269,11 @@ async function replaceRecord (records: SessionRecords, seen: Found<SessionRecord
   if (found?.content.tokens.access_token === seen.content.tokens.access_token || found === null) await replaceRecord(records, found, session, tokens)
 }
 
+// Another request may get newer ones meanwhile, and this one would put the used refresh token back.
+function areReplacedSoon ({ refresh_token: refreshToken, expires_at: expiresAt }: SessionTokens, time: number): boolean {
+  return refreshToken !== undefined && expiresAt !== undefined && expiresAt < time + LONG_RESPONSE
+}
+
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 
@@ -275,7 +287,7 @@ function unasked (state: Current): Current {
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */
-export function newSession ({ id: issuedBy, name }: Provider, { loginAt, session, claims, user }: Omit<NewSession, 'tokens'>, maxAge: number): Session {
+export function newSession ({ id: issuedBy, name }: Provider, { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>, maxAge: number): Session {
   const time = now()
   const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
   return { version: 2, issuedBy, session: { ...session, provider: name, ...identity }, claims, user, loginAt, seenAt: time, revision: 0 }

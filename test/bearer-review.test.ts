@@ -251,3 +251,19 @@ async function createClient (provider: Provider): Promise<Client> {
     proof: async (htu) => await new SignJWT({ htm: 'GET', htu, iat: Math.floor(Date.now() / 1000), jti: Math.random().toString(36), ath }).setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk }).sign(privateKey)
   }
 }
+
+t.test('S40 no shared cache keeps what somebody got with their token', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: API } })
+  let control: string | undefined
+  app.get('/api', { preHandler: app.oidc.optional() }, async ({ oidcClaims }, reply) => {
+    if (control !== undefined) reply.header('cache-control', control)
+    return { sub: oidcClaims?.sub ?? null }
+  })
+  const authorization = `Bearer ${tokenOf(provider)}`
+  for (const [own, sent] of [['public, max-age=60', 'no-store'], ['s-maxage=60', 'no-store'], ['private, max-age=60', 'private, max-age=60'], [undefined, undefined]]) {
+    control = own
+    const { headers, payload } = await app.inject({ url: '/api', headers: { authorization } })
+    t.same([payload, headers['cache-control']], ['{"sub":"alice"}', sent])
+    if (own !== undefined) t.equal((await app.inject('/api')).headers['cache-control'], sent, 'and what the others get')
+  }
+})

@@ -513,3 +513,63 @@ t.test('RFC 6749, section 5.2: a client that is not known is challenged', async 
   const answer = await post('introspect', { token: 'x' }, { authorization: `Basic ${Buffer.from('api:wrong').toString('base64')}` })
   t.match([answer.statusCode, answer.headers['www-authenticate'], answer.json()], [401, /^Basic realm=/, { error: 'invalid_client' }])
 })
+
+t.test('R20 a new refresh token of the provider outlives the access token beside it while the store is down', async (t) => {
+  const clock = stopClock(t)
+  const { store, fault } = faultyStore()
+  const world = await start(t, { store })
+  world.provider.fault({ on: 'token', tokenResponse: (answer) => ({ ...answer, expires_in: 60 }) })
+  const first = await world.byDevice()
+  fault.verbs = new Set(['replace'])
+  t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
+  clock.advance(600)
+  fault.verbs = null
+  const second = await refresh(world, first)
+  t.equal(second.statusCode, 200)
+  t.equal((await refresh(world, second.json())).statusCode, 200)
+})
+
+t.test('S61 a logout that the store does not let end everything ends everything nevertheless', async (t) => {
+  const { store, fault } = faultyStore()
+  const world = await start(t, { store })
+  const grants = [await world.byDevice(), await world.byDevice()] as const
+  let takes = 0
+  fault.verbs = new Set(['take'])
+  fault.work = async () => { if (++takes > 1) throw new Error('connection refused') }
+  await t.rejects(world.app.oidc.broker.revoke({ sub: 'alice' }), { code: 'FST_OIDC_STORE_UNAVAILABLE' })
+  await until(() => revokedAt(world).length === 1)
+  fault.verbs = null
+  for (const tokens of grants) t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' })
+  await until(() => revokedAt(world).length === 2)
+  t.equal(new Set(revokedAt(world)).size, 2, 'the provider knows of both')
+})
+
+t.test('S61 a grant whose tokens nobody got is none', async (t) => {
+  const { store, fault } = faultyStore()
+  let grant: string | undefined
+  const failing: Store = {
+    ...store,
+    async set (key, value, options) {
+      await store.set(key, value, options)
+      if (!key.includes('grant')) return
+      grant = key
+      fault.verbs = new Set(['get'])
+    }
+  }
+  const world = await start(t, { store: failing })
+  t.match(await world.byDevice(), { error: 'temporarily_unavailable' })
+  fault.verbs = null
+  t.equal(await store.get(grant as string), null)
+  await until(() => revokedAt(world).length === 1)
+})
+
+t.test('S58 UserInfo is newer than the ID token of the login', async (t) => {
+  const world = await start(t, { userinfo: true })
+  world.provider.fault({ on: 'token', times: 1, idToken: (claims) => ({ ...claims, roles: ['admin'], email: 'old@example.com', locale: 'de' }) })
+  const first = await world.byDevice()
+  world.provider.fault({ on: 'token', tokenResponse: ({ id_token: _, ...answer }) => answer })
+  world.provider.fault({ on: 'userinfo', userinfo: (claims) => ({ ...claims, iss: 'https://elsewhere.example', roles: ['reader'], email: 'new@example.com' }) })
+  const second = (await refresh(world, first)).json()
+  t.match(decodeJwt(second.access_token), { sub: 'alice', roles: ['reader'], email: 'new@example.com' })
+  t.equal((await world.api(second.access_token, '/admin')).statusCode, 403)
+})

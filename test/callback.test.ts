@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { OidcError } from '../index.ts'
 import { client, faults, startClock, startProvider } from '../lib/testing/index.ts'
-import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp } from './support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from './support/app.ts'
+import { createGate } from './support/gate.ts'
 import {
   CALLBACK, LOGIN_COOKIE, SESSION_COOKIE, assertAnonymous, assertLoggedIn, assertNoSecrets, assertRefused, attempt, authorizationParams, captureLog,
   cookiesSet, loginCookies, loginRoute, untilCallback
@@ -938,3 +939,27 @@ t.test('SameSite=Strict: the page after the login is asked for by the applicatio
   t.same([whole.status, whole.url], [200, `${BASE_URL}/me`])
   t.equal(whole.json().claims.sub, 'alice')
 })
+
+for (const [name, options] of [['form_post', { responseMode: 'form_post' }], ['SameSite=Strict', { session: { key: SESSION_KEY, sameSite: 'strict' } }]] as const) {
+  t.test(`S36 V9 ${name}: a login ends the session before it, whose cookies the callback does not bring`, async (t) => {
+    const clock = stopClock(t)
+    const ended: unknown[] = []
+    const { app, provider, browser } = await startApp(t, { ...options, onLogout: ({ id, provider }, { reason }) => { ended.push([id, provider, reason]) } })
+    const gate = createGate()
+    app.get('/slow', { preHandler: app.oidc.required() }, async () => { await gate.pass() })
+    const first = await browser.goto('/me')
+    const cookie = browser.cookies.header('/')
+    clock.advance(400)
+    const slow = app.inject({ url: '/slow', headers: { cookie } })
+    await gate.reached
+
+    provider.options.approve = () => 'bob'
+    browser.cookies.delete(`op_session_${provider.port}`, provider.url)
+    const second = await browser.goto('/auth/login?return_to=/me')
+    t.equal(second.json().claims.sub, 'bob')
+    t.same(ended, [[first.json().session.id, 'default', 'login']])
+    t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 401, 'copied cookies of the first are worth nothing')
+    gate.open()
+    t.equal((await slow).headers['set-cookie'], undefined, 'a late answer does not bring the first person back')
+  })
+}

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { decodeJwt, jwtVerify, SignJWT } from 'jose'
-import { ask, parseClaims, readClaims } from '../accept-login.ts'
+import { ask, parseClaims, readClaims, refreshClaims } from '../accept-login.ts'
 import { refuseToken } from '../access-token.ts'
 import { rolesOf } from '../claims.ts'
 import { isSamePerson } from '../refreshes.ts'
@@ -151,6 +151,14 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   async function create (record: GrantRecord): Promise<void> {
     await records.create(record)
     // Somebody may have been logged out meanwhile: the record is there, and so whoever comes later finds it.
+    await refuseEnded(record).catch(async (error: unknown) => {
+      // Nobody gets its tokens.
+      await end(record).catch(() => {})
+      throw error
+    })
+  }
+
+  async function refuseEnded (record: GrantRecord): Promise<void> {
     if (!await isOver(record)) return
     await end(record)
     throw oauthError('invalid_grant', 'The person was logged out.')
@@ -184,8 +192,12 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   /** Who the person is by now: what the provider does not say any more, such as a role, is over. */
   async function claimsOf (provider: Provider, record: GrantRecord, fresh: TokenSet | undefined): Promise<OidcClaims> {
     if (fresh === undefined) return record.claims
-    const claims = fresh.claims ?? firstClaims(provider, record)
-    return claims === undefined ? record.claims : await parseClaims({ settings }, await readClaims({ telemetry }, provider, fresh.tokens, claims))
+    const first = firstClaims(provider, record)
+    if (fresh.claims === undefined && first === undefined) return record.claims
+    const claims = fresh.claims === undefined
+      ? await refreshClaims({ telemetry }, provider, fresh.tokens, first as IdTokenClaims)
+      : await readClaims({ telemetry }, provider, fresh.tokens, fresh.claims)
+    return await parseClaims({ settings }, claims)
   }
 
   /** The next tokens of a grant; `null` when another request was first. */
@@ -228,6 +240,8 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
       }
       const { content: record } = shown.found
       demand(context.clientId === undefined || context.clientId === record.clientId, 'invalid_grant', 'The refresh token is of another client.')
+      // A logout that the store did not let end every grant counts nevertheless.
+      await refuseEnded(record)
       const scope = narrowScope(record.scope, context.scope)
       if (shown.status === 'repeated') return withRefreshToken(await answer(await describe({ ...record, scope }, context)), shown.next, record)
       const next = await rotate(shown.found, context)
@@ -266,13 +280,16 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
   async function endAll (filter: GrantFilter, at: number): Promise<number> {
     const revocations: Revocation[] = []
     let count = 0
-    for await (const record of records.list(filter)) {
-      const isMeant = record.loginAt <= at || filter.sid !== undefined
-      if (!isMeant || !await records.remove(record.id)) continue
-      count += 1
-      revocations.push(...revocationOf(record))
+    try {
+      for await (const record of records.list(filter)) {
+        const isMeant = record.loginAt <= at || filter.sid !== undefined
+        if (!isMeant || !await records.remove(record.id)) continue
+        count += 1
+        revocations.push(...revocationOf(record))
+      }
+    } finally {
+      revokeInTurn(log, revocations) // also when the store fails on the way: nobody finds these grants again
     }
-    revokeInTurn(log, revocations)
     return count
   }
 

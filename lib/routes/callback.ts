@@ -111,9 +111,9 @@ async function logIn (
   if (accepted === null) return
   const session = sessionOf(tokenSet.claims, tokenSet.tokens.scope ?? provider.settings.scope)
   if (login.native !== undefined) return await finishNativeLogin(core, provider, { ...login, native: login.native }, { ...accepted, session, tokens: tokenSet.tokens }, request, reply)
-  const before = await core.sessions.begin(request, provider, { loginAt: login.loginAt, session, ...accepted, tokens: { ...tokenSet.tokens, resource: login.resource } })
+  const before = await core.sessions.begin(request, provider, { loginAt: login.loginAt, session, ...accepted, tokens: { ...tokenSet.tokens, resource: login.resource }, before: login.before })
   core.telemetry.login()
-  if (before !== null) await reportEnd(core, request, before, 'login')
+  if (before !== null) await reportEnd(core, request, { session: before }, 'login')
   // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
   if (core.settings.session.sameSite === 'strict') continuePage(reply, login.returnTo)
   else goTo(request, reply, login.returnTo)
