@@ -514,7 +514,7 @@ t.test('RFC 6749, section 5.2: a client that is not known is challenged', async 
   t.match([answer.statusCode, answer.headers['www-authenticate'], answer.json()], [401, /^Basic realm=/, { error: 'invalid_client' }])
 })
 
-t.test('R20 a new refresh token of the provider outlives the access token beside it while the store is down', async (t) => {
+t.test('S58 a new refresh token of the provider outlives the access token beside it while the store is down', async (t) => {
   const clock = stopClock(t)
   const { store, fault } = faultyStore()
   const world = await start(t, { store })

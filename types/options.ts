@@ -159,7 +159,10 @@ export interface SessionOptions {
   maxAge?: number
   /** How long a session lives without a guarded request, in seconds. Default: 3600 (1 hour). */
   idleTimeout?: number
-  /** Default: `lax`. */
+  /**
+   * Default: `lax`. With `strict`, a login that begins on another site's link neither sees nor ends the session that the
+   * browser has.
+   */
   sameSite?: 'lax' | 'strict' | 'none'
   /** Which tokens are kept for `app.oidc.accessToken()`, UserInfo and the logout hint. Default: all three. */
   tokens?: Array<'access_token' | 'refresh_token' | 'id_token'>
