@@ -518,15 +518,28 @@ t.test('S58 a new refresh token of the provider outlives the access token beside
   const clock = stopClock(t)
   const { store, fault } = faultyStore()
   const world = await start(t, { store })
-  world.provider.fault({ on: 'token', tokenResponse: (answer) => ({ ...answer, expires_in: 60 }) })
+  for (const lifetime of [{ expires_in: 60 }, {}, { expires_in: 7200 }]) {
+    const off = world.provider.fault({ on: 'token', tokenResponse: ({ expires_in: _, ...answer }) => ({ ...answer, ...lifetime }) })
+    const first = await world.byDevice()
+    fault.verbs = new Set(['replace'])
+    t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
+    clock.advance(600)
+    fault.verbs = null
+    const second = await refresh(world, first)
+    t.equal(second.statusCode, 200)
+    t.equal((await refresh(world, second.json())).statusCode, 200)
+    off()
+  }
+
   const first = await world.byDevice()
+  world.provider.fault({ on: 'token', tokenResponse: ({ refresh_token: _, ...answer }) => ({ ...answer, expires_in: 60 }) })
   fault.verbs = new Set(['replace'])
   t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
-  clock.advance(600)
   fault.verbs = null
-  const second = await refresh(world, first)
-  t.equal(second.statusCode, 200)
-  t.equal((await refresh(world, second.json())).statusCode, 200)
+  const asked = world.provider.count('token')
+  clock.advance(600)
+  await refresh(world, first)
+  t.equal(world.provider.count('token'), asked + 1, 'where there is no new one, the provider is asked again')
 })
 
 t.test('S61 a logout that the store does not let end everything ends everything nevertheless', async (t) => {
