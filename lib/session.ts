@@ -240,9 +240,9 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
     },
 
     finish (request, reply) {
-      const state = request[key]
-      // To who came with an access token it is theirs as well; shared caches keep that only when they are told to (RFC 9111, section 3.5).
+      // What somebody got with an access token is theirs as well; shared caches keep it only when they are told to (RFC 9111, section 3.5).
       if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
+      const state = request[key]
       if (state == null || !state.asked) return 0
       const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.

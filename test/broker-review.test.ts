@@ -578,7 +578,7 @@ t.test('S61 a grant whose tokens nobody got is none', async (t) => {
 
 t.test('S58 UserInfo is newer than the ID token of the login', async (t) => {
   const world = await start(t, { userinfo: true })
-  world.provider.fault({ on: 'token', times: 1, idToken: (claims) => ({ ...claims, roles: ['admin'], email: 'old@example.com', locale: 'de' }) })
+  world.provider.fault({ on: 'token', times: 1, idToken: (claims) => ({ ...claims, roles: ['admin'], email: 'old@example.com' }) })
   const first = await world.byDevice()
   world.provider.fault({ on: 'token', tokenResponse: ({ id_token: _, ...answer }) => answer })
   world.provider.fault({ on: 'userinfo', userinfo: (claims) => ({ ...claims, iss: 'https://elsewhere.example', roles: ['reader'], email: 'new@example.com' }) })

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
+import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { Agent, ProxyAgent } from 'undici'
@@ -317,6 +318,12 @@ t.test('S81 the limit is exact, and what is within it arrives whole', async (t) 
       t.same([response.status, response.headers.get('content-type'), await response.text()], [201, 'text/x', body], `${size} bytes`)
     }
   }
+})
+
+t.test('S81 a fetch whose body is a stream of Node.js, as other implementations have it', async (t) => {
+  const answer = { status: 200, headers: new Headers(), body: Readable.from([Buffer.from('a'), Buffer.from('bc')]) }
+  const response = await createTransport({ ...limits, fetch: async () => answer as unknown as Response })('https://op.example/', {})
+  t.equal(await response.text(), 'abc')
 })
 
 t.test('S81 every status is given back but those that mean trouble', async (t) => {

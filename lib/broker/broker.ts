@@ -191,13 +191,14 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
 
   /** Who the person is by now: what the provider does not say any more, such as a role, is over. */
   async function claimsOf (provider: Provider, record: GrantRecord, fresh: TokenSet | undefined): Promise<OidcClaims> {
-    if (fresh === undefined) return record.claims
+    const claims = fresh === undefined ? undefined : await askForClaims(provider, record, fresh)
+    return claims === undefined ? record.claims : await parseClaims({ settings }, claims)
+  }
+
+  async function askForClaims (provider: Provider, record: GrantRecord, { tokens, claims }: TokenSet): Promise<IdTokenClaims | undefined> {
+    if (claims !== undefined) return await readClaims({ telemetry }, provider, tokens, claims)
     const first = firstClaims(provider, record)
-    if (fresh.claims === undefined && first === undefined) return record.claims
-    const claims = fresh.claims === undefined
-      ? await refreshClaims({ telemetry }, provider, fresh.tokens, first as IdTokenClaims)
-      : await readClaims({ telemetry }, provider, fresh.tokens, fresh.claims)
-    return await parseClaims({ settings }, claims)
+    return first === undefined ? undefined : await refreshClaims({ telemetry }, provider, tokens, first)
   }
 
   /** The next tokens of a grant; `null` when another request was first. */
