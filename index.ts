@@ -38,15 +38,28 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
 
 // The first token need not wait for its key; a store that is not there yet will be, when it is needed.
 async function prepareKeys ({ broker, log }: Core): Promise<void> {
-  await broker?.keys.current().catch((error: OidcError) => log.warn({ code: error.code, detail: error.detail }, 'the signing keys cannot be read yet'))
+  await broker?.keys
+    .current()
+    .catch((error: OidcError) =>
+      log.warn({ code: error.code, detail: error.detail }, 'the signing keys cannot be read yet')
+    )
 }
 
 // What weakens the security of an application is not to go unnoticed (security.md S54).
-function warn ({ log }: FastifyInstance, { allowInsecureLoopback, broker, routes, audience, resource }: OidcOptions): void {
+function warn (
+  { log }: FastifyInstance,
+  { allowInsecureLoopback, broker, routes, audience, resource }: OidcOptions
+): void {
   const passesThrough = broker === undefined && typeof routes?.token === 'string'
-  if (passesThrough && audience === undefined && resource === undefined) log.warn('"routes.token" passes on tokens of the provider that are for no certain audience: set "audience" or "resource"')
+  if (passesThrough && audience === undefined && resource === undefined) {
+    log.warn(
+      '"routes.token" passes on tokens of the provider that are for no certain audience: set "audience" or "resource"'
+    )
+  }
   if (allowInsecureLoopback === true) log.warn('"allowInsecureLoopback" is set: http is for development only')
-  if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') log.error('NODE_TLS_REJECT_UNAUTHORIZED is 0: anybody on the way can pass for the identity provider')
+  if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
+    log.error('NODE_TLS_REJECT_UNAUTHORIZED is 0: anybody on the way can pass for the identity provider')
+  }
 }
 
 function createOidc (core: Core): Oidc {
@@ -59,7 +72,10 @@ function createOidc (core: Core): Oidc {
     async login (request, reply, options = {}) {
       const returnTo = core.urls.returnTo(options.returnTo)
       const wishes = parseLoginOptions(options)
-      const provider = options.provider === undefined ? await core.providers.ofRequest(request) : await findProvider(core, request, options.provider)
+      const provider =
+        options.provider === undefined
+          ? await core.providers.ofRequest(request)
+          : await findProvider(core, request, options.provider)
       if (provider === null) startChoice(core, request, reply, returnTo)
       else await startLogin(core, provider, request, reply, { ...wishes, returnTo })
       return reply
@@ -71,7 +87,9 @@ function createOidc (core: Core): Oidc {
     sessions: {
       async list (filter) {
         const found = []
-        for await (const { session, sub } of recordsOf(core).list(parseSessionFilter(filter))) found.push({ ...session, sub })
+        for await (const { session, sub } of recordsOf(core).list(parseSessionFilter(filter))) {
+          found.push({ ...session, sub })
+        }
         return found
       },
       async revoke (filter) {
@@ -84,8 +102,13 @@ function createOidc (core: Core): Oidc {
       rotateKeys: async () => await brokerOf(core).keys.rotate()
     },
     async health () {
-      const all = await Promise.all(core.providers.all().map(async ({ name, health }) => [name, await health()] as const))
-      return { status: all.every(([, { status }]) => status === 'ok') ? 'ok' : 'degraded', providers: Object.fromEntries(all) }
+      const all = await Promise.all(
+        core.providers.all().map(async ({ name, health }) => [name, await health()] as const)
+      )
+      return {
+        status: all.every(([, { status }]) => status === 'ok') ? 'ok' : 'degraded',
+        providers: Object.fromEntries(all)
+      }
     }
   }
 }

@@ -18,7 +18,14 @@ let load: Load
 // A load goes on where the one before stopped: from the start again it would find its sessions in the cache.
 function requestsOf (path: string, count: number, kind: Kind): Requests {
   const key = `${path} ${count} ${kind}`
-  const requests = series.get(key) ?? takeTurns(path, sessions[kind].slice(0, count).map(value => kind === 'tokens' ? `Authorization: Bearer ${value}` : `Cookie: ${value}`))
+  const requests =
+    series.get(key) ??
+    takeTurns(
+      path,
+      sessions[kind]
+        .slice(0, count)
+        .map((value) => (kind === 'tokens' ? `Authorization: Bearer ${value}` : `Cookie: ${value}`))
+    )
   series.set(key, requests)
   return requests
 }

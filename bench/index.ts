@@ -63,8 +63,11 @@ console.log(stores)
 
 /** Real logins through the plugin, on both cores: what it makes of them is measured later. */
 async function createSessions (): Promise<{ bytes: number }> {
-  await Promise.all([loginsOnAnyCore(sessions / 2, 'cookies', options), loginsOnAnyCore(sessions / 2, 'cookies', options)])
-  const created = await driver.ask<{ distinct: number, bytes: number }>('sessions', 'cookies')
+  await Promise.all([
+    loginsOnAnyCore(sessions / 2, 'cookies', options),
+    loginsOnAnyCore(sessions / 2, 'cookies', options)
+  ])
+  const created = await driver.ask<{ distinct: number; bytes: number }>('sessions', 'cookies')
   if (created.distinct !== sessions) throw new Error(`${sessions} logins made ${created.distinct} sessions`)
   return created
 }
@@ -72,13 +75,21 @@ async function createSessions (): Promise<{ bytes: number }> {
 async function loginsOnAnyCore (count: number, kind: Kind, options: ServerOptions): Promise<void> {
   const server = startChild('servers/plugin', 'any')
   const port = await server.ask('listen', options)
-  await driver.ask('createSessions', { issuer: options.issuer, port, kind, count, concurrency: settings.loginConcurrency })
+  await driver.ask('createSessions', {
+    issuer: options.issuer,
+    port,
+    kind,
+    count,
+    concurrency: settings.loginConcurrency
+  })
   await server.stop()
 }
 
 function byLetter (results: Result[]): Parameters<typeof report>[0]['requests'] {
   const letters = Object.keys(cases)
-  return Object.fromEntries(results.map((result, at) => [letters[at], result])) as Parameters<typeof report>[0]['requests']
+  return Object.fromEntries(results.map((result, at) => [letters[at], result])) as Parameters<
+    typeof report
+  >[0]['requests']
 }
 
 function machine (): string {
@@ -88,6 +99,8 @@ function machine (): string {
 function conditions (results: Result[]): string {
   const leastIdle = Math.min(...results.flatMap(({ idleShare }) => idleShare))
   const seconds = Math.round((Date.now() - began) / 1000)
-  return `${settings.sets * settings.rounds} rounds of ${settings.window} ms, medians; ${settings.connections} connections; ` +
+  return (
+    `${settings.sets * settings.rounds} rounds of ${settings.window} ms, medians; ${settings.connections} connections; ` +
     `${sessions} sessions with ${cookies.bytes} bytes of cookies; driver idle at least ${Math.round(leastIdle * 100)} %; ${seconds} s in all`
+  )
 }

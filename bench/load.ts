@@ -1,7 +1,10 @@
 import { connect, type Socket } from 'node:net'
 
 export interface Load {
-  /** Responses received so far, those that were not a 200 as refused as well; and turns of the event loop, those that brought nothing as idle as well. */
+  /**
+   * Responses received so far, those that were not a 200 as refused as well; and turns of the event loop,
+   * those that brought nothing as idle as well.
+   */
   counts(): { completed: number, refused: number, turns: number, idle: number }
   stop(): void
 }

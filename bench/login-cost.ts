@@ -17,7 +17,11 @@ interface Running {
  * What a complete login costs the relying party's process. A login runs so much code that it takes
  * thousands of them until the compiler is done with it: both processes live through all rounds.
  */
-export async function measureLogins (driver: Child, options: ServerOptions, settings: Settings): Promise<Record<RelyingParty, number[]>> {
+export async function measureLogins (
+  driver: Child,
+  options: ServerOptions,
+  settings: Settings
+): Promise<Record<RelyingParty, number[]>> {
   const byHand = await start('by-hand', driver, options, settings)
   const plugin = await start('plugin', driver, options, settings)
   for (let round = 0; round < settings.loginRounds; round += 1) {

@@ -33,7 +33,12 @@ async function login (agent: Agent, issuer: string, port: number): Promise<strin
  * provider.ts), so nobody has to visit the authorization endpoint.
  */
 function callbackPath (iss: string, parameters: URLSearchParams): string {
-  const { nonce, code_challenge: codeChallenge, state = '', redirect_uri: redirectUri = '' } = Object.fromEntries(parameters)
+  const {
+    nonce,
+    code_challenge: codeChallenge,
+    state = '',
+    redirect_uri: redirectUri = ''
+  } = Object.fromEntries(parameters)
   const code = Buffer.from(JSON.stringify({ nonce, codeChallenge })).toString('base64url')
   return `${new URL(redirectUri).pathname}?${new URLSearchParams({ code, state, iss })}`
 }

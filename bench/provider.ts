@@ -74,18 +74,46 @@ async function token (issuer: string, request: IncomingMessage): Promise<object>
 async function refresh (): Promise<object> {
   refreshes += 1
   await sleep(100)
-  return { access_token: randomBytes(768).toString('base64url'), refresh_token: randomBytes(192).toString('base64url'), token_type: 'Bearer', expires_in: 3600 }
+  return {
+    access_token: randomBytes(768).toString('base64url'),
+    refresh_token: randomBytes(192).toString('base64url'),
+    token_type: 'Bearer',
+    expires_in: 3600
+  }
 }
 
 function logoutToken (issuer: string, sub: string): string {
   const iat = Math.floor(Date.now() / 1000)
-  return signed({ iss: issuer, aud: 'bench', iat, exp: iat + 120, jti: randomUUID(), sub, events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })
+  return signed({
+    iss: issuer,
+    aud: 'bench',
+    iat,
+    exp: iat + 120,
+    jti: randomUUID(),
+    sub,
+    events: { 'http://schemas.openid.net/event/backchannel-logout': {} }
+  })
 }
 
 /** About a kilobyte each, for the API of the benchmark. */
 function accessTokens (issuer: string, count: number): string[] {
   const iat = Math.floor(Date.now() / 1000)
-  return Array.from({ length: count }, () => signed({ iss: issuer, aud: 'https://api.example.com', iat, exp: iat + 3600, jti: randomUUID(), client_id: 'bench', scope: 'openid profile email', sub: randomUUID(), ...person }, tokenHeader))
+  return Array.from({ length: count }, () =>
+    signed(
+      {
+        iss: issuer,
+        aud: 'https://api.example.com',
+        iat,
+        exp: iat + 3600,
+        jti: randomUUID(),
+        client_id: 'bench',
+        scope: 'openid profile email',
+        sub: randomUUID(),
+        ...person
+      },
+      tokenHeader
+    )
+  )
 }
 
 function idToken (issuer: string, nonce: string, accessToken: string): string {

@@ -34,7 +34,8 @@ const titles: Record<Letter, string> = {
 }
 
 /** What gets the same headers. */
-const baseOf = (letter: Letter, requests: Results['requests']): Result => ('hij'.includes(letter) ? requests.h : 'nopqrs'.includes(letter) ? requests.n : undefined) ?? requests.b
+const baseOf = (letter: Letter, requests: Results['requests']): Result =>
+  ('hij'.includes(letter) ? requests.h : 'nopqrs'.includes(letter) ? requests.n : undefined) ?? requests.b
 
 /** The least share of the other case's requests per second; `b` is what gets the same headers. */
 const targets: Partial<Record<Letter, Partial<Record<Base, number>>>> = {

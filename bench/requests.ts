@@ -45,7 +45,12 @@ interface Running {
  * Measures all cases in turns. The processes live long enough to be compiled and are replaced often
  * enough that the luck of one of them does not decide.
  */
-export async function measureRequests (driver: Child, cases: Case[], options: ServerOptions, settings: Settings): Promise<Result[]> {
+export async function measureRequests (
+  driver: Child,
+  cases: Case[],
+  options: ServerOptions,
+  settings: Settings
+): Promise<Result[]> {
   const samples = cases.map((): Sample[] => [])
   for (let set = 0; set < settings.sets; set += 1) {
     const measured = await measureSet(driver, cases, options, settings)
@@ -54,7 +59,12 @@ export async function measureRequests (driver: Child, cases: Case[], options: Se
   return samples.map(columns)
 }
 
-async function measureSet (driver: Child, cases: Case[], options: ServerOptions, settings: Settings): Promise<Sample[][]> {
+async function measureSet (
+  driver: Child,
+  cases: Case[],
+  options: ServerOptions,
+  settings: Settings
+): Promise<Sample[][]> {
   const running: Running[] = []
   for (const each of cases) running.push(await start(driver, each, options, settings))
   for (let round = 0; round < settings.rounds; round += 1) {
@@ -64,7 +74,12 @@ async function measureSet (driver: Child, cases: Case[], options: ServerOptions,
   return running.map(({ samples }) => samples)
 }
 
-async function start (driver: Child, { server: file, path, sessions, kind = 'cookies', options: own }: Case, options: ServerOptions, settings: Settings): Promise<Running> {
+async function start (
+  driver: Child,
+  { server: file, path, sessions, kind = 'cookies', options: own }: Case,
+  options: ServerOptions,
+  settings: Settings
+): Promise<Running> {
   const server = startChild(`servers/${file}`, 'server')
   const port = await server.ask('listen', { ...options, ...own })
   const load = () => driver.ask('start', { port, path, sessions, kind, connections: settings.connections })

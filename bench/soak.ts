@@ -29,7 +29,13 @@ const PROCESSES = 2
 
 const providerChild = startChild('soak/provider', 'any')
 const children = Array.from({ length: PROCESSES }, () => startChild('soak/app', 'any', ['--expose-gc']))
-const watchdog = setTimeout(() => { console.error('the soak does not end'); process.exit(1) }, (settings.seconds + settings.warmUp + 120) * 1000)
+const watchdog = setTimeout(
+  () => {
+    console.error('the soak does not end')
+    process.exit(1)
+  },
+  (settings.seconds + settings.warmUp + 120) * 1000
+)
 
 const options = { issuer: await providerChild.ask<string>('listen'), key: randomBytes(32).toString('base64') }
 const ledger = createLedger()
@@ -64,7 +70,9 @@ process.exitCode = ledger.wrongs.size === 0 ? 0 : 1
 async function recoverFromAbsence (remotes: Remote[]): Promise<number> {
   await providerChild.ask('trouble', { on: 'metadata', status: 503 })
   const statuses = await Promise.all(remotes.map(loginStatus))
-  if (statuses.some((status) => status !== 503)) ledger.wrong('unexpected answers', `without a provider a login answers ${statuses.join(' and ')}`)
+  if (statuses.some((status) => status !== 503)) {
+    ledger.wrong('unexpected answers', `without a provider a login answers ${statuses.join(' and ')}`)
+  }
   await providerChild.ask('calm')
   const from = Date.now()
   while ((await Promise.all(remotes.map(loginStatus))).some((status) => status !== 302)) {
@@ -76,7 +84,11 @@ async function recoverFromAbsence (remotes: Remote[]): Promise<number> {
 }
 
 async function loginStatus (remote: Remote): Promise<number> {
-  const { statusCode } = await remote.send({ method: 'GET', url: '/auth/login', headers: { host: new URL(ORIGIN).host, accept: 'text/html' } })
+  const { statusCode } = await remote.send({
+    method: 'GET',
+    url: '/auth/login',
+    headers: { host: new URL(ORIGIN).host, accept: 'text/html' }
+  })
   return statusCode
 }
 

@@ -26,7 +26,9 @@ export async function reportStores (provider: Child, options: ServerOptions, has
   const stored = { ...options, store: REDIS }
   return table([
     ['stores', '', ''],
-    ...(hasRedis ? [await refreshRow(provider, stored), await logoutRow(provider, stored)] : [[`k, l  skipped: no Redis at ${new URL(REDIS).host}`]]),
+    ...(hasRedis
+      ? [await refreshRow(provider, stored), await logoutRow(provider, stored)]
+      : [[`k, l  skipped: no Redis at ${new URL(REDIS).host}`]]),
     await memoryRow(options)
   ])
 }
@@ -34,16 +36,27 @@ export async function reportStores (provider: Child, options: ServerOptions, has
 async function refreshRow (provider: Child, options: ServerOptions): Promise<string[]> {
   const servers = await Promise.all(Array.from({ length: PROCESSES }, () => start(options)))
   await provider.ask('be', { expiresIn: 10 })
-  const [cookie] = await logins({ issuer: options.issuer, port: servers[0]?.port as number, count: 1, concurrency: 1 }) as [string]
+  const [cookie] = (await logins({
+    issuer: options.issuer,
+    port: servers[0]?.port as number,
+    count: 1,
+    concurrency: 1
+  })) as [string]
   await provider.ask('be', { expiresIn: 3600 })
   const before = await provider.ask<number>('refreshes')
   const began = performance.now()
-  const statuses = await Promise.all(servers.flatMap(({ port }) => Array.from({ length: PARALLEL }, () => send(port, '/token', { cookie }))))
+  const statuses = await Promise.all(
+    servers.flatMap(({ port }) => Array.from({ length: PARALLEL }, () => send(port, '/token', { cookie })))
+  )
   const took = performance.now() - began
   const asked = await provider.ask<number>('refreshes') - before
   check(statuses.every((status) => status === 200), 'a refresh failed')
   await Promise.all(servers.map(({ server }) => server.stop()))
-  return [`k  ${PROCESSES} × ${PARALLEL} parallel requests, one refresh of 100 ms`, `${asked} token request${asked === 1 ? '' : 's'}, ${took.toFixed(0)} ms`, asked === 1 ? 'met' : 'MISSED']
+  return [
+    `k  ${PROCESSES} × ${PARALLEL} parallel requests, one refresh of 100 ms`,
+    `${asked} token request${asked === 1 ? '' : 's'}, ${took.toFixed(0)} ms`,
+    asked === 1 ? 'met' : 'MISSED'
+  ]
 }
 
 async function logoutRow (provider: Child, options: ServerOptions): Promise<string[]> {
@@ -53,12 +66,20 @@ async function logoutRow (provider: Child, options: ServerOptions): Promise<stri
   await provider.ask('be', { expiresIn: 3600 })
   const body = `logout_token=${await provider.ask<string>('logoutToken', { issuer: options.issuer, sub: 'many' })}`
   const began = performance.now()
-  check(await send(port, '/auth/backchannel-logout', { 'content-type': 'application/x-www-form-urlencoded' }, body) === 200, 'the logout failed')
+  check(
+    (await send(port, '/auth/backchannel-logout', { 'content-type': 'application/x-www-form-urlencoded' }, body)) ===
+      200,
+    'the logout failed'
+  )
   const took = performance.now() - began
   const statuses = await Promise.all(cookies.map((cookie) => send(port, '/me', { cookie })))
   check(statuses.every((status) => status === 401), 'somebody is still logged in')
   await server.stop()
-  return [`l  back-channel logout of one person's ${SESSIONS_OF_ONE.toLocaleString('en')} sessions`, `${took.toFixed(0)} ms`, '']
+  return [
+    `l  back-channel logout of one person's ${SESSIONS_OF_ONE.toLocaleString('en')} sessions`,
+    `${took.toFixed(0)} ms`,
+    ''
+  ]
 }
 
 async function memoryRow ({ issuer, key }: ServerOptions): Promise<string[]> {
@@ -76,7 +97,9 @@ async function start (options: ServerOptions): Promise<{ server: Child, port: nu
 const agent = new Agent({ keepAlive: true, maxSockets: Infinity })
 
 async function send (port: number, path: string, headers: Record<string, string>, body = ''): Promise<number> {
-  const sent = request({ agent, host: '127.0.0.1', port, path, method: body === '' ? 'GET' : 'POST', headers }).end(body)
+  const sent = request({ agent, host: '127.0.0.1', port, path, method: body === '' ? 'GET' : 'POST', headers }).end(
+    body
+  )
   const [response] = await once(sent, 'response')
   response.resume()
   await once(response, 'end')

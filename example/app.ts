@@ -30,7 +30,9 @@ export async function buildApp ({ baseUrl, sessionKey, logLevel, ...provider }: 
     }
   })
   // The buttons on the pages post forms without fields.
-  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, _body, done) => done(null, {}))
+  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, _body, done) =>
+    done(null, {})
+  )
   addPages(app, baseUrl)
   addAssets(app)
   return app
@@ -75,6 +77,9 @@ function sendPage (reply: FastifyReply, page: string): FastifyReply {
   return reply
     .type('text/html')
     .header('cache-control', 'no-store')
-    .header('content-security-policy', "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+    .header(
+      'content-security-policy',
+      "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+    )
     .send(page)
 }

@@ -1,11 +1,18 @@
-import { discovery, allowInsecureRequests, initiateDeviceAuthorization, None, pollDeviceAuthorizationGrant, refreshTokenGrant, tokenRevocation } from 'openid-client'
+import {
+  discovery, allowInsecureRequests, initiateDeviceAuthorization, None, pollDeviceAuthorizationGrant,
+  refreshTokenGrant, tokenRevocation
+} from 'openid-client'
 
-// A program that knows OAuth and nothing of fastify-oidc: it logs a person in by device flow and calls the API of the example.
+// A program that knows OAuth and nothing of fastify-oidc: it logs a person in by device flow and calls the
+// API of the example.
 
 const baseUrl = String(process.argv[2])
 
 // The example runs without TLS; a real program leaves the two last arguments out but for the algorithm.
-const config = await discovery(new URL(baseUrl), 'example-cli', undefined, None(), { algorithm: 'oauth2', execute: [allowInsecureRequests] })
+const config = await discovery(new URL(baseUrl), 'example-cli', undefined, None(), {
+  algorithm: 'oauth2',
+  execute: [allowInsecureRequests]
+})
 
 const device = await initiateDeviceAuthorization(config, {})
 console.log(`Open ${device.verification_uri} and enter the code ${device.user_code}`)

@@ -25,7 +25,11 @@ declare module 'oidc-provider' {
 
     callback (): (request: IncomingMessage, response: ServerResponse) => void
     interactionDetails (request: IncomingMessage, response: ServerResponse): Promise<Interaction>
-    interactionFinished (request: IncomingMessage, response: ServerResponse, result: Record<string, unknown>): Promise<void>
+    interactionFinished (
+      request: IncomingMessage,
+      response: ServerResponse,
+      result: Record<string, unknown>
+    ): Promise<void>
   }
 
   /** The Koa context that the provider's page functions get. */

@@ -54,22 +54,45 @@ async function configuration (baseUrl: string): Promise<Record<string, unknown>>
     interactions: { url: (_: unknown, { uid }: { uid: string }) => `/sign-in/${uid}` },
     // Tabs that sign in at the same moment get a grant each, and the session remembers only one.
     expiresWithSession: () => false,
-    ttl: { AccessToken: 600, AuthorizationCode: 60, DeviceCode: 600, Grant: 86400, IdToken: 600, Interaction: 3600, RefreshToken: 86400, Session: 86400 },
+    ttl: {
+      AccessToken: 600,
+      AuthorizationCode: 60,
+      DeviceCode: 600,
+      Grant: 86400,
+      IdToken: 600,
+      Interaction: 3600,
+      RefreshToken: 86400,
+      Session: 86400
+    },
     features: {
       devInteractions: { enabled: false },
       deviceFlow: {
         enabled: true,
-        userCodeInputSource: (context: Context, form: string) => show(context, devicePage('Which program?', 'It shows you a code.', form, 'Go on', 'op.deviceInputForm')),
-        userCodeConfirmSource: (context: Context, form: string, _client: unknown, _device: unknown, code: string) => show(context, devicePage('Is this your program?', `Go on only if it shows you the code ${code}.`, form, 'Log it in', 'op.deviceConfirmForm')),
-        successSource: (context: Context) => show(context, messagePage('Logged in', 'The program goes on by itself. You can close this page.', baseUrl))
+        userCodeInputSource: (context: Context, form: string) =>
+          show(context, devicePage('Which program?', 'It shows you a code.', form, 'Go on', 'op.deviceInputForm')),
+        userCodeConfirmSource: (context: Context, form: string, _client: unknown, _device: unknown, code: string) =>
+          show(
+            context,
+            devicePage(
+              'Is this your program?',
+              `Go on only if it shows you the code ${code}.`,
+              form,
+              'Log it in',
+              'op.deviceConfirmForm'
+            )
+          ),
+        successSource: (context: Context) =>
+          show(context, messagePage('Logged in', 'The program goes on by itself. You can close this page.', baseUrl))
       },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (context: Context, form: string) => show(context, signOutPage(form)),
-        postLogoutSuccessSource: (context: Context) => show(context, messagePage('Signed out', 'The provider no longer knows you.', baseUrl))
+        postLogoutSuccessSource: (context: Context) =>
+          show(context, messagePage('Signed out', 'The provider no longer knows you.', baseUrl))
       }
     },
-    renderError: (context: Context, { error_description: text }: { error_description: string }) => show(context, messagePage('That did not work', text, baseUrl))
+    renderError: (context: Context, { error_description: text }: { error_description: string }) =>
+      show(context, messagePage('That did not work', text, baseUrl))
   }
 }
 
@@ -100,14 +123,21 @@ function listener (provider: Provider, baseUrl: string): RequestListener {
     if (request.url === '/style.css') return send(response, 200, 'text/css', css)
     if (request.url?.startsWith('/sign-in/') !== true) return protocol(request, response)
     signIn(provider, request, response).catch(() => {
-      send(response, 400, 'text/html', messagePage('This sign-in is over', 'It took too long, or it has been finished in the meantime.', baseUrl))
+      send(
+        response,
+        400,
+        'text/html',
+        messagePage('This sign-in is over', 'It took too long, or it has been finished in the meantime.', baseUrl)
+      )
     })
   }
 }
 
 async function signIn (provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { prompt, session } = await provider.interactionDetails(request, response)
-  if (prompt.name === 'consent' && session !== undefined) return await finish(provider, request, response, session.accountId)
+  if (prompt.name === 'consent' && session !== undefined) {
+    return await finish(provider, request, response, session.accountId)
+  }
   if (request.method !== 'POST') return send(response, 200, 'text/html', signInPage(''))
   const form = await formOf(request)
   if (form.has('cancel')) return await provider.interactionFinished(request, response, { error: 'access_denied' })
@@ -117,11 +147,19 @@ async function signIn (provider: Provider, request: IncomingMessage, response: S
 }
 
 // Whoever signs in here agrees to everything.
-async function finish (provider: Provider, request: IncomingMessage, response: ServerResponse, accountId: string): Promise<void> {
+async function finish (
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+  accountId: string
+): Promise<void> {
   const { params } = await provider.interactionDetails(request, response)
   const grant = new provider.Grant({ accountId, clientId: params.client_id })
   grant.addOIDCScope(scopes.join(' '))
-  await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId: await grant.save() } })
+  await provider.interactionFinished(request, response, {
+    login: { accountId },
+    consent: { grantId: await grant.save() }
+  })
 }
 
 async function formOf (request: IncomingMessage): Promise<URLSearchParams> {

@@ -14,7 +14,11 @@ const app = await buildApp({
 await app.listen({ port, host: 'localhost' })
 console.log(`Open ${baseUrl}`)
 
-function realProvider ({ OIDC_ISSUER: issuer, OIDC_CLIENT_ID: clientId, OIDC_CLIENT_SECRET: clientSecret }: NodeJS.ProcessEnv) {
+function realProvider ({
+  OIDC_ISSUER: issuer,
+  OIDC_CLIENT_ID: clientId,
+  OIDC_CLIENT_SECRET: clientSecret
+}: NodeJS.ProcessEnv) {
   if (issuer === undefined) return undefined
   if (clientId === undefined) throw new Error('OIDC_ISSUER needs OIDC_CLIENT_ID beside it')
   return { issuer, clientId, ...(clientSecret === undefined ? {} : { clientSecret }) }

@@ -1,10 +1,14 @@
 const SLOTS = 8192
-/** What gets a place in a full cache: with more, those that come in turn would each drive out another just before it comes again. */
+/**
+ * What gets a place in a full cache: with more, those that come in turn would each drive out another just
+ * before it comes again.
+ */
 const SHARE = 1 / 4
 
 /**
  * Decides what is worth a place in a cache of `limit` entries, which costs more than it saves for whoever comes once.
- * It remembers, roughly, what came lately by what is random in it, in base64; that another one begins with the same only
+ * It remembers, roughly, what came lately by what is random in it, in base64; that another one begins with
+ * the same only
  * puts something into the cache too early. Each has two places: two that share one, and come in turn, would otherwise
  * never be known again.
  */

@@ -21,12 +21,18 @@ type Decide = (request: FastifyRequest, reply: FastifyReply, done: Done, isOut: 
 type Done = (error?: Error) => void
 
 /** Only people who are logged in and meet the constraints get through. */
-export function createRequired (core: Core, accessToken: AccessToken): (options?: GuardOptions) => preHandlerHookHandler {
+export function createRequired (
+  core: Core,
+  accessToken: AccessToken
+): (options?: GuardOptions) => preHandlerHookHandler {
   return ({ refresh, ...options } = {}) => {
     const constraints = parseConstraints(options, core.settings)
     const decide = prepared(core, refresher(core, accessToken, refresh), (request, reply, done, isOut) => {
       const session = authenticate(core, constraints, request)
-      const problem = session === null || isOut ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : findGuardProblem(core, constraints, request, session)
+      const problem =
+        session === null || isOut
+          ? new OidcError('FST_OIDC_LOGIN_REQUIRED')
+          : findGuardProblem(core, constraints, request, session)
       proceed(core, constraints, problem, request, reply, done)
     })
     const byToken = tokenGuard(core, constraints)
@@ -38,7 +44,10 @@ export function createRequired (core: Core, accessToken: AccessToken): (options?
 }
 
 /** Anonymous requests get through as well; a person must meet the constraints. */
-export function createOptional (core: Core, accessToken: AccessToken): (options?: OptionalGuardOptions) => preHandlerHookHandler {
+export function createOptional (
+  core: Core,
+  accessToken: AccessToken
+): (options?: OptionalGuardOptions) => preHandlerHookHandler {
   return ({ silent: asks, refresh, ...options } = {}) => {
     const constraints = parseConstraints(options, core.settings)
     const silent = bool(asks, false, 'silent')
@@ -59,11 +68,20 @@ export function createOptional (core: Core, accessToken: AccessToken): (options?
 type Refresh = (request: FastifyRequest) => Promise<boolean>
 
 // A tenant or the store may have to be asked first, and the provider for new tokens; else nothing waits.
-function prepared (core: Core, refresh: Refresh | undefined, decide: Decide): (request: FastifyRequest, reply: FastifyReply, done: Done) => void {
+function prepared (
+  core: Core,
+  refresh: Refresh | undefined,
+  decide: Decide
+): (request: FastifyRequest, reply: FastifyReply, done: Done) => void {
   return (request, reply, done) => {
     const ready = refresh === undefined ? core.sessions.prepare(request) : refresh(request)
     if (ready === undefined) return decide(request, reply, done, false)
-    ready.then((isOut) => decide(request, reply, done, isOut === true), async (error) => await refuse(core, error, request, reply)).catch(done)
+    ready
+      .then(
+        (isOut) => decide(request, reply, done, isOut === true),
+        async (error) => await refuse(core, error, request, reply)
+      )
+      .catch(done)
   }
 }
 
@@ -84,10 +102,16 @@ function refresher (core: Core, accessToken: AccessToken, refresh: unknown): Ref
   }
 }
 
-// `done` without an error is what lets a request through. A promise of the reply would not do: it is also fulfilled when
+// `done` without an error is what lets a request through. A promise of the reply would not do: it is also
+// fulfilled when
 // the client closes the connection, and Fastify would go on to the handler.
 function proceed (
-  core: Core, constraints: Constraints, problem: OidcError | undefined, request: FastifyRequest, reply: FastifyReply, done: Done
+  core: Core,
+  constraints: Constraints,
+  problem: OidcError | undefined,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  done: Done
 ): void {
   if (problem !== undefined) turnAway(core, constraints, problem, request, reply).catch(done)
   else if (constraints.check === undefined || request.oidcClaims === null) done()
@@ -95,13 +119,28 @@ function proceed (
 }
 
 function askCheck (
-  core: Core, constraints: Constraints, check: NonNullable<Constraints['check']>, request: FastifyRequest, reply: FastifyReply, done: Done
+  core: Core,
+  constraints: Constraints,
+  check: NonNullable<Constraints['check']>,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  done: Done
 ): void {
   const ask = async (): Promise<boolean> => await check(request.oidcClaims as OidcClaims, request)
-  ask().then(async (passes) => {
-    if (passes === true) done()
-    else await turnAway(core, constraints, new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard' }), request, reply)
-  }).catch(done)
+  ask()
+    .then(async (passes) => {
+      if (passes === true) done()
+      else {
+        await turnAway(
+          core,
+          constraints,
+          new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard' }),
+          request,
+          reply
+        )
+      }
+    })
+    .catch(done)
 }
 
 /** Whether an access token counts here, and the request comes with one, or with what is meant as one. */
@@ -114,7 +153,10 @@ function takesTokens (accept: Constraints['accept']): boolean {
 }
 
 /** Who comes with an access token: the token decides, whatever cookies come with it. */
-function tokenGuard (core: Core, constraints: Constraints): (request: FastifyRequest, reply: FastifyReply, done: Done) => void {
+function tokenGuard (
+  core: Core,
+  constraints: Constraints
+): (request: FastifyRequest, reply: FastifyReply, done: Done) => void {
   const bearer = core.bearer as Bearer
   const decide = (verified: VerifiedToken, request: FastifyRequest, reply: FastifyReply, done: Done): void => {
     request.oidcClaims = verified.claims
@@ -133,9 +175,16 @@ function tokenGuard (core: Core, constraints: Constraints): (request: FastifyReq
   }
 }
 
-function findTokenProblem (constraints: Constraints, { claims, token, provider }: VerifiedToken): OidcError | undefined {
+function findTokenProblem (
+  constraints: Constraints,
+  { claims, token, provider }: VerifiedToken
+): OidcError | undefined {
   // A client is nobody: what is meant for people must not take it for one (security.md S72).
-  if (!constraints.accept.has(token.isClient ? 'client' : 'bearer')) return new OidcError('FST_OIDC_FORBIDDEN', { detail: token.isClient ? 'a client, not a person' : 'a person, not a client' })
+  if (!constraints.accept.has(token.isClient ? 'client' : 'bearer')) {
+    return new OidcError('FST_OIDC_FORBIDDEN', {
+      detail: token.isClient ? 'a client, not a person' : 'a person, not a client'
+    })
+  }
   return findProblem(constraints, token, claims, provider.settings)
 }
 
@@ -155,14 +204,27 @@ function authenticate (core: Core, { providers, accept }: Constraints, request: 
   return session
 }
 
-function findGuardProblem ({ settings, sessions }: Core, constraints: Constraints, request: FastifyRequest, { session, claims }: Session): OidcError | undefined {
+function findGuardProblem (
+  { settings, sessions }: Core,
+  constraints: Constraints,
+  request: FastifyRequest,
+  { session, claims }: Session
+): OidcError | undefined {
   // A browser sends the cookie whoever makes it send the request (security.md S43).
-  if (isUnsafe(request) && !isSameOrigin(request, settings.origin, settings.session.trustedOrigins)) return new OidcError('FST_OIDC_CROSS_SITE')
+  if (isUnsafe(request) && !isSameOrigin(request, settings.origin, settings.session.trustedOrigins)) {
+    return new OidcError('FST_OIDC_CROSS_SITE')
+  }
   return findProblem(constraints, session, claims, sessions.provider(request).settings)
 }
 
 /** A person who opens a page is sent to log in where that helps; everybody else gets the error. */
-async function turnAway (core: Core, constraints: Constraints, problem: OidcError, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function turnAway (
+  core: Core,
+  constraints: Constraints,
+  problem: OidcError,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<void> {
   const providers = constraints.providers?.(request)
   const isPerson = constraints.accept.has('session') && isNavigation(request) && !isByToken(core, constraints, request)
   if (!isPerson) challenge(core, constraints, problem, request, reply)
@@ -172,22 +234,47 @@ async function turnAway (core: Core, constraints: Constraints, problem: OidcErro
   try {
     const provider = await providerFor(core, constraints, request)
     if (provider === null) startChoice(core, request, reply, returnTo, providers)
-    else await startLogin(core, provider, request, reply, { returnTo, maxAge: constraints.maxAge, acrValues: constraints.acr.length > 0 ? [...constraints.acr] : undefined })
+    else {
+      await startLogin(core, provider, request, reply, {
+        returnTo,
+        maxAge: constraints.maxAge,
+        acrValues: constraints.acr.length > 0 ? [...constraints.acr] : undefined
+      })
+    }
   } catch (error) {
     await refuse(core, error, request, reply, { returnTo, providers })
   }
 }
 
 /** Tells the caller of an API what it takes (RFC 6750, section 3). */
-export function challenge ({ bearer, urls }: Core, { accept, ...constraints }: Constraints, problem: OidcError, request: FastifyRequest, reply: FastifyReply): void {
-  const isAboutToken = problem.statusCode === 401 || (bearer?.isPresented(request) === true && [400, 403].includes(problem.statusCode))
+export function challenge (
+  { bearer, urls }: Core,
+  { accept, ...constraints }: Constraints,
+  problem: OidcError,
+  request: FastifyRequest,
+  reply: FastifyReply
+): void {
+  const isAboutToken =
+    problem.statusCode === 401 || (bearer?.isPresented(request) === true && [400, 403].includes(problem.statusCode))
   if (bearer === undefined || !takesTokens(accept) || !isAboutToken) return
   const { dpop, dpopRequired } = bearer.settings
-  reply.header('www-authenticate', challengesOf(problem, { constraints, token: request.oidcToken ?? undefined, resourceMetadata: urls.resourceMetadata, dpop, dpopRequired }))
+  reply.header(
+    'www-authenticate',
+    challengesOf(problem, {
+      constraints,
+      token: request.oidcToken ?? undefined,
+      resourceMetadata: urls.resourceMetadata,
+      dpop,
+      dpopRequired
+    })
+  )
   if (problem.code === 'FST_OIDC_DPOP_NONCE') reply.header('dpop-nonce', bearer.proofs.nonce())
 }
 
-/** The provider to log in with: the one that the route asks for, or that the person has logged in with; `null` when it must be chosen. */
+/**
+ * The provider to log in with: the one that the route asks for, or that the person has logged in with; `null`
+ * when it must be chosen.
+ */
 async function providerFor (core: Core, { providers }: Constraints, request: FastifyRequest): Promise<Provider | null> {
   const session = core.sessions.read(request)
   const names = providers?.(request)
@@ -204,11 +291,20 @@ export async function findProvider (core: Core, request: FastifyRequest, name: s
 }
 
 /** Whoever the provider does not know comes back as they are. */
-function askSilently (core: Core, constraints: Constraints, request: FastifyRequest, reply: FastifyReply, done: Done): void {
+function askSilently (
+  core: Core,
+  constraints: Constraints,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  done: Done
+): void {
   const ask = async (): Promise<boolean> => {
     const provider = await providerFor(core, constraints, request)
     if (provider === null) return false
-    await startLogin(core, provider, request, reply, { returnTo: core.urls.request(request), authorizationParams: { prompt: 'none' } })
+    await startLogin(core, provider, request, reply, {
+      returnTo: core.urls.request(request),
+      authorizationParams: { prompt: 'none' }
+    })
     return true
   }
   keepSilence(core, reply)

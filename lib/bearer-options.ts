@@ -23,7 +23,8 @@ export interface BearerSettings {
 }
 
 const OPTIONS = [
-  'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'dpop', 'dpopNonce', 'clientCertificate', 'resource', 'scopes'
+  'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'dpop', 'dpopNonce',
+  'clientCertificate', 'resource', 'scopes'
 ]
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 const USUAL_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
@@ -37,7 +38,10 @@ interface Surroundings {
 }
 
 /** Throws FST_OIDC_OPTION. */
-export function parseBearer (value: unknown, { ofProviders, baseUrl, allowInsecureLoopback, providers }: Surroundings): BearerSettings {
+export function parseBearer (
+  value: unknown,
+  { ofProviders, baseUrl, allowInsecureLoopback, providers }: Surroundings
+): BearerSettings {
   check(isRecord(value), '"bearer" must be an object')
   checkKeys(value, OPTIONS, 'bearer.')
   const options = value as Partial<BearerOptions>
@@ -46,7 +50,9 @@ export function parseBearer (value: unknown, { ofProviders, baseUrl, allowInsecu
   return {
     ofProviders,
     audience,
-    algorithms: strings(options.algorithms ?? USUAL_ALGORITHMS, 'bearer.algorithms').map((alg) => oneOf(alg, ALGORITHMS, 'bearer.algorithms')),
+    algorithms: strings(options.algorithms ?? USUAL_ALGORITHMS, 'bearer.algorithms').map((alg) =>
+      oneOf(alg, ALGORITHMS, 'bearer.algorithms')
+    ),
     strictType: bool(options.strictType, true, 'bearer.strictType'),
     introspection: parseIntrospection(options.introspection ?? false, providers),
     introspectionMaxAge: number(options.introspectionMaxAge, 10, 'bearer.introspectionMaxAge', 0, 300),
@@ -54,7 +60,11 @@ export function parseBearer (value: unknown, { ofProviders, baseUrl, allowInsecu
     dpopRequired: options.dpop === 'required',
     dpopNonce: bool(options.dpopNonce, false, 'bearer.dpopNonce'),
     clientCertificate: func(options.clientCertificate, 'bearer.clientCertificate') ?? certificateOf,
-    resource: optional(options.resource, 'bearer.resource', (url, key) => { webUrl(url, key, allowInsecureLoopback); return url as string }) ?? baseUrl,
+    resource:
+      optional(options.resource, 'bearer.resource', (url, key) => {
+        webUrl(url, key, allowInsecureLoopback)
+        return url as string
+      }) ?? baseUrl,
     scopes: strings(options.scopes ?? [], 'bearer.scopes')
   }
 }

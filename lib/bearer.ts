@@ -46,9 +46,15 @@ export interface Bearer {
   isPresented: (request: FastifyRequest) => boolean
   /** The token of a request, when it was verified before and nothing has changed since. */
   known: (request: FastifyRequest) => VerifiedToken | undefined
-  /** Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, and an OidcError when the provider cannot be asked. */
+  /**
+   * Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, and an OidcError when the provider cannot
+   * be asked.
+   */
   verify: (request: FastifyRequest, constraints: Pick<Constraints, 'providers'>) => Promise<VerifiedToken>
-  /** Verifies a token of a provider that did not come as the credential of a request (RFC 8693, section 2.1). Throws FST_OIDC_TOKEN. */
+  /**
+   * Verifies a token of a provider that did not come as the credential of a request (RFC 8693, section 2.1).
+   * Throws FST_OIDC_TOKEN.
+   */
   verifySubject: (token: string, request: FastifyRequest) => Promise<VerifiedToken<Provider>>
   /** Verifies all tokens anew: somebody was logged out. */
   forget: () => void
@@ -75,7 +81,8 @@ const MAX_KEPT = 10_000
 const BEARER = 'Bearer '
 const TAIL = 40 // characters at the end of a token: of its signature, and so as good as random
 const MAX_TOKEN = 16_384 // characters
-const LASTS = 3600 // seconds that a token is good for, when it does not say so itself, and that what was verified is kept
+// Seconds that a token is good for, when it does not say so itself, and that what was verified is kept
+const LASTS = 3600
 
 export interface BearerParts {
   /** Those who vouch for tokens beside the providers: of the broker, and of its peers. */
@@ -95,10 +102,18 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   // The token whose proof a request has shown: a second guard must not take the proof for a replay.
   const proven = new WeakMap<FastifyRequest, string>()
 
-  /** The token that was verified before, when it is that very token, its keys are still those of the provider, and it has not expired. */
+  /**
+   * The token that was verified before, when it is that very token, its keys are still those of the provider,
+   * and it has not expired.
+   */
   function find (raw: string, names?: Names): Kept | undefined {
     const found = kept.get(keyOf(raw, names))
-    return found?.raw === raw && found.keys !== undefined && found.keys === found.provider.keys() && isCurrent(found.provider) ? found : undefined
+    return found?.raw === raw &&
+      found.keys !== undefined &&
+      found.keys === found.provider.keys() &&
+      isCurrent(found.provider)
+      ? found
+      : undefined
   }
 
   // A tenant may be gone, or be another one under the same name.
@@ -108,7 +123,10 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
 
   async function load (raw: string, request: FastifyRequest, names: Names | undefined): Promise<Kept> {
     const issuer = issuerOf(raw)
-    const verified = issuer === undefined ? await introspect(raw, request, names) : await verifyJwt(raw, await voucherFor(request, issuer, names))
+    const verified =
+      issuer === undefined
+        ? await introspect(raw, request, names)
+        : await verifyJwt(raw, await voucherFor(request, issuer, names))
     check(names?.includes(nameOf(verified)) !== false, 'it is of another provider')
     const found = keep(raw, verified)
     // What an answer of the provider says may change before the token expires.
@@ -123,16 +141,25 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   }
 
   /**
-   * Who vouches for the tokens of an issuer, from a closed set: what a token says of its issuer is a claim like any other.
+   * Who vouches for the tokens of an issuer, from a closed set: what a token says of its issuer is a claim
+   * like any other.
    * Peers count where it does not matter which provider named the person; our own tokens tell which one did.
    */
-  async function voucherFor (request: FastifyRequest, issuer: string, names: Names | undefined): Promise<Voucher | null> {
+  async function voucherFor (
+    request: FastifyRequest,
+    issuer: string,
+    names: Names | undefined
+  ): Promise<Voucher | null> {
     const others = names === undefined ? [...own, ...peers] : own
     const voucher = others.find(({ settings }) => settings.issuer === issuer)
     return voucher ?? (settings.ofProviders ? await providerOf(request, issuer, names) : null)
   }
 
-  async function providerOf (request: FastifyRequest, issuer: string, names: Names | undefined): Promise<Provider | null> {
+  async function providerOf (
+    request: FastifyRequest,
+    issuer: string,
+    names: Names | undefined
+  ): Promise<Provider | null> {
     if (names === undefined) return await providers.ofIssuer(request, issuer)
     const found = await Promise.all(names.map(async (name) => await providers.find(request, name)))
     return found.find((provider) => provider?.settings.issuer === issuer) ?? null
@@ -172,14 +199,26 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     return found
   }
 
-  /** Tokens that are bound to a key or a certificate are worth nothing without (RFC 9449, section 7.1; RFC 8705, section 3). */
-  async function confirm ({ raw, confirmation = {} }: Kept, scheme: Credential['scheme'], request: FastifyRequest): Promise<void> {
+  /**
+   * Tokens that are bound to a key or a certificate are worth nothing without (RFC 9449, section 7.1; RFC
+   * 8705, section 3).
+   */
+  async function confirm (
+    { raw, confirmation = {} }: Kept,
+    scheme: Credential['scheme'],
+    request: FastifyRequest
+  ): Promise<void> {
     const { jkt, 'x5t#S256': certificate, ...unknown } = confirmation
     check(Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
-    check((scheme === 'dpop') === (jkt !== undefined), scheme === 'dpop' ? 'it is not bound to a key' : 'it is bound to a key, and needs a proof')
+    check(
+      (scheme === 'dpop') === (jkt !== undefined),
+      scheme === 'dpop' ? 'it is not bound to a key' : 'it is bound to a key, and needs a proof'
+    )
     check(jkt === undefined || settings.dpop, 'it is bound to a key, which is not taken here')
     check(!settings.dpopRequired || jkt !== undefined, 'it is not bound to a key')
-    if (certificate !== undefined) check(certificate === thumbprintOf(settings.clientCertificate(request)), 'it is bound to another certificate')
+    if (certificate !== undefined) {
+      check(certificate === thumbprintOf(settings.clientCertificate(request)), 'it is bound to another certificate')
+    }
     if (jkt === undefined || proven.get(request) === raw) return
     check(await proofs.verify(request, raw) === jkt, 'it is bound to another key')
     proven.set(request, raw)
@@ -188,13 +227,17 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   return {
     settings,
     proofs,
-    isPresented: ({ headers: { authorization } }) => authorization !== undefined && (authorization.startsWith(BEARER) || /^(?:bearer|dpop)(?: |$)/i.test(authorization)),
+    isPresented: ({ headers: { authorization } }) =>
+      authorization !== undefined &&
+      (authorization.startsWith(BEARER) || /^(?:bearer|dpop)(?: |$)/i.test(authorization)),
 
     known (request) {
       const { authorization = '' } = request.headers
       const isPlain = authorization.startsWith(BEARER) && !isRepeated(request) && !isInForm(request)
       const found = isPlain ? find(authorization.slice(BEARER.length)) : undefined
-      return found?.confirmation === undefined && found?.provider.isLive === undefined && !settings.dpopRequired ? found : undefined
+      return found?.confirmation === undefined && found?.provider.isLive === undefined && !settings.dpopRequired
+        ? found
+        : undefined
     },
 
     verify,
@@ -281,7 +324,10 @@ function issuerOf (token: string): string | undefined {
 
 function thumbprintOf (certificate: Uint8Array | string | undefined): string | undefined {
   if (certificate === undefined) return undefined
-  const der = typeof certificate === 'string' ? Buffer.from(certificate.replace(/-----[^-]+-----|\s/g, ''), 'base64') : certificate
+  const der =
+    typeof certificate === 'string'
+      ? Buffer.from(certificate.replace(/-----[^-]+-----|\s/g, ''), 'base64')
+      : certificate
   return hash('sha256', der, 'base64url')
 }
 

@@ -20,7 +20,10 @@ interface Entry<V> {
   newer: Entry<V> | undefined
 }
 
-/** The entries are linked in their order: a Map whose first entries are removed again and again is slow to find the next. */
+/**
+ * The entries are linked in their order: a Map whose first entries are removed again and again is slow to
+ * find the next.
+ */
 export function createBoundedMap<V> (limit: number): BoundedMap<V> {
   const entries = new Map<string, Entry<V>>()
   let oldest: Entry<V> | undefined

@@ -18,14 +18,20 @@ export interface Cached<T, Context = void> {
   last: () => T | undefined
   /** The value as it is now; whatever failed before. */
   reload: (context: Context) => Promise<T>
-  /** Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so, else `seen` again; throws when loading failed last. */
+  /**
+   * Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so,
+   * else `seen` again; throws when loading failed last.
+   */
   newerThan: (seen: T, mayLoad: () => boolean, context: Context) => Promise<T>
 }
 
 /** One value that is loaded when it is needed and survives outages of its source. */
-export function createCached<T, Context = void> (load: (context: Context) => Promise<T>, times: CacheTimes): Cached<T, Context> {
-  let value: { content: T, loadedAt: number } | undefined
-  let failure: { error: unknown, failedAt: number, wait: number } | undefined
+export function createCached<T, Context = void> (
+  load: (context: Context) => Promise<T>,
+  times: CacheTimes
+): Cached<T, Context> {
+  let value: { content: T; loadedAt: number } | undefined
+  let failure: { error: unknown; failedAt: number; wait: number } | undefined
   let loading: Promise<T> | undefined
 
   async function loadNow (context: Context): Promise<T> {

@@ -4,7 +4,10 @@ import type { FastifyRequest } from 'fastify'
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-/** Whether a browser opens a page, so that it can be sent to log in and shown a page (Fetch Metadata Request Headers). */
+/**
+ * Whether a browser opens a page, so that it can be sent to log in and shown a page (Fetch Metadata Request
+ * Headers).
+ */
 export function isNavigation ({ method, headers }: FastifyRequest): boolean {
   if (method !== 'GET' || headers['x-requested-with'] !== undefined || headers.upgrade !== undefined) return false
   const mode = headers['sec-fetch-mode']
@@ -14,10 +17,17 @@ export function isNavigation ({ method, headers }: FastifyRequest): boolean {
 /** Whether an error is best shown as a page: also after a form was posted. */
 export function wantsPage ({ headers }: FastifyRequest): boolean {
   const mode = headers['sec-fetch-mode']
-  return acceptsHtml(headers.accept) && (mode === undefined || mode === 'navigate') && headers['x-requested-with'] === undefined
+  return (
+    acceptsHtml(headers.accept) &&
+    (mode === undefined || mode === 'navigate') &&
+    headers['x-requested-with'] === undefined
+  )
 }
 
-/** Whether the browser says that a person asked for the page; redirects, refreshes and scripts of a page do not count (Fetch Metadata Request Headers, section 2.4). */
+/**
+ * Whether the browser says that a person asked for the page; redirects, refreshes and scripts of a page do
+ * not count (Fetch Metadata Request Headers, section 2.4).
+ */
 export function isClick ({ headers }: FastifyRequest): boolean {
   return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-user'] === '?1'
 }
@@ -39,7 +49,10 @@ export function isPrefetch ({ headers }: FastifyRequest): boolean {
   return /prefetch|prerender|preview/i.test(purpose)
 }
 
-/** Whether a request may change something: its method says so, or it opens a WebSocket, which other sites can do as well. */
+/**
+ * Whether a request may change something: its method says so, or it opens a WebSocket, which other sites can
+ * do as well.
+ */
 export function isUnsafe ({ method, headers }: FastifyRequest): boolean {
   return !SAFE_METHODS.has(method) || headers.upgrade !== undefined
 }
@@ -48,7 +61,11 @@ export function isUnsafe ({ method, headers }: FastifyRequest): boolean {
  * Whether the browser says that the request comes from the application's own pages, or from a trusted origin's.
  * A request that says nothing does not.
  */
-export function isSameOrigin ({ headers }: FastifyRequest, origin: string, trustedOrigins: ReadonlySet<string>): boolean {
+export function isSameOrigin (
+  { headers }: FastifyRequest,
+  origin: string,
+  trustedOrigins: ReadonlySet<string>
+): boolean {
   if (headers.origin !== undefined && trustedOrigins.has(headers.origin)) return true
   const site = headers['sec-fetch-site']
   if (site !== undefined) return site === 'same-origin' || site === 'none'
@@ -59,7 +76,9 @@ export function isSameOrigin ({ headers }: FastifyRequest, origin: string, trust
 export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
   const values = []
   for (let at = 0; at < rawHeaders.length; at += 2) {
-    if (rawHeaders[at]?.length === name.length && rawHeaders[at]?.toLowerCase() === name) values.push(rawHeaders[at + 1] as string)
+    if (rawHeaders[at]?.length === name.length && rawHeaders[at]?.toLowerCase() === name) {
+      values.push(rawHeaders[at + 1] as string)
+    }
   }
   return values
 }

@@ -21,7 +21,10 @@ const ERRORS: Partial<Record<OidcErrorCode, string>> = {
 }
 const OF_PROOFS = new Set<OidcErrorCode>(['FST_OIDC_DPOP', 'FST_OIDC_DPOP_NONCE'])
 
-/** What the caller of an API is told of what it takes: the values of WWW-Authenticate (RFC 6750, section 3; RFC 9449, section 7.1). */
+/**
+ * What the caller of an API is told of what it takes: the values of WWW-Authenticate (RFC 6750, section 3;
+ * RFC 9449, section 7.1).
+ */
 export function challengesOf (error: OidcError, context: ChallengeContext): string[] {
   const params = paramsOf(error, context)
   const ofProof = OF_PROOFS.has(error.code)
@@ -31,9 +34,13 @@ export function challengesOf (error: OidcError, context: ChallengeContext): stri
   ]
 }
 
-function paramsOf (error: OidcError, { constraints, token, resourceMetadata }: ChallengeContext): Record<string, string | undefined> {
+function paramsOf (
+  error: OidcError,
+  { constraints, token, resourceMetadata }: ChallengeContext
+): Record<string, string | undefined> {
   const { scopes, acr, maxAge } = constraints
-  const isWeak = token !== undefined && error.code === 'FST_OIDC_FORBIDDEN' && scopes.some((scope) => !token.scopes.includes(scope))
+  const isWeak =
+    token !== undefined && error.code === 'FST_OIDC_FORBIDDEN' && scopes.some((scope) => !token.scopes.includes(scope))
   const isStepUp = token !== undefined && error.code === 'FST_OIDC_AUTHENTICATION_TOO_OLD'
   const name = isWeak ? 'insufficient_scope' : isStepUp ? 'insufficient_user_authentication' : ERRORS[error.code]
   return {
@@ -48,7 +55,9 @@ function paramsOf (error: OidcError, { constraints, token, resourceMetadata }: C
 }
 
 function format (scheme: string, params: Record<string, string | undefined>): string {
-  const pairs = Object.entries(params).filter(([, value]) => value !== undefined).map(([name, value]) => `${name}="${clean(value as string)}"`)
+  const pairs = Object.entries(params)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}="${clean(value as string)}"`)
   return `${scheme} ${pairs.join(', ')}`.trimEnd()
 }
 

@@ -1,6 +1,9 @@
 import { OidcError } from './errors.ts'
 
-/** The checks of single option values: each returns the value, or throws FST_OIDC_OPTION with a message that names the option. */
+/**
+ * The checks of single option values: each returns the value, or throws FST_OIDC_OPTION with a message that
+ * names the option.
+ */
 
 export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
   const url = parseUrl(text(value, key))
@@ -17,7 +20,8 @@ export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: b
 
 /** https, or http on a loopback address where that is allowed; no credentials, no fragment. */
 export function isSafeEndpoint (url: URL, allowInsecureLoopback: boolean): boolean {
-  const secure = url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureLoopback && isLoopback(url.hostname))
+  const secure =
+    url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureLoopback && isLoopback(url.hostname))
   return secure && url.username === '' && url.password === '' && url.hash === ''
 }
 
@@ -62,7 +66,10 @@ export function bool (value: unknown, standard: boolean, key: string): boolean {
 
 export function number (value: unknown, standard: number, key: string, least: number, most: number): number {
   if (value === undefined) return standard
-  check(typeof value === 'number' && value >= least && value <= most, `"${key}" must be a number from ${least} to ${most}`)
+  check(
+    typeof value === 'number' && value >= least && value <= most,
+    `"${key}" must be a number from ${least} to ${most}`
+  )
   return value
 }
 

@@ -8,7 +8,10 @@ import type { ClientKey } from '../types/options.ts'
 type Credentials = Pick<ProviderSettings, 'clientAuth' | 'clientSecret' | 'clientKey'>
 type Authenticate = (...request: Parameters<client.ClientAuth>) => void | Promise<void>
 
-/** Client authentication (OpenID Connect Core 1.0, section 9): secret and key are asked for with every request, so that they can change. */
+/**
+ * Client authentication (OpenID Connect Core 1.0, section 9): secret and key are asked for with every
+ * request, so that they can change.
+ */
 export function createClientAuthentication ({ clientAuth, clientSecret, clientKey }: Credentials): client.ClientAuth {
   const withSecret = (method: (secret: string) => client.ClientAuth): Authenticate => async (...request) => {
     await method(await current(clientSecret, 'clientSecret'))(...request)
@@ -18,7 +21,12 @@ export function createClientAuthentication ({ clientAuth, clientSecret, clientKe
     client_secret_basic: () => withSecret(client.ClientSecretBasic),
     client_secret_post: () => withSecret(client.ClientSecretPost),
     client_secret_jwt: () => withSecret(client.ClientSecretJwt),
-    private_key_jwt: () => async (...request) => await (await signers(await current(clientKey, 'clientKey')))(...request),
+    private_key_jwt:
+      () =>
+        async (...request) =>
+          await (
+            await signers(await current(clientKey, 'clientKey'))
+          )(...request),
     tls_client_auth: () => client.TlsClientAuth(),
     none: () => client.None()
   }
@@ -46,7 +54,14 @@ async function createSigner (key: ClientKey): Promise<Authenticate> {
   try {
     const jwk = toJwk(key)
     const imported: CryptoKey = await importSigningKey(jwk)
-    return client.PrivateKeyJwt({ key: imported }, { [client.modifyAssertion]: (header) => { Object.assign(header, headerOf(jwk)) } })
+    return client.PrivateKeyJwt(
+      { key: imported },
+      {
+        [client.modifyAssertion]: (header) => {
+          Object.assign(header, headerOf(jwk))
+        }
+      }
+    )
   } catch (cause) {
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: 'the clientKey cannot be used' })
   }

@@ -65,14 +65,32 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
   const providers = createProviders(settings)
   const vault = settings.store === undefined ? undefined : await createStoreVault(app, settings, settings.store, sealer)
   const records = vault !== undefined && settings.session.inStore ? createSessionRecords(vault) : undefined
-  const elsewhere = vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
+  const elsewhere =
+    vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
   const registry = createRegistry(settings.session, elsewhere)
   const telemetry = await createTelemetry(settings.telemetry)
   const refreshes = createRefreshes(telemetry, vault)
-  const broker = vault === undefined || settings.broker === undefined ? undefined : createBroker(settings, settings.broker, { log: app.log, vault, sealer, providers, registry, refreshes, telemetry })
-  const peers = vault === undefined || settings.broker === undefined ? [] : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
+  const broker =
+    vault === undefined || settings.broker === undefined
+      ? undefined
+      : createBroker(settings, settings.broker, {
+        log: app.log,
+        vault,
+        sealer,
+        providers,
+        registry,
+        refreshes,
+        telemetry
+      })
+  const peers =
+    vault === undefined || settings.broker === undefined
+      ? []
+      : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
   const own = broker === undefined ? [] : [voucherOf(broker)]
-  const bearer = settings.bearer === undefined ? undefined : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
+  const bearer =
+    settings.bearer === undefined
+      ? undefined
+      : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
   return {
     log: app.log,
     settings,
@@ -94,16 +112,32 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
 }
 
 function voucherOf ({ settings: { issuer }, keys, verify, isLive }: Broker): Voucher {
-  return { name: 'broker', settings: { issuer, clientId: '', clockTolerance: 0 }, keys: keys.known, verifyAccessToken: verify, isLive, providerOf: ({ idp }) => idp as string }
+  return {
+    name: 'broker',
+    settings: { issuer, clientId: '', clockTolerance: 0 },
+    keys: keys.known,
+    verifyAccessToken: verify,
+    isLive,
+    providerOf: ({ idp }) => idp as string
+  }
 }
 
 /** How often what has expired is thrown away, in milliseconds. */
 const PURGE_EVERY = 600_000
 
-async function createStoreVault (app: FastifyInstance, { baseUrl, prefix, session: { cookieName } }: Settings, store: Store | string, sealer: Sealer): Promise<Vault> {
+async function createStoreVault (
+  app: FastifyInstance,
+  { baseUrl, prefix, session: { cookieName } }: Settings,
+  store: Store | string,
+  sealer: Sealer
+): Promise<Vault> {
   const vault = createVault(await openStore(store), sealer, [baseUrl, prefix, cookieName])
   const timer = setInterval(() => {
-    vault.purge().catch((error: OidcError) => app.log.warn({ code: error.code, detail: error.detail }, 'the store could not be purged'))
+    vault
+      .purge()
+      .catch((error: OidcError) =>
+        app.log.warn({ code: error.code, detail: error.detail }, 'the store could not be purged')
+      )
   }, PURGE_EVERY).unref()
   app.addHook('onClose', async () => {
     clearInterval(timer)

@@ -55,7 +55,10 @@ function describe (cause: unknown): string {
 
 // Another kind of JWT must not pass for an ID token (RFC 8725, section 3.11).
 function checkType ({ typ }: JWTHeaderParameters, payload: JWTPayload): void {
-  check(typ === undefined || (typeof typ === 'string' && !typ.toLowerCase().endsWith('+jwt')), 'typ names another kind of token')
+  check(
+    typ === undefined || (typeof typ === 'string' && !typ.toLowerCase().endsWith('+jwt')),
+    'typ names another kind of token'
+  )
   check(!('events' in payload), 'events belongs to a logout token')
 }
 
@@ -65,7 +68,10 @@ function checkSubject ({ sub }: JWTPayload): void {
 
 function checkAudience (payload: JWTPayload, { clientId, trustedAudiences }: ProviderSettings): void {
   const audiences = Array.isArray(payload.aud) ? payload.aud : [payload.aud]
-  check(audiences.every((aud) => aud === clientId || trustedAudiences.includes(aud as string)), 'aud names an audience that is not trusted')
+  check(
+    audiences.every((aud) => aud === clientId || trustedAudiences.includes(aud as string)),
+    'aud names an audience that is not trusted'
+  )
   const azp = payload['azp']
   check(azp === undefined ? audiences.length === 1 : azp === clientId, 'azp must be this client')
 }
@@ -73,7 +79,10 @@ function checkAudience (payload: JWTPayload, { clientId, trustedAudiences }: Pro
 function checkTimes ({ iat, exp, auth_time: authTime }: JWTPayload, tolerance: number): void {
   check(Number.isSafeInteger(Math.floor(exp as number)), 'exp is out of range')
   check(typeof iat === 'number' && iat <= now() + tolerance, 'iat is in the future')
-  check(authTime === undefined || (typeof authTime === 'number' && authTime <= now() + tolerance), 'auth_time must be a time in the past')
+  check(
+    authTime === undefined || (typeof authTime === 'number' && authTime <= now() + tolerance),
+    'auth_time must be a time in the past'
+  )
 }
 
 function checkNonce (payload: JWTPayload, nonce: string | undefined): void {
@@ -81,7 +90,11 @@ function checkNonce (payload: JWTPayload, nonce: string | undefined): void {
   if (nonce !== undefined) check(typeof value === 'string' && equal(value, nonce), 'nonce is not the one that was sent')
 }
 
-function checkAuthentication (payload: JWTPayload, tolerance: number, { maxAge, acrValues }: IdTokenExpectations): void {
+function checkAuthentication (
+  payload: JWTPayload,
+  tolerance: number,
+  { maxAge, acrValues }: IdTokenExpectations
+): void {
   if (maxAge !== undefined) {
     const authTime = payload['auth_time']
     check(typeof authTime === 'number' && authTime + maxAge + tolerance >= now(), 'auth_time is older than max_age')

@@ -6,14 +6,24 @@ import type { BearerSettings } from './bearer-options.ts'
 import type { JWTPayload } from 'jose'
 import type { ProviderSettings } from './provider-options.ts'
 
-/** The claims in the answer to an introspection (RFC 7662, section 2.2), when the token is good for this API. Throws FST_OIDC_TOKEN. */
-export function readIntrospection (answer: unknown, { issuer, clientId, clockTolerance }: ProviderSettings, { audience }: Pick<BearerSettings, 'audience'>): JWTPayload {
+/**
+ * The claims in the answer to an introspection (RFC 7662, section 2.2), when the token is good for this API.
+ * Throws FST_OIDC_TOKEN.
+ */
+export function readIntrospection (
+  answer: unknown,
+  { issuer, clientId, clockTolerance }: ProviderSettings,
+  { audience }: Pick<BearerSettings, 'audience'>
+): JWTPayload {
   check(isRecord(answer) && answer['active'] === true, 'it is not active')
   const { iss, aud, exp, nbf, token_type: type, client_id: client } = answer
   check(iss === undefined || iss === issuer, 'it is of another issuer')
   // Not every provider names an audience; a token that was issued to this very client is meant for it.
   const audiences = [aud ?? []].flat()
-  check(audiences.some((value) => audience.includes(value as string)) || (aud === undefined && client === clientId), 'it is for another audience')
+  check(
+    audiences.some((value) => audience.includes(value as string)) || (aud === undefined && client === clientId),
+    'it is for another audience'
+  )
   // The refresh tokens of that client are active as well.
   check(type === undefined ? aud !== undefined : /^(?:bearer|dpop)$/i.test(String(type)), 'it is no access token')
   check(!saysOtherwise(answer), 'it says that it is no access token')

@@ -8,7 +8,10 @@ import type { Fetch } from '../types/options.ts'
 export interface KeySet {
   /** Verifies a token with the provider's keys; throws an error of jose, or an OidcError when there are no keys. */
   verify: (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
-  /** Fetches the keys when they are not there or too old. Says whether they are not too old now; throws when there are none. */
+  /**
+   * Fetches the keys when they are not there or too old. Says whether they are not too old now; throws when
+   * there are none.
+   */
   load: () => Promise<boolean>
   /** The keys, when they are there and not too old; others when they were fetched since. */
   known: () => unknown
@@ -38,7 +41,12 @@ export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
     return last.keys
   }
 
-  async function verify (token: string, options: JWTVerifyOptions, keys: JWTVerifyGetKey, attempts: number): Promise<JWTVerifyResult> {
+  async function verify (
+    token: string,
+    options: JWTVerifyOptions,
+    keys: JWTVerifyGetKey,
+    attempts: number
+  ): Promise<JWTVerifyResult> {
     try {
       return await jwtVerify(token, keys, options)
     } catch (error) {
@@ -74,7 +82,10 @@ function createLimit (burst: number, perSecond: number): () => boolean {
 
 async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWK[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
-  const document = response.status === 200 && isJson(response) ? await response.json().catch(() => undefined) as { keys?: unknown } | undefined : undefined
+  const document =
+    response.status === 200 && isJson(response)
+      ? ((await response.json().catch(() => undefined)) as { keys?: unknown } | undefined)
+      : undefined
   if (!Array.isArray(document?.keys)) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
   }

@@ -10,21 +10,32 @@ import type { LoginOptions } from '../types/options.ts'
 type Wishes = Pick<LoginRequest, 'maxAge' | 'acrValues' | 'resource' | 'authorizationParams'>
 
 const LOGIN_OPTIONS = [
-  'provider', 'returnTo', 'maxAge', 'acrValues', 'prompt', 'loginHint', 'uiLocales', 'claims', 'audience', 'resource', 'authorizationParams'
+  'provider', 'returnTo', 'maxAge', 'acrValues', 'prompt', 'loginHint', 'uiLocales', 'claims', 'audience',
+  'resource', 'authorizationParams'
 ]
 
 /** The options of `app.oidc.login`. Throws FST_OIDC_OPTION. */
 export function parseLoginOptions (options: LoginOptions): Wishes {
   checkKeys(options, LOGIN_OPTIONS, '')
   const { prompt, loginHint, uiLocales, claims, audience, authorizationParams = {} } = options
-  const named = { prompt, login_hint: loginHint, ui_locales: uiLocales, claims: optional(claims, 'claims', toJson), audience }
+  const named = {
+    prompt,
+    login_hint: loginHint,
+    ui_locales: uiLocales,
+    claims: optional(claims, 'claims', toJson),
+    audience
+  }
   return {
     maxAge: parseMaxAge(options.maxAge),
     acrValues: optional(options.acrValues, 'acrValues', strings),
     resource: optional(options.resource, 'resource', parseResource),
     authorizationParams: {
       ...parseAuthorizationParams(authorizationParams, 'authorizationParams'),
-      ...Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined).map(([name, value]) => [name, text(value, name)]))
+      ...Object.fromEntries(
+        Object.entries(named)
+          .filter(([, value]) => value !== undefined)
+          .map(([name, value]) => [name, text(value, name)])
+      )
     }
   }
 }
@@ -34,9 +45,16 @@ function toJson (value: unknown, key: string): string {
   return JSON.stringify(value)
 }
 
-/** What the query of the login route asks for, as far as that is allowed (security.md S6). Throws FST_OIDC_PARAMETER. */
+/**
+ * What the query of the login route asks for, as far as that is allowed (security.md S6). Throws
+ * FST_OIDC_PARAMETER.
+ */
 export function readWishes (params: Params, allowed: readonly string[]): Wishes {
-  const { max_age: maxAge, resource, ...authorizationParams } = Object.fromEntries(allowedParams(params, allowed)) as Record<string, string | undefined>
+  const {
+    max_age: maxAge,
+    resource,
+    ...authorizationParams
+  } = Object.fromEntries(allowedParams(params, allowed)) as Record<string, string | undefined>
   require('max_age', maxAge === undefined || isSeconds(maxAge))
   require('resource', resource === undefined || (URL.canParse(resource) && !resource.includes('#')))
   require('claims', authorizationParams['claims'] === undefined || isJsonObject(authorizationParams['claims']))

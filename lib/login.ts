@@ -22,8 +22,17 @@ export interface LoginRequest {
 /** How long nobody is asked silently again, in seconds. */
 const SILENCE = 600
 
-/** Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0, section 3.1.2.1). */
-export async function startLogin (core: Core, provider: Provider, request: FastifyRequest, reply: FastifyReply, options: LoginRequest): Promise<void> {
+/**
+ * Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0,
+ * section 3.1.2.1).
+ */
+export async function startLogin (
+  core: Core,
+  provider: Provider,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: LoginRequest
+): Promise<void> {
   await core.telemetry.span('oidc.login', async () => {
     const params = { ...provider.settings.authorizationParams, ...options.authorizationParams }
     const login = {
@@ -36,17 +45,38 @@ export async function startLogin (core: Core, provider: Provider, request: Fasti
       native: options.native,
       silent: params['prompt'] === 'none',
       restarted: options.restarted ?? false,
-      before: options.native === undefined && isAnsweredWithoutCookies(core, provider) ? core.sessions.read(request)?.session : undefined
+      before:
+        options.native === undefined && isAnsweredWithoutCookies(core, provider)
+          ? core.sessions.read(request)?.session
+          : undefined
     }
     const { resource = provider.settings.resource } = options
-    const url = await provider.authorizationUrl({ ...login, resource, scope: scopeOf(provider, options.offlineAccess), redirectUri: core.urls.callback(provider.name) }, params)
+    const url = await provider.authorizationUrl(
+      {
+        ...login,
+        resource,
+        scope: scopeOf(provider, options.offlineAccess),
+        redirectUri: core.urls.callback(provider.name)
+      },
+      params
+    )
     core.pending.save(request, reply, provider, login)
     goTo(request, reply, url.href)
   })
 }
 
-/** Whether browsers take the callback for another site's request, and send no session with it (RFC 6265bis, section 5.2). */
-function isAnsweredWithoutCookies ({ settings: { session: { sameSite } } }: Core, { settings: { responseMode } }: Provider): boolean {
+/**
+ * Whether browsers take the callback for another site's request, and send no session with it (RFC 6265bis,
+ * section 5.2).
+ */
+function isAnsweredWithoutCookies (
+  {
+    settings: {
+      session: { sameSite }
+    }
+  }: Core,
+  { settings: { responseMode } }: Provider
+): boolean {
   return sameSite === 'strict' || responseMode === 'form_post'
 }
 
@@ -55,21 +85,38 @@ export function scopeOf ({ settings: { scope } }: Provider, offlineAccess = fals
   return offlineAccess && !scope.split(' ').includes('offline_access') ? `${scope} offline_access` : scope
 }
 
-// Whoever asks for a max_age gets it checked, however it was asked for (OpenID Connect Core 1.0, section 3.1.3.7, item 11).
+// Whoever asks for a max_age gets it checked, however it was asked for (OpenID Connect Core 1.0, section
+// 3.1.3.7, item 11).
 function maxAgeOf ({ max_age: maxAge }: Record<string, string>): number | undefined {
   return maxAge === undefined ? undefined : Number(maxAge)
 }
 
 /** Sends the person to where they choose one of these providers, or of all. */
-export function startChoice (core: Core, request: FastifyRequest, reply: FastifyReply, returnTo: string, providers?: readonly string[]): void {
+export function startChoice (
+  core: Core,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  returnTo: string,
+  providers?: readonly string[]
+): void {
   const url = core.urls.login({ returnTo, providers })
-  if (url === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page where a provider can be chosen' })
+  if (url === null) {
+    throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page where a provider can be chosen' })
+  }
   goTo(request, reply, url)
 }
 
-/** Whether the provider may be asked silently for a person who opens a page: once in a while, or one whom it does not know would turn in circles. */
+/**
+ * Whether the provider may be asked silently for a person who opens a page: once in a while, or one whom it
+ * does not know would turn in circles.
+ */
 export function mayAskSilently (core: Core, request: FastifyRequest): boolean {
-  return core.sessions.read(request) === null && isNavigation(request) && !isPrefetch(request) && readCookie(request.headers.cookie, silentCookie(core)) === undefined
+  return (
+    core.sessions.read(request) === null &&
+    isNavigation(request) &&
+    !isPrefetch(request) &&
+    readCookie(request.headers.cookie, silentCookie(core)) === undefined
+  )
 }
 
 /** Asks nobody silently for a while. */

@@ -25,26 +25,51 @@ export function replayTime ({ clockTolerance }: ProviderSettings): number {
 }
 
 /** Every check of OpenID Connect Back-Channel Logout 1.0, section 2.6. Throws FST_OIDC_LOGOUT_TOKEN. */
-export async function verifyLogoutToken (token: string, keySet: KeySet, settings: ProviderSettings): Promise<LogoutToken> {
-  const { payload, protectedHeader: { typ } } = await verifySignature(await plain(token, settings), keySet, settings)
-  check(typ === undefined || ['jwt', 'logout+jwt'].includes(String(typ).toLowerCase()), 'typ names another kind of token')
+export async function verifyLogoutToken (
+  token: string,
+  keySet: KeySet,
+  settings: ProviderSettings
+): Promise<LogoutToken> {
+  const {
+    payload,
+    protectedHeader: { typ }
+  } = await verifySignature(await plain(token, settings), keySet, settings)
+  check(
+    typ === undefined || ['jwt', 'logout+jwt'].includes(String(typ).toLowerCase()),
+    'typ names another kind of token'
+  )
   check(isObject(payload['events']) && isObject(payload['events'][EVENT]), 'events does not have the event of a logout')
   check(!('nonce' in payload), 'a nonce belongs to an ID token')
   const { iat, jti, sub, sid } = payload as JWTPayload & { iat: number, sid?: unknown }
   check(Math.abs(now() - iat) <= MAX_AGE + settings.clockTolerance, 'iat is too long ago, or in the future')
   check(isText(jti) && jti.length <= MAX_JTI, 'jti must be a string')
-  check((sub === undefined || isText(sub)) && (sid === undefined || isText(sid)) && (sub ?? sid) !== undefined, 'sub or sid must be a string')
+  check(
+    (sub === undefined || isText(sub)) && (sid === undefined || isText(sid)) && (sub ?? sid) !== undefined,
+    'sub or sid must be a string'
+  )
   return { jti, sub, sid: sid as string | undefined, iat }
 }
 
 /** What is encrypted as ID tokens are is a logout token as well (section 2.2). */
 async function plain (token: string, { idTokenEncryption, decryptionKeys }: ProviderSettings): Promise<string> {
-  return idTokenEncryption === undefined ? token : await decrypt(token, idTokenEncryption, decryptionKeys, 'FST_OIDC_LOGOUT_TOKEN')
+  return idTokenEncryption === undefined
+    ? token
+    : await decrypt(token, idTokenEncryption, decryptionKeys, 'FST_OIDC_LOGOUT_TOKEN')
 }
 
-async function verifySignature (token: string, keySet: KeySet, { issuer, clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings): Promise<JWTVerifyResult> {
+async function verifySignature (
+  token: string,
+  keySet: KeySet,
+  { issuer, clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings
+): Promise<JWTVerifyResult> {
   try {
-    return await keySet.verify(token, { issuer, audience: clientId, algorithms: [idTokenSigningAlg], clockTolerance, requiredClaims: ['iat', 'jti'] })
+    return await keySet.verify(token, {
+      issuer,
+      audience: clientId,
+      algorithms: [idTokenSigningAlg],
+      clockTolerance,
+      requiredClaims: ['iat', 'jti']
+    })
   } catch (cause) {
     if (cause instanceof OidcError) throw cause
     throw new OidcError('FST_OIDC_LOGOUT_TOKEN', { cause, detail: String((cause as Error).message) })

@@ -21,7 +21,10 @@ const MAX_URL = 4000
 
 /** Ends the session here first, then at the provider (OpenID Connect RP-Initiated Logout 1.0, section 2). */
 export async function logout (
-  core: Core, request: FastifyRequest, reply: FastifyReply, { returnTo, federated }: { returnTo: string, federated: boolean }
+  core: Core,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { returnTo, federated }: { returnTo: string; federated: boolean }
 ): Promise<void> {
   await core.telemetry.span('oidc.logout', async () => {
     await core.sessions.prepare(request)
@@ -46,14 +49,23 @@ async function providerOf (core: Core, request: FastifyRequest): Promise<Provide
 }
 
 /** Ends the session here and tells the application; whether there was one that nobody else ended. */
-export async function endSession (core: Core, request: FastifyRequest, reason: LogoutContext['reason']): Promise<boolean> {
+export async function endSession (
+  core: Core,
+  request: FastifyRequest,
+  reason: LogoutContext['reason']
+): Promise<boolean> {
   const ended = await core.sessions.end(request)
   if (ended !== null) await reportEnd(core, request, ended, reason)
   return ended !== null
 }
 
 /** Tells the application of a session that has ended. */
-export async function reportEnd (core: Core, request: FastifyRequest | null, { session }: Pick<Session, 'session'>, reason: LogoutContext['reason']): Promise<void> {
+export async function reportEnd (
+  core: Core,
+  request: FastifyRequest | null,
+  { session }: Pick<Session, 'session'>,
+  reason: LogoutContext['reason']
+): Promise<void> {
   core.telemetry.sessionEnded(reason)
   try {
     await core.settings.onLogout?.(session, { reason, request })
@@ -68,13 +80,22 @@ function revoke (provider: Provider, request: FastifyRequest, tokens: Partial<Oi
   if (token !== undefined) revokeInTurn(request.log, [{ provider, token, hint }])
 }
 
-async function endSessionUrl (core: Core, provider: Provider, request: FastifyRequest, idToken: string | undefined, returnTo: string): Promise<URL | null> {
+async function endSessionUrl (
+  core: Core,
+  provider: Provider,
+  request: FastifyRequest,
+  idToken: string | undefined,
+  returnTo: string
+): Promise<URL | null> {
   const { loggedOut } = core.settings.routes
   const state: LogoutState = { returnTo, startedAt: now() }
   try {
     return await provider.endSessionUrl({
       ...(idToken !== undefined && { id_token_hint: idToken }),
-      ...(loggedOut !== null && { post_logout_redirect_uri: core.urls.route(loggedOut), state: core.sealer.seal('logout', state) })
+      ...(loggedOut !== null && {
+        post_logout_redirect_uri: core.urls.route(loggedOut),
+        state: core.sealer.seal('logout', state)
+      })
     })
   } catch (error) {
     request.log.warn({ code: (error as { code?: string }).code }, 'the provider was not told of the logout')

@@ -30,7 +30,9 @@ export function describeGuard<T extends object> (guard: T, constraints: Constrai
 export function documentRoutes (app: FastifyInstance, core: Core): void {
   app.addHook('onRoute', (route) => {
     const constraints = constraintsOf(route)
-    if (constraints !== undefined) route.schema = { ...route.schema, [MARK]: securityOf(core, constraints) } as FastifySchema
+    if (constraints !== undefined) {
+      route.schema = { ...route.schema, [MARK]: securityOf(core, constraints) } as FastifySchema
+    }
   })
   app.addHook('onReady', async () => {
     const owner = ownerOf(app)
@@ -46,14 +48,21 @@ interface WithSwagger {
 
 /** The instance that @fastify/swagger is registered with. */
 function ownerOf (app: FastifyInstance): WithSwagger | undefined {
-  for (let instance: object | null = app; instance !== null; instance = Object.getPrototypeOf(instance) as object | null) {
+  for (
+    let instance: object | null = app;
+    instance !== null;
+    instance = Object.getPrototypeOf(instance) as object | null
+  ) {
     if (Object.hasOwn(instance, 'swagger')) return instance as WithSwagger
   }
   return undefined
 }
 
 function constraintsOf ({ onRequest, preValidation, preHandler }: RouteOptions): Constraints | undefined {
-  return [onRequest, preValidation, preHandler].flat().map((hook) => hook === undefined ? undefined : guards.get(hook)).find((found) => found !== undefined)
+  return [onRequest, preValidation, preHandler]
+    .flat()
+    .map((hook) => (hook === undefined ? undefined : guards.get(hook)))
+    .find((found) => found !== undefined)
 }
 
 // Each of the alternatives is enough.
@@ -70,7 +79,9 @@ function complete (core: Core, document: unknown): unknown {
   if (typeof document !== 'object' || document === null) return document
   const { components, paths = {} } = document as Document
   for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) completeOperation(operation)
-  return Object.assign(document, { components: { ...components, securitySchemes: { ...schemesOf(core), ...components?.securitySchemes } } })
+  return Object.assign(document, {
+    components: { ...components, securitySchemes: { ...schemesOf(core), ...components?.securitySchemes } }
+  })
 }
 
 // What the route itself says stands.
@@ -93,13 +104,20 @@ function schemesOf (core: Core): Record<string, unknown> {
   const discoveryUrl = others.length === 0 ? provider?.settings.discoveryUrl : ''
   return {
     [session]: { type: 'apiKey', in: 'cookie', name: settings.session.cookieName },
-    ...(bearer !== undefined && { [token]: discoveryUrl ? { type: 'openIdConnect', openIdConnectUrl: discoveryUrl } : { type: 'http', scheme: 'bearer' } })
+    ...(bearer !== undefined && {
+      [token]: discoveryUrl
+        ? { type: 'openIdConnect', openIdConnectUrl: discoveryUrl }
+        : { type: 'http', scheme: 'bearer' }
+    })
   }
 }
 
 const ERROR = {
   'application/json': {
-    schema: { type: 'object', properties: { statusCode: { type: 'integer' }, code: { type: 'string' }, message: { type: 'string' } } }
+    schema: {
+      type: 'object',
+      properties: { statusCode: { type: 'integer' }, code: { type: 'string' }, message: { type: 'string' } }
+    }
   }
 }
 const REFUSALS = {

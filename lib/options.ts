@@ -1,13 +1,19 @@
 import { hash, hkdfSync } from 'node:crypto'
-import { bool, check, checkKeys, func, isRecord, number, oneOf, optional, parseUrl, path, strings, text, webUrl } from './check.ts'
-import { PROVIDER_OPTIONS, isProviderName, parseLoginParams, parseProvider, parseTransport, within } from './provider-options.ts'
+import {
+  bool, check, checkKeys, func, isRecord, number, oneOf, optional, parseUrl, path, strings, text, webUrl
+} from './check.ts'
+import {
+  PROVIDER_OPTIONS, isProviderName, parseLoginParams, parseProvider, parseTransport, within
+} from './provider-options.ts'
 import { parseBearer } from './bearer-options.ts'
 import { parseBroker } from './broker/options.ts'
 import type { BrokerSettings } from './broker/options.ts'
 import type { BearerSettings } from './bearer-options.ts'
 import type { ProviderSettings, Surroundings, TransportSettings } from './provider-options.ts'
 import type { Store } from '../types/store.ts'
-import type { ClaimValue, OidcOptions, ProviderOptions, RouteOptions, SessionKey, SessionOptions } from '../types/options.ts'
+import type {
+  ClaimValue, OidcOptions, ProviderOptions, RouteOptions, SessionKey, SessionOptions
+} from '../types/options.ts'
 
 export interface RouteSettings {
   login: string | null
@@ -26,7 +32,10 @@ export interface TokenRouteSettings {
   jwks: string | null
 }
 
-/** The routes that each provider has for itself: whose callback it is tells whose answer it is (RFC 9700, section 4.4.2). */
+/**
+ * The routes that each provider has for itself: whose callback it is tells whose answer it is (RFC 9700,
+ * section 4.4.2).
+ */
 export interface ProviderRouteSettings {
   login: string | null
   callback: string
@@ -91,31 +100,49 @@ export interface Settings {
 }
 
 const OPTIONS = [
-  ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage', 'loginParams', 'defaultReturnTo', 'store',
-  'session', 'claims', 'parseClaims', 'onClaims', 'onLogout', 'onError', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
+  ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage',
+  'loginParams', 'defaultReturnTo', 'store', 'session', 'claims', 'parseClaims', 'onClaims', 'onLogout',
+  'onError', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
 ]
 /** Where the one provider is; with several, each says so for itself. */
 const PLACES = ['issuer', 'discoveryUrl', 'metadata', 'expectedIssuer', 'jwksUri', 'label']
 const ROUTES = { login: 'login', logout: 'logout', loggedOut: 'logged-out', userinfo: 'userinfo', session: 'session' }
-const TOKEN_ROUTES = { token: 'token', device: 'device', revoke: 'revoke', introspect: 'introspect', jwks: '.well-known/jwks.json' }
+const TOKEN_ROUTES = {
+  token: 'token',
+  device: 'device',
+  revoke: 'revoke',
+  introspect: 'introspect',
+  jwks: '.well-known/jwks.json'
+}
 // Without a broker the application says so when it lends its client to others.
 const NO_TOKEN_ROUTES = { token: false, device: false, revoke: false, introspect: false, jwks: false } as const
 const PROVIDER_ROUTES: Record<string, string | false> = {
-  login: 'login', callback: 'callback', initiateLogin: false, backchannelLogout: 'backchannel-logout', frontchannelLogout: 'frontchannel-logout'
+  login: 'login',
+  callback: 'callback',
+  initiateLogin: false,
+  backchannelLogout: 'backchannel-logout',
+  frontchannelLogout: 'frontchannel-logout'
 }
 const SESSION_OPTIONS = [
-  'key', 'secret', 'cookieName', 'maxAge', 'idleTimeout', 'sameSite', 'tokens', 'trustedOrigins', 'store', 'recheckAfter'
+  'key', 'secret', 'cookieName', 'maxAge', 'idleTimeout', 'sameSite', 'tokens', 'trustedOrigins', 'store',
+  'recheckAfter'
 ]
 const ROLE_CLAIMS = ['roles', 'groups', 'realm_access.roles', 'resource_access.{clientId}.roles']
 const STORE_VERBS = ['get', 'set', 'create', 'replace', 'has', 'take', 'list', 'purge', 'close']
 const TOKENS = ['access_token', 'refresh_token', 'id_token'] as const
 
-/** Throws FST_OIDC_OPTION for every option that is unknown, missing or wrong. `scope` is the prefix of the scope that registers the plugin. */
+/**
+ * Throws FST_OIDC_OPTION for every option that is unknown, missing or wrong. `scope` is the prefix of the
+ * scope that registers the plugin.
+ */
 export function parseOptions (options: OidcOptions, scope = ''): Settings {
   check(isRecord(options), 'the options must be an object')
   checkKeys(options, OPTIONS, '')
   const allowInsecureLoopback = bool(options.allowInsecureLoopback, false, 'allowInsecureLoopback')
-  check(!allowInsecureLoopback || process.env['NODE_ENV'] !== 'production', '"allowInsecureLoopback" must not be set in production')
+  check(
+    !allowInsecureLoopback || process.env['NODE_ENV'] !== 'production',
+    '"allowInsecureLoopback" must not be set in production'
+  )
   const base = webUrl(options.baseUrl, 'baseUrl', allowInsecureLoopback)
   check(base.search === '', '"baseUrl" must not have a query')
   const secure = base.protocol === 'https:'
@@ -123,10 +150,19 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   const store = optional(options.store, 'store', parseStore)
   const providers = parseProviders(options, { secure, allowInsecureLoopback })
   const baseUrl = base.href.replace(/\/$/, '')
-  const broker = optional(options.broker, 'broker', (value) => parseBroker(value, { baseUrl, prefix: routes.prefix, allowInsecureLoopback }))
+  const broker = optional(options.broker, 'broker', (value) =>
+    parseBroker(value, { baseUrl, prefix: routes.prefix, allowInsecureLoopback })
+  )
   check(broker === undefined || store !== undefined, '"broker" needs a "store", where its keys and grants are')
   const bearerOptions = options.bearer ?? (broker === undefined ? undefined : { audience: broker.audience })
-  const bearer = optional(bearerOptions, 'bearer', (value) => parseBearer(value, { ofProviders: options.bearer !== undefined, baseUrl, allowInsecureLoopback, providers: providers.providers }))
+  const bearer = optional(bearerOptions, 'bearer', (value) =>
+    parseBearer(value, {
+      ofProviders: options.bearer !== undefined,
+      baseUrl,
+      allowInsecureLoopback,
+      providers: providers.providers
+    })
+  )
   checkIssuers(broker, providers.providers)
   return {
     ...providers,
@@ -142,7 +178,8 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     prefix: scope + routes.prefix,
     loginPage: optional(options.loginPage, 'loginPage', (value, key) => ownUrl(value, key, base)) ?? null,
     loginParams: optional(options.loginParams, 'loginParams', parseLoginParams) ?? [],
-    defaultReturnTo: optional(options.defaultReturnTo, 'defaultReturnTo', (value, key) => ownUrl(value, key, base)) ?? homeOf(base),
+    defaultReturnTo:
+      optional(options.defaultReturnTo, 'defaultReturnTo', (value, key) => ownUrl(value, key, base)) ?? homeOf(base),
     session: parseSession(options.session, secure, usualCookieName(scope + routes.prefix), store !== undefined),
     claims: optional(options.claims, 'claims', strings),
     parseClaims: func(options.parseClaims, 'parseClaims'),
@@ -160,12 +197,16 @@ function checkIssuers (broker: BrokerSettings | undefined, providers: ReadonlyMa
   const peers = broker.trustedIssuers.map(({ issuer }) => issuer)
   const others = [...peers, ...[...providers.values()].map(({ issuer }) => issuer)]
   check(!others.includes(broker.issuer), '"broker.issuer" must be that of nobody else')
-  check(peers.every((issuer) => others.filter((other) => other === issuer).length === 1), '"broker.trustedIssuers" must name each issuer once, and no provider')
+  check(
+    peers.every((issuer) => others.filter((other) => other === issuer).length === 1),
+    '"broker.trustedIssuers" must name each issuer once, and no provider'
+  )
 }
 
 // The same for a provider that is known only at run time.
 function notReserved (provider: ProviderSettings, broker: BrokerSettings | undefined): ProviderSettings {
-  const isReserved = broker !== undefined && [broker, ...broker.trustedIssuers].some(({ issuer }) => issuer === provider.issuer)
+  const isReserved =
+    broker !== undefined && [broker, ...broker.trustedIssuers].some(({ issuer }) => issuer === provider.issuer)
   check(!isReserved, '"issuer" must be neither that of the broker nor one of its "trustedIssuers"')
   return provider
 }
@@ -174,9 +215,15 @@ function isSingle (options: OidcOptions): boolean {
   return options.providers === undefined && options.resolveProvider === undefined
 }
 
-function parseProviders (options: OidcOptions, surroundings: Surroundings): Pick<Settings, 'providers' | 'resolveProvider' | 'parseProvider' | 'resolveMaxAge'> {
+function parseProviders (
+  options: OidcOptions,
+  surroundings: Surroundings
+): Pick<Settings, 'providers' | 'resolveProvider' | 'parseProvider' | 'resolveMaxAge'> {
   const { providers, resolveProvider } = options
-  check(providers === undefined || resolveProvider === undefined, '"providers" and "resolveProvider" do not go together')
+  check(
+    providers === undefined || resolveProvider === undefined,
+    '"providers" and "resolveProvider" do not go together'
+  )
   const misplaced = PLACES.find((key) => !isSingle(options) && key in options)
   check(misplaced === undefined, `"${String(misplaced)}" belongs to one provider`)
   const shared = Object.fromEntries(Object.entries(options).filter(([key]) => PROVIDER_OPTIONS.includes(key)))
@@ -198,7 +245,10 @@ function parseProviders (options: OidcOptions, surroundings: Surroundings): Pick
 
 function parseNames (providers: unknown): Record<string, unknown> {
   if (providers === undefined) return {}
-  check(isRecord(providers) && Object.keys(providers).length > 0, '"providers" must be an object with a member for each provider')
+  check(
+    isRecord(providers) && Object.keys(providers).length > 0,
+    '"providers" must be an object with a member for each provider'
+  )
   return providers
 }
 
@@ -208,23 +258,35 @@ function usualCookieName (prefix: string): string {
   return name.length <= 40 ? name : `oidc.${hash('sha256', prefix, 'hex').slice(0, 32)}`
 }
 
-function parseRoutes (options: RouteOptions, single: boolean, hasBroker: boolean): Pick<Settings, 'prefix' | 'routes' | 'tokenRoutes' | 'providerRoutes'> {
+function parseRoutes (
+  options: RouteOptions,
+  single: boolean,
+  hasBroker: boolean
+): Pick<Settings, 'prefix' | 'routes' | 'tokenRoutes' | 'providerRoutes'> {
   check(isRecord(options), '"routes" must be an object')
   checkKeys(options, ['prefix', ...Object.keys({ ...ROUTES, ...TOKEN_ROUTES, ...PROVIDER_ROUTES })], 'routes.')
   const prefix = path(options.prefix ?? '/auth', 'routes.prefix')
-  const pathsOf = (standards: Record<string, string | false>): Array<[name: string, path: string | null]> => Object.entries(standards).map(([name, standard]) => {
-    const value = options[name as keyof RouteOptions] ?? standard
-    return [name, value === false ? null : path(value, `routes.${name}`)]
-  })
-  const below = (start: string, paths: ReturnType<typeof pathsOf>): object => Object.fromEntries(paths.map(([name, path]) => [name, path === null ? null : start + path]))
-  check(options.callback as unknown !== false, '"routes.callback" must not be false')
+  const pathsOf = (standards: Record<string, string | false>): Array<[name: string, path: string | null]> =>
+    Object.entries(standards).map(([name, standard]) => {
+      const value = options[name as keyof RouteOptions] ?? standard
+      return [name, value === false ? null : path(value, `routes.${name}`)]
+    })
+  const below = (start: string, paths: ReturnType<typeof pathsOf>): object =>
+    Object.fromEntries(paths.map(([name, path]) => [name, path === null ? null : start + path]))
+  check((options.callback as unknown) !== false, '"routes.callback" must not be false')
   const providerPaths = pathsOf(PROVIDER_ROUTES)
-  const providerRoutesBelow = (start: string): ProviderRouteSettings => below(start, providerPaths) as ProviderRouteSettings
+  const providerRoutesBelow = (start: string): ProviderRouteSettings =>
+    below(start, providerPaths) as ProviderRouteSettings
   const only = providerRoutesBelow(prefix)
-  const providerRoutes: Settings['providerRoutes'] = (provider) => single ? only : providerRoutesBelow(`${prefix}/${provider}`)
+  const providerRoutes: Settings['providerRoutes'] = (provider) =>
+    single ? only : providerRoutesBelow(`${prefix}/${provider}`)
   const tokenRoutes = below(prefix, pathsOf(hasBroker ? TOKEN_ROUTES : NO_TOKEN_ROUTES)) as TokenRouteSettings
   check(!hasBroker || tokenRoutes.token !== null, '"broker" needs "routes.token", where its tokens are asked for')
-  check(hasBroker || ['revoke', 'introspect', 'jwks'].every((name) => tokenRoutes[name as keyof TokenRouteSettings] === null), '"routes.revoke", "routes.introspect" and "routes.jwks" are those of a "broker"')
+  check(
+    hasBroker ||
+      ['revoke', 'introspect', 'jwks'].every((name) => tokenRoutes[name as keyof TokenRouteSettings] === null),
+    '"routes.revoke", "routes.introspect" and "routes.jwks" are those of a "broker"'
+  )
   return { prefix, routes: below(prefix, pathsOf(ROUTES)) as RouteSettings, tokenRoutes, providerRoutes }
 }
 
@@ -238,14 +300,23 @@ function ownUrl (value: unknown, key: string, base: URL): string {
   return url.href
 }
 
-function parseSession (options: SessionOptions, secure: boolean, usualName: string, hasStore: boolean): SessionSettings {
+function parseSession (
+  options: SessionOptions,
+  secure: boolean,
+  usualName: string,
+  hasStore: boolean
+): SessionSettings {
   check(isRecord(options), '"session" must be an object with a "key" or a "secret"')
   checkKeys(options, SESSION_OPTIONS, 'session.')
   const cookieName = optional(options.cookieName, 'session.cookieName', text) ?? usualName
   check(/^[\w.-]{1,40}$/.test(cookieName), '"session.cookieName" must be of letters, digits, ".", "_" and "-"')
   const maxAge = number(options.maxAge, 28_800, 'session.maxAge', 1, 400 * 86_400)
   check(Number.isInteger(maxAge), '"session.maxAge" must be whole seconds')
-  const sameSite = oneOf<SessionSettings['sameSite']>(options.sameSite ?? 'lax', ['lax', 'strict', 'none'], 'session.sameSite')
+  const sameSite = oneOf<SessionSettings['sameSite']>(
+    options.sameSite ?? 'lax',
+    ['lax', 'strict', 'none'],
+    'session.sameSite'
+  )
   check(sameSite !== 'none' || secure, '"session.sameSite" none needs an https "baseUrl"')
   check(options.store !== true || hasStore, '"session.store" needs a "store"')
   return {
@@ -255,7 +326,9 @@ function parseSession (options: SessionOptions, secure: boolean, usualName: stri
     maxAge,
     idleTimeout: Math.min(number(options.idleTimeout, 3600, 'session.idleTimeout', 1, 400 * 86_400), maxAge),
     sameSite,
-    tokens: new Set(strings(options.tokens ?? TOKENS, 'session.tokens').map((name) => oneOf(name, TOKENS, 'session.tokens'))),
+    tokens: new Set(
+      strings(options.tokens ?? TOKENS, 'session.tokens').map((name) => oneOf(name, TOKENS, 'session.tokens'))
+    ),
     trustedOrigins: new Set(strings(options.trustedOrigins ?? [], 'session.trustedOrigins').map(parseOrigin)),
     inStore: bool(options.store, false, 'session.store'),
     recheckAfter: number(options.recheckAfter, 0, 'session.recheckAfter', 0, 3600)
@@ -263,7 +336,10 @@ function parseSession (options: SessionOptions, secure: boolean, usualName: stri
 }
 
 function parseStore (value: unknown, key: string): Store | string {
-  const isStore = typeof value === 'string' ? value !== '' : isRecord(value) && STORE_VERBS.every((verb) => typeof value[verb] === 'function')
+  const isStore =
+    typeof value === 'string'
+      ? value !== ''
+      : isRecord(value) && STORE_VERBS.every((verb) => typeof value[verb] === 'function')
   check(isStore, `"${key}" must be a Store or the address of one`)
   return value as Store | string
 }
@@ -305,7 +381,10 @@ export function parseClaimConstraints (value: unknown, key: string): Record<stri
 
 /** A `max_age`, in whole seconds. */
 export function parseMaxAge (value: unknown): number | undefined {
-  check(value === undefined || (Number.isInteger(value) && value as number >= 0), '"maxAge" must be a number of seconds')
+  check(
+    value === undefined || (Number.isInteger(value) && (value as number) >= 0),
+    '"maxAge" must be a number of seconds'
+  )
   return value as number | undefined
 }
 

@@ -4,9 +4,11 @@ import type { OidcError } from './errors.ts'
 
 /** The few pages that the plugin shows itself: plain HTML, nothing from elsewhere, every value escaped. */
 
-const STYLE = ':root{color-scheme:light dark;font:1.0625rem/1.6 system-ui,sans-serif}body{margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:32rem;padding:2rem;text-align:center}h1{font-size:1.5rem;line-height:1.3;margin:0 0 .75rem;text-wrap:balance}p{margin:.5rem 0}small{opacity:.65}a,button{display:inline-block;margin:1.25rem .25rem 0;padding:.6rem 1.4rem;border:0;border-radius:.5rem;background:#1f5fd0;color:#fff;font:inherit;text-decoration:none;cursor:pointer}'
+const STYLE =
+  ':root{color-scheme:light dark;font:1.0625rem/1.6 system-ui,sans-serif}body{margin:0;min-height:100vh;display:grid;place-items:center}main{max-width:32rem;padding:2rem;text-align:center}h1{font-size:1.5rem;line-height:1.3;margin:0 0 .75rem;text-wrap:balance}p{margin:.5rem 0}small{opacity:.65}a,button{display:inline-block;margin:1.25rem .25rem 0;padding:.6rem 1.4rem;border:0;border-radius:.5rem;background:#1f5fd0;color:#fff;font:inherit;text-decoration:none;cursor:pointer}'
 const SUBMIT = 'document.forms[0].submit()'
-// Browsers hold the redirects that follow a form against form-action: they lead to the provider, and on to those that it asks.
+// Browsers hold the redirects that follow a form against form-action: they lead to the provider, and on to
+// those that it asks.
 const ANYWHERE = '*'
 
 interface Page {
@@ -56,7 +58,9 @@ export function confirmLogoutPage (reply: FastifyReply, action: string, stay: st
 
 /** Posts parameters that are too long for a URL. */
 export function postPage (reply: FastifyReply, url: URL): void {
-  const fields = [...url.searchParams].map(([name, value]) => `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`)
+  const fields = [...url.searchParams].map(
+    ([name, value]) => `<input type="hidden" name="${escapeHtml(name)}" value="${escapeHtml(value)}">`
+  )
   const action = escapeHtml(url.origin + url.pathname)
   const body = `<form method="post" action="${action}">${fields.join('')}<button>Continue</button></form><script>${SUBMIT}</script>`
   sendPage(reply, { title: 'Logging out', body, script: SUBMIT, formAction: ANYWHERE })
@@ -71,15 +75,23 @@ export function continuePage (reply: FastifyReply, url: string): void {
   })
 }
 
-function sendPage (reply: FastifyReply, { title, body, head = '', script, formAction = "'self'", referrerPolicy = 'no-referrer' }: Page): void {
+function sendPage (
+  reply: FastifyReply,
+  { title, body, head = '', script, formAction = "'self'", referrerPolicy = 'no-referrer' }: Page
+): void {
   const scripts = script === undefined ? '' : `; script-src '${hashOf(script)}'`
   reply
-    .header('content-security-policy', `default-src 'none'; img-src data:; style-src '${hashOf(STYLE)}'; form-action ${formAction}; base-uri 'none'; frame-ancestors 'none'${scripts}`)
+    .header(
+      'content-security-policy',
+      `default-src 'none'; img-src data:; style-src '${hashOf(STYLE)}'; form-action ${formAction}; base-uri 'none'; frame-ancestors 'none'${scripts}`
+    )
     .header('cache-control', 'no-store')
     .header('x-content-type-options', 'nosniff')
     .header('referrer-policy', referrerPolicy)
     .type('text/html; charset=utf-8')
-    .send(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><title>${escapeHtml(title)}</title>${head}<style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>`)
+    .send(
+      `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><title>${escapeHtml(title)}</title>${head}<style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>`
+    )
 }
 
 function hashOf (content: string): string {

@@ -23,7 +23,10 @@ function readParams (text: string, maxValue = MAX_VALUE): Params {
   const params = new Map<string, string>()
   for (const [name, value] of Object.entries(parse(text, '&', '=', { maxKeys: 100 }))) {
     // What is not a text of Unicode (Node puts U+FFFD for it) or holds a NUL was not written by any provider.
-    if (typeof value !== 'string' || value.length > maxValue || /[\u0000\ufffd]/.test(value)) throw new OidcError('FST_OIDC_PARAMETER') // eslint-disable-line no-control-regex
+    // eslint-disable-next-line no-control-regex
+    if (typeof value !== 'string' || value.length > maxValue || /[\u0000\ufffd]/.test(value)) {
+      throw new OidcError('FST_OIDC_PARAMETER')
+    }
     params.set(name, value)
   }
   return params

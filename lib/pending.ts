@@ -45,7 +45,10 @@ export interface PendingLogins {
   /** Fresh values for a login: 128 bits or more each (RFC 9700, section 2.1). */
   create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
   save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: PendingLogin) => void
-  /** The login of this state, once: the second caller gets `over`, whatever cookie it sends. Throws FST_OIDC_RESPONSE_ISSUER when it was begun with another provider. */
+  /**
+   * The login of this state, once: the second caller gets `over`, whatever cookie it sends. Throws
+   * FST_OIDC_RESPONSE_ISSUER when it was begun with another provider.
+   */
   take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<Taken>
   /** Drops the oldest until the plugin's cookies stay within `bytes`. */
   fit: (request: FastifyRequest, reply: FastifyReply, bytes: number) => void
@@ -104,7 +107,8 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
     return value.length <= bytes ? value : seal({ ...login, returnTo: settings.defaultReturnTo })
   }
 
-  // What is left of logins goes before those that wait; the names begin with the time of the login, and so the oldest come first.
+  // What is left of logins goes before those that wait; the names begin with the time of the login, and so
+  // the oldest come first.
   function drop (request: FastifyRequest, reply: FastifyReply, most: number, bytes: number): void {
     const cookies = cookiesNamed(request.headers.cookie, prefix)
     let total = totalBytes(cookies)
@@ -140,9 +144,13 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
       const login = read(request, state)
       if (login === null) return { status: 'unknown' }
       // Another provider's answer, or a mix-up (RFC 9700, section 4.4): the code must not reach this one.
-      if (login.provider !== provider.id) throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login was begun with another provider' })
+      if (login.provider !== provider.id) {
+        throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login was begun with another provider' })
+      }
       const trace = traceOf(login)
-      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) return { status: 'over', ...trace }
+      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) {
+        return { status: 'over', ...trace }
+      }
       const expiresAt = login.startedAt + LIFETIME + 1
       consumed.set(login.state, true, expiresAt)
       // Another process may have taken it.
@@ -161,8 +169,14 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
   }
 }
 
-/** What stays of a login that was taken, so that its callback, called again, knows where to go and what was asked for. */
-type Trace = Pick<PendingLogin, 'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'>
+/**
+ * What stays of a login that was taken, so that its callback, called again, knows where to go and what was
+ * asked for.
+ */
+type Trace = Pick<
+  PendingLogin,
+  'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'
+>
 
 /**
  * The content of the cookie, short: a browser that restores dozens of tabs begins a login in each, before the plugin
@@ -193,18 +207,36 @@ function pack (login: PendingLogin | Trace, origin: string): Packed {
     ...(acrValues !== undefined && { a: acrValues }),
     ...(resource !== undefined && { o: resource }),
     ...(native !== undefined && { n: native }),
-    ...('nonce' in login && { login: login.before === undefined ? [login.nonce, login.codeVerifier] : [login.nonce, login.codeVerifier, login.before] })
+    ...('nonce' in login && {
+      login:
+        login.before === undefined ? [login.nonce, login.codeVerifier] : [login.nonce, login.codeVerifier, login.before]
+    })
   }
 }
 
-function unpack ({ s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed, origin: string): PendingLogin | Trace {
-  const trace = { state, provider, returnTo: origin + r, silent: q === 1, restarted: x === 1, maxAge, acrValues, resource, native }
+function unpack (
+  { s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed,
+  origin: string
+): PendingLogin | Trace {
+  const trace = {
+    state,
+    provider,
+    returnTo: origin + r,
+    silent: q === 1,
+    restarted: x === 1,
+    maxAge,
+    acrValues,
+    resource,
+    native
+  }
   if (login === undefined) return trace
   const [nonce, codeVerifier, before] = login
   return { ...trace, nonce, codeVerifier, before, startedAt: timeOf(state) }
 }
 
-function traceOf ({ state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }: PendingLogin | Trace): Trace {
+function traceOf ({
+  state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native
+}: PendingLogin | Trace): Trace {
   return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
 }
 

@@ -12,7 +12,10 @@ import type { Vault } from './vault.ts'
 
 /** DPoP at the resource (RFC 9449, sections 4.3 and 7). */
 export interface Proofs {
-  /** The thumbprint of the key that a request proves to have, for this token. Throws FST_OIDC_DPOP, FST_OIDC_DPOP_NONCE. */
+  /**
+   * The thumbprint of the key that a request proves to have, for this token. Throws FST_OIDC_DPOP,
+   * FST_OIDC_DPOP_NONCE.
+   */
   verify: (request: FastifyRequest, token: string) => Promise<string>
   /** A nonce that proofs are accepted with for a while. */
   nonce: () => string
@@ -39,7 +42,10 @@ interface Parts {
   limit?: number
 }
 
-export function createProofs ({ dpopNonce }: Pick<BearerSettings, 'dpopNonce'>, { baseUrl, sealer, vault, limit = MAX_PROOFS }: Parts): Proofs {
+export function createProofs (
+  { dpopNonce }: Pick<BearerSettings, 'dpopNonce'>,
+  { baseUrl, sealer, vault, limit = MAX_PROOFS }: Parts
+): Proofs {
   const used = createBoundedMap<true>(limit)
 
   /** Whether nobody has shown this proof before, to this process or another. */
@@ -52,7 +58,8 @@ export function createProofs ({ dpopNonce }: Pick<BearerSettings, 'dpopNonce'>, 
   }
 
   function isCurrent (nonce: unknown): boolean {
-    const opened = typeof nonce === 'string' ? sealer.open('nonce', nonce)?.content as { at: number } | undefined : undefined
+    const opened =
+      typeof nonce === 'string' ? (sealer.open('nonce', nonce)?.content as { at: number } | undefined) : undefined
     return opened !== undefined && opened.at + NONCE_LIFETIME > now()
   }
 
@@ -83,7 +90,11 @@ function proofOf (request: FastifyRequest): string {
 
 async function open (proof: string): Promise<{ payload: JWTPayload, jkt: string }> {
   try {
-    const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, { algorithms: ALGORITHMS, typ: 'dpop+jwt', requiredClaims: ['iat', 'jti', 'htm', 'htu', 'ath'] })
+    const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, {
+      algorithms: ALGORITHMS,
+      typ: 'dpop+jwt',
+      requiredClaims: ['iat', 'jti', 'htm', 'htu', 'ath']
+    })
     const { jwk } = protectedHeader as JWTHeaderParameters & { jwk: NonNullable<JWTHeaderParameters['jwk']> }
     return { payload, jkt: await calculateJwkThumbprint(jwk) }
   } catch (cause) {
@@ -91,12 +102,16 @@ async function open (proof: string): Promise<{ payload: JWTPayload, jkt: string 
   }
 }
 
-// The address as the caller knows it comes from the options, never from the request's own headers (section 4.3, item 9).
+// The address as the caller knows it comes from the options, never from the request's own headers (section
+// 4.3, item 9).
 function checkTarget ({ htm, htu }: JWTPayload, { method, originalUrl }: FastifyRequest, baseUrl: string): void {
   check(htm === method, 'htm is another method')
   // HTTP/2 has paths that would become another host.
   check(originalUrl.startsWith('/'), 'the request has no path')
-  check(typeof htu === 'string' && normalise(htu) !== null && normalise(htu) === normalise(baseUrl + originalUrl), 'htu is another address')
+  check(
+    typeof htu === 'string' && normalise(htu) !== null && normalise(htu) === normalise(baseUrl + originalUrl),
+    'htu is another address'
+  )
 }
 
 function normalise (url: string): string | null {

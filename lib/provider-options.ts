@@ -47,10 +47,11 @@ export interface Surroundings {
 }
 
 export const PROVIDER_OPTIONS = [
-  'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey', 'scope', 'offlineAccess',
-  'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode', 'idTokenSigningAlg',
-  'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey', 'trustedAudiences', 'jwksUri',
-  'expectedIssuer', 'userinfo', 'discovery', 'clockTolerance', 'fetch', 'dispatcher', 'timeout', 'maxResponseBytes'
+  'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey', 'scope',
+  'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
+  'idTokenSigningAlg', 'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey',
+  'trustedAudiences', 'jwksUri', 'expectedIssuer', 'userinfo', 'discovery', 'clockTolerance', 'fetch',
+  'dispatcher', 'timeout', 'maxResponseBytes'
 ]
 const SECRET_AUTHS = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
 const CLIENT_AUTHS = [...SECRET_AUTHS, 'private_key_jwt', 'tls_client_auth', 'none']
@@ -59,7 +60,8 @@ const SIGNING_ALGS = [
 ]
 // Neither passwords (PBES2) nor RSA1_5, and no key that the provider shares (RFC 8725, sections 3.2 and 3.3).
 const KEY_ENCRYPTION_ALGS = [
-  'RSA-OAEP', 'RSA-OAEP-256', 'RSA-OAEP-384', 'RSA-OAEP-512', 'ECDH-ES', 'ECDH-ES+A128KW', 'ECDH-ES+A192KW', 'ECDH-ES+A256KW'
+  'RSA-OAEP', 'RSA-OAEP-256', 'RSA-OAEP-384', 'RSA-OAEP-512', 'ECDH-ES', 'ECDH-ES+A128KW', 'ECDH-ES+A192KW',
+  'ECDH-ES+A256KW'
 ]
 const CONTENT_ENCRYPTIONS = ['A128CBC-HS256', 'A192CBC-HS384', 'A256CBC-HS512', 'A128GCM', 'A192GCM', 'A256GCM']
 
@@ -75,9 +77,19 @@ export function isProviderName (name: string): boolean {
 }
 
 /** Throws FST_OIDC_OPTION. */
-export function parseProvider (name: string, options: ProviderOptions, { secure, allowInsecureLoopback }: Surroundings): ProviderSettings {
-  check(['issuer', 'discoveryUrl', 'metadata'].some((key) => key in options), 'one of "issuer", "discoveryUrl" and "metadata" is required')
-  check(secure || options.responseMode !== 'form_post', '"responseMode" form_post needs an https "baseUrl", or browsers do not send its cookie')
+export function parseProvider (
+  name: string,
+  options: ProviderOptions,
+  { secure, allowInsecureLoopback }: Surroundings
+): ProviderSettings {
+  check(
+    ['issuer', 'discoveryUrl', 'metadata'].some((key) => key in options),
+    'one of "issuer", "discoveryUrl" and "metadata" is required'
+  )
+  check(
+    secure || options.responseMode !== 'form_post',
+    '"responseMode" form_post needs an https "baseUrl", or browsers do not send its cookie'
+  )
   return {
     name,
     label: optional(options.label, 'label', text) ?? name,
@@ -102,8 +114,12 @@ function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean):
   const metadata = optional(options.metadata, 'metadata', parseMetadata)
   const discoveryUrl = optional(options.discoveryUrl, 'discoveryUrl', url)
   const issuer = optional(options.issuer, 'issuer', (value, key) => issuerUrl(value, key, allowInsecureLoopback))
-  const expectedIssuer = optional(options.expectedIssuer, 'expectedIssuer', text) ?? issuer ?? metadata?.issuer ?? issuerOf(discoveryUrl)
-  check(expectedIssuer !== undefined, '"discoveryUrl" needs an "issuer" or "expectedIssuer" that the metadata must name')
+  const expectedIssuer =
+    optional(options.expectedIssuer, 'expectedIssuer', text) ?? issuer ?? metadata?.issuer ?? issuerOf(discoveryUrl)
+  check(
+    expectedIssuer !== undefined,
+    '"discoveryUrl" needs an "issuer" or "expectedIssuer" that the metadata must name'
+  )
   return {
     issuer: expectedIssuer,
     discoveryUrl: discoveryUrl ?? wellKnown(issuer),
@@ -135,8 +151,14 @@ type ClientSettings = Pick<ProviderSettings, 'clientAuth' | 'clientSecret' | 'cl
 
 function parseClientAuth (options: ProviderOptions): ClientSettings {
   const clientAuth = oneOf<ClientAuth>(options.clientAuth ?? usualAuth(options), CLIENT_AUTHS, 'clientAuth')
-  check(SECRET_AUTHS.includes(clientAuth) === (options.clientSecret !== undefined), `"clientSecret" does not go with "clientAuth" ${clientAuth}`)
-  check((clientAuth === 'private_key_jwt') === (options.clientKey !== undefined), `"clientKey" does not go with "clientAuth" ${clientAuth}`)
+  check(
+    SECRET_AUTHS.includes(clientAuth) === (options.clientSecret !== undefined),
+    `"clientSecret" does not go with "clientAuth" ${clientAuth}`
+  )
+  check(
+    (clientAuth === 'private_key_jwt') === (options.clientKey !== undefined),
+    `"clientKey" does not go with "clientAuth" ${clientAuth}`
+  )
   return {
     clientAuth,
     clientSecret: rotatable(options.clientSecret, 'clientSecret', text),
@@ -150,14 +172,21 @@ function usualAuth ({ clientSecret, clientKey }: ProviderOptions): ClientAuth {
 }
 
 /** A value, or a function that gives one at any time: what it gives is checked like the value. */
-function rotatable<T> (value: Rotatable<T> | undefined, key: string, parse: (value: unknown, key: string) => T): () => Promise<T> {
+function rotatable<T> (
+  value: Rotatable<T> | undefined,
+  key: string,
+  parse: (value: unknown, key: string) => T
+): () => Promise<T> {
   if (typeof value !== 'function') optional(value, key, parse)
   const current = value as (() => T | Promise<T>) | T
   return async () => parse(typeof current === 'function' ? await (current as () => T | Promise<T>)() : current, key)
 }
 
 function keyOf (value: unknown, key: string): ClientKey {
-  const isKey = typeof value === 'string' ? value.includes('PRIVATE KEY') : isRecord(value) && ('kty' in value ? 'd' in value : value['type'] === 'private')
+  const isKey =
+    typeof value === 'string'
+      ? value.includes('PRIVATE KEY')
+      : isRecord(value) && ('kty' in value ? 'd' in value : value['type'] === 'private')
   check(isKey, `"${key}" must be a private key: a JWK, a PEM text or a KeyObject`)
   return value as ClientKey
 }
@@ -168,7 +197,10 @@ function keysOf (value: unknown, key: string): ClientKey[] {
   return keys.map((entry) => keyOf(entry, key))
 }
 
-type AuthorizationSettings = Pick<ProviderSettings, 'scope' | 'resource' | 'authorizationParams' | 'pushedAuthorizationRequests'>
+type AuthorizationSettings = Pick<
+  ProviderSettings,
+  'scope' | 'resource' | 'authorizationParams' | 'pushedAuthorizationRequests'
+>
 
 function parseAuthorization (options: ProviderOptions): AuthorizationSettings {
   const scope = optional(options.scope, 'scope', text) ?? 'openid profile email'
@@ -190,7 +222,10 @@ function parseAuthorization (options: ProviderOptions): AuthorizationSettings {
 /** Resource indicators: absolute URIs without a fragment (RFC 8707, section 2). */
 export function parseResource (value: unknown, key: string): string[] {
   const resource = strings([value].flat(), key)
-  check(resource.every((uri) => URL.canParse(uri) && !uri.includes('#')), `"${key}" must be absolute URIs without a fragment`)
+  check(
+    resource.every((uri) => URL.canParse(uri) && !uri.includes('#')),
+    `"${key}" must be absolute URIs without a fragment`
+  )
   return resource
 }
 
@@ -201,7 +236,10 @@ export function parseAuthorizationParams (value: unknown, key: string): Record<s
     check(!RESERVED_PARAMS.has(name), `"${key}" must not set ${name}`)
     text(entry, `${key}.${name}`)
   }
-  check(value['max_age'] === undefined || isSeconds(value['max_age'] as string), `"${key}.max_age" must be a number of seconds`)
+  check(
+    value['max_age'] === undefined || isSeconds(value['max_age'] as string),
+    `"${key}.max_age" must be a number of seconds`
+  )
   return value as Record<string, string>
 }
 
@@ -217,21 +255,33 @@ export function parseLoginParams (value: unknown, key: string): readonly string[
   return names
 }
 
-type TokenSettings = Pick<ProviderSettings,
-  'idTokenSigningAlg' | 'idTokenEncryption' | 'userinfoSigningAlg' | 'userinfoEncryption' | 'decryptionKeys' | 'trustedAudiences'>
+type TokenSettings = Pick<
+  ProviderSettings,
+  | 'idTokenSigningAlg'
+  | 'idTokenEncryption'
+  | 'userinfoSigningAlg'
+  | 'userinfoEncryption'
+  | 'decryptionKeys'
+  | 'trustedAudiences'
+>
 
 function parseTokens (options: ProviderOptions): TokenSettings {
   const alg = (value: unknown, key: string): SigningAlgorithm => oneOf(value, SIGNING_ALGS, key)
   const idTokenEncryption = optional(options.idTokenEncryption, 'idTokenEncryption', parseEncryption)
   const userinfoEncryption = optional(options.userinfoEncryption, 'userinfoEncryption', parseEncryption)
   const encrypted = idTokenEncryption !== undefined || userinfoEncryption !== undefined
-  check(encrypted === (options.decryptionKey !== undefined), '"decryptionKey" goes with "idTokenEncryption" and "userinfoEncryption"')
+  check(
+    encrypted === (options.decryptionKey !== undefined),
+    '"decryptionKey" goes with "idTokenEncryption" and "userinfoEncryption"'
+  )
   return {
     idTokenSigningAlg: alg(options.idTokenSigningAlg ?? 'RS256', 'idTokenSigningAlg'),
     idTokenEncryption,
     userinfoSigningAlg: optional(options.userinfoSigningAlg, 'userinfoSigningAlg', alg),
     userinfoEncryption,
-    decryptionKeys: rotatable<ClientKey | ClientKey[]>(options.decryptionKey, 'decryptionKey', keysOf) as () => Promise<ClientKey[]>,
+    decryptionKeys: rotatable<ClientKey | ClientKey[]>(options.decryptionKey, 'decryptionKey', keysOf) as () => Promise<
+      ClientKey[]
+    >,
     trustedAudiences: optional(options.trustedAudiences, 'trustedAudiences', strings) ?? []
   }
 }

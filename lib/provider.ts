@@ -46,7 +46,10 @@ export interface TokenSet {
 /** One OpenID Provider: a function per protocol act. Each throws an OidcError. */
 export interface Provider {
   readonly name: string
-  /** The provider and the client there: another one under the same name is none for whom a login or session of this one counts. */
+  /**
+   * The provider and the client there: another one under the same name is none for whom a login or session of
+   * this one counts.
+   */
   readonly id: string
   readonly settings: ProviderSettings
   /** Fetches the metadata, when it is not there yet. */
@@ -55,7 +58,10 @@ export interface Provider {
   authorizationUrl: (request: AuthorizationRequest, params: Record<string, string>) => Promise<URL>
   /** Throws unless the response comes from this provider (RFC 9207). */
   checkResponseIssuer: (iss: string | undefined) => Promise<void>
-  exchangeCode: (request: Omit<AuthorizationRequest, 'scope'>, response: Record<string, string>) => Promise<TokenSet & { claims: IdTokenClaims }>
+  exchangeCode: (
+    request: Omit<AuthorizationRequest, 'scope'>,
+    response: Record<string, string>
+  ) => Promise<TokenSet & { claims: IdTokenClaims }>
   refresh: (refreshToken: string, resource: string[]) => Promise<TokenSet>
   /** Sends a grant as somebody else brings it. Throws FST_OIDC_GRANT with the provider's error. */
   grant: (grantType: string, params: Record<string, string>, resource?: string[]) => Promise<TokenSet>
@@ -72,7 +78,10 @@ export interface Provider {
   introspect: (token: string, rules: BearerSettings) => Promise<JWTPayload>
   /** What signatures are verified with, as long as that needs no asking. */
   keys: () => unknown
-  /** The end-session endpoint with its parameters (OpenID Connect RP-Initiated Logout 1.0), or `null` where there is none. */
+  /**
+   * The end-session endpoint with its parameters (OpenID Connect RP-Initiated Logout 1.0), or `null` where
+   * there is none.
+   */
   endSessionUrl: (params: Record<string, string>) => Promise<URL | null>
   /** Whether people can log in by what is known of the provider, which is fetched when it is not known or too old. */
   health: () => Promise<ProviderHealth>
@@ -87,15 +96,17 @@ interface Discovered {
 const HOUR = 3_600_000
 const YEAR = 31_536_000 // in seconds
 const ENDPOINTS = [
-  'authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint', 'revocation_endpoint',
-  'pushed_authorization_request_endpoint', 'introspection_endpoint', 'device_authorization_endpoint'
+  'authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint',
+  'revocation_endpoint', 'pushed_authorization_request_endpoint', 'introspection_endpoint',
+  'device_authorization_endpoint'
 ]
 const REQUIRED = new Set(['authorization_endpoint', 'token_endpoint', 'jwks_uri'])
 
 export function createProvider (settings: ProviderSettings): Provider {
   const transport = createTransport(settings)
   const keySetOf = createKeySets(transport)
-  const load = async (): Promise<Discovered> => setUp(settings, await loadMetadata(settings, transport), transport, keySetOf)
+  const load = async (): Promise<Discovered> =>
+    setUp(settings, await loadMetadata(settings, transport), transport, keySetOf)
   const discovered = createCached(async () => await attempt('FST_OIDC_PROVIDER_RESPONSE', load), {
     maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000
   })
@@ -110,15 +121,22 @@ export function createProvider (settings: ProviderSettings): Provider {
 
     async authorizationUrl (request, params) {
       const { config, metadata } = await discovered.get()
-      const query = new URLSearchParams([...Object.entries(authorizationParams(settings, request, params)), ...resourceParams(request.resource)])
+      const query = new URLSearchParams([
+        ...Object.entries(authorizationParams(settings, request, params)),
+        ...resourceParams(request.resource)
+      ])
       const pushed = settings.pushedAuthorizationRequests || metadata.require_pushed_authorization_requests === true
       if (!pushed) return client.buildAuthorizationUrl(config, query)
-      return await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.buildAuthorizationUrlWithPAR(config, query))
+      return await attempt(
+        'FST_OIDC_PROVIDER_RESPONSE',
+        async () => await client.buildAuthorizationUrlWithPAR(config, query)
+      )
     },
 
     async checkResponseIssuer (iss) {
       const { metadata } = await discovered.get()
-      const expected = iss === undefined ? metadata.authorization_response_iss_parameter_supported !== true : iss === metadata.issuer
+      const expected =
+        iss === undefined ? metadata.authorization_response_iss_parameter_supported !== true : iss === metadata.issuer
       if (!expected) throw new OidcError('FST_OIDC_RESPONSE_ISSUER')
     },
 
@@ -137,51 +155,108 @@ export function createProvider (settings: ProviderSettings): Provider {
         resourceParams(request.resource)
       ))
       const { nonce, maxAge, acrValues } = request
-      const claims = await verifyIdToken(answer.id_token as string, keySet, settings, { issuer: metadata.issuer, nonce, maxAge, acrValues, accessToken: answer.access_token })
+      const claims = await verifyIdToken(answer.id_token as string, keySet, settings, {
+        issuer: metadata.issuer,
+        nonce,
+        maxAge,
+        acrValues,
+        accessToken: answer.access_token
+      })
       return { tokens: toTokens(answer), claims }
     },
 
     async refresh (refreshToken, resource) {
       const { config, metadata, keySet } = await discovered.get()
-      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.refreshTokenGrant(config, refreshToken, resourceParams(resource)))
+      const answer = await attempt(
+        'FST_OIDC_LOGIN_REQUIRED',
+        async () => await client.refreshTokenGrant(config, refreshToken, resourceParams(resource))
+      )
       const { id_token: idToken, ...tokens } = toTokens(answer)
-      const claims = idToken === undefined
-        ? undefined
-        : await verifyIdToken(idToken, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken: tokens.access_token }).catch(unlessKeysAreAway)
-      return { tokens: { refresh_token: refreshToken, ...tokens, ...(idToken !== undefined && claims !== undefined && { id_token: idToken }) }, claims }
+      const claims =
+        idToken === undefined
+          ? undefined
+          : await verifyIdToken(idToken, keySet, settings, {
+            issuer: metadata.issuer,
+            nonce: undefined,
+            accessToken: tokens.access_token
+          }).catch(unlessKeysAreAway)
+      return {
+        tokens: {
+          refresh_token: refreshToken,
+          ...tokens,
+          ...(idToken !== undefined && claims !== undefined && { id_token: idToken })
+        },
+        claims
+      }
     },
 
     async grant (grantType, params, resource = []) {
       const { config, metadata, keySet } = await discovered.get()
-      const answer = await attempt('FST_OIDC_LOGIN_REQUIRED', async () => await client.genericGrantRequest(config, grantType, new URLSearchParams([...Object.entries(params), ...resourceParams(resource)])).catch(passOn))
+      const answer = await attempt(
+        'FST_OIDC_LOGIN_REQUIRED',
+        async () =>
+          await client
+            .genericGrantRequest(
+              config,
+              grantType,
+              new URLSearchParams([...Object.entries(params), ...resourceParams(resource)])
+            )
+            .catch(passOn)
+      )
       const tokens = toTokens(answer)
-      const claims = tokens.id_token === undefined
-        ? undefined
-        : await verifyIdToken(tokens.id_token, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken: tokens.access_token })
+      const claims =
+        tokens.id_token === undefined
+          ? undefined
+          : await verifyIdToken(tokens.id_token, keySet, settings, {
+            issuer: metadata.issuer,
+            nonce: undefined,
+            accessToken: tokens.access_token
+          })
       return { tokens, claims }
     },
 
     async authorizeDevice (scope) {
       const { config, metadata } = await discovered.get()
       if (metadata['device_authorization_endpoint'] === undefined) throw new OidcError('FST_OIDC_DEVICE')
-      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.initiateDeviceAuthorization(config, deviceParams(settings, scope)))
-      for (const name of ['verification_uri', 'verification_uri_complete'] as const) checkEndpoint(name, answer[name], settings.allowInsecureLoopback, name === 'verification_uri')
+      const answer = await attempt(
+        'FST_OIDC_PROVIDER_RESPONSE',
+        async () => await client.initiateDeviceAuthorization(config, deviceParams(settings, scope))
+      )
+      for (const name of ['verification_uri', 'verification_uri_complete'] as const) {
+        checkEndpoint(name, answer[name], settings.allowInsecureLoopback, name === 'verification_uri')
+      }
       return answer
     },
 
     async userinfo (accessToken, sub) {
       const { config, metadata, keySet } = await discovered.get()
       const endpoint = endpointOf(metadata, settings, 'userinfo_endpoint')
-      if (endpoint === undefined) throw new OidcError('FST_OIDC_USERINFO', { detail: 'the provider has no UserInfo endpoint' })
+      if (endpoint === undefined) {
+        throw new OidcError('FST_OIDC_USERINFO', { detail: 'the provider has no UserInfo endpoint' })
+      }
       const url = new URL(endpoint)
-      const response = await attempt('FST_OIDC_USERINFO', async () => await client.fetchProtectedResource(config, accessToken, url, 'GET', undefined, new Headers({ accept: userinfoType(settings) })))
+      const response = await attempt(
+        'FST_OIDC_USERINFO',
+        async () =>
+          await client.fetchProtectedResource(
+            config,
+            accessToken,
+            url,
+            'GET',
+            undefined,
+            new Headers({ accept: userinfoType(settings) })
+          )
+      )
       return await readUserinfo(response, sub, keySet, settings)
     },
 
     async revoke (token, tokenTypeHint) {
       const { config, metadata } = await discovered.get()
       if (metadata.revocation_endpoint === undefined) return
-      await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.tokenRevocation(config, token, { token_type_hint: tokenTypeHint }))
+      await attempt(
+        'FST_OIDC_PROVIDER_RESPONSE',
+        async () => await client.tokenRevocation(config, token, { token_type_hint: tokenTypeHint })
+      )
     },
 
     async verifyLogoutToken (token) {
@@ -197,7 +272,10 @@ export function createProvider (settings: ProviderSettings): Provider {
     async introspect (token, rules) {
       const { config, metadata } = await discovered.get()
       check(metadata.introspection_endpoint !== undefined, 'the provider has no introspection endpoint')
-      const answer = await attempt('FST_OIDC_PROVIDER_RESPONSE', async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' }))
+      const answer = await attempt(
+        'FST_OIDC_PROVIDER_RESPONSE',
+        async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' })
+      )
       return readIntrospection(answer, settings, rules)
     },
 
@@ -221,7 +299,8 @@ export function createProvider (settings: ProviderSettings): Provider {
   }
 }
 
-// A refresh need not bring an ID token (OpenID Connect Core 1.0, section 12.2). One that cannot be checked for the moment is
+// A refresh need not bring an ID token (OpenID Connect Core 1.0, section 12.2). One that cannot be checked
+// for the moment is
 // dropped rather than the new refresh token with it: the old one is used up.
 function unlessKeysAreAway (error: unknown): undefined {
   if (!(error instanceof OidcError) || error.code === 'FST_OIDC_ID_TOKEN') throw error
@@ -231,14 +310,21 @@ async function loadMetadata (settings: ProviderSettings, transport: Fetch): Prom
   if (settings.metadata !== undefined) return settings.metadata
   const response = await transport(settings.discoveryUrl, { headers: { accept: 'application/json' } })
   if (response.status !== 200 || !isJson(response)) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: `discovery: status ${response.status}, ${response.headers.get('content-type')}` })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
+      detail: `discovery: status ${response.status}, ${response.headers.get('content-type')}`
+    })
   }
   return await response.json().catch((cause: unknown) => {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { cause, detail: 'discovery: not JSON' })
   })
 }
 
-function setUp (settings: ProviderSettings, document: unknown, transport: Fetch, keySetOf: (jwksUri: string) => KeySet): Discovered {
+function setUp (
+  settings: ProviderSettings,
+  document: unknown,
+  transport: Fetch,
+  keySetOf: (jwksUri: string) => KeySet
+): Discovered {
   const metadata = checkMetadata(settings, document)
   const config = new client.Configuration(metadata as client.ServerMetadata, settings.clientId, {
     id_token_signed_response_alg: settings.idTokenSigningAlg,
@@ -274,8 +360,14 @@ function createKeySets (transport: Fetch): (jwksUri: string) => KeySet {
 /** OpenID Connect Discovery 1.0, section 4.3, and endpoints that a request may be sent to. */
 function checkMetadata (settings: ProviderSettings, document: unknown): ProviderMetadata {
   check(isRecord(document), 'the metadata is not a JSON object')
-  const metadata = { ...document, ...(settings.jwksUri !== undefined && { jwks_uri: settings.jwksUri }) } as ProviderMetadata
-  check(metadata.issuer === settings.issuer, `the issuer in the metadata is ${String(metadata.issuer).slice(0, 200)}, not ${settings.issuer}`)
+  const metadata = {
+    ...document,
+    ...(settings.jwksUri !== undefined && { jwks_uri: settings.jwksUri })
+  } as ProviderMetadata
+  check(
+    metadata.issuer === settings.issuer,
+    `the issuer in the metadata is ${String(metadata.issuer).slice(0, 200)}, not ${settings.issuer}`
+  )
   const aliases = metadata.mtls_endpoint_aliases ?? {}
   check(isRecord(aliases), 'mtls_endpoint_aliases in the metadata is not an object')
   for (const name of ENDPOINTS) {
@@ -286,7 +378,11 @@ function checkMetadata (settings: ProviderSettings, document: unknown): Provider
 }
 
 /** RFC 8705, section 5: who shows a certificate may have to do so elsewhere. */
-function endpointOf (metadata: ProviderMetadata, settings: ProviderSettings, name: 'token_endpoint' | 'userinfo_endpoint'): string | undefined {
+function endpointOf (
+  metadata: ProviderMetadata,
+  settings: ProviderSettings,
+  name: 'token_endpoint' | 'userinfo_endpoint'
+): string | undefined {
   return (usesAliases(settings) ? metadata.mtls_endpoint_aliases?.[name] : undefined) ?? metadata[name]
 }
 
@@ -297,14 +393,21 @@ function usesAliases ({ clientAuth }: ProviderSettings): boolean {
 function checkEndpoint (name: string, value: unknown, allowInsecureLoopback: boolean, required: boolean): void {
   if (value === undefined && !required) return
   check(typeof value === 'string' && URL.canParse(value), `${name} in the metadata is not a URL`)
-  check(isSafeEndpoint(new URL(value), allowInsecureLoopback), `${name} in the metadata is not an https URL without credentials or fragment`)
+  check(
+    isSafeEndpoint(new URL(value), allowInsecureLoopback),
+    `${name} in the metadata is not an https URL without credentials or fragment`
+  )
 }
 
 function check (condition: boolean, detail: string): asserts condition {
   if (!condition) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail })
 }
 
-function authorizationParams (settings: ProviderSettings, request: AuthorizationRequest, params: Record<string, string>): Record<string, string> {
+function authorizationParams (
+  settings: ProviderSettings,
+  request: AuthorizationRequest,
+  params: Record<string, string>
+): Record<string, string> {
   return {
     ...params,
     ...(request.maxAge !== undefined && { max_age: String(request.maxAge) }),
@@ -320,7 +423,10 @@ function authorizationParams (settings: ProviderSettings, request: Authorization
 }
 
 // RFC 8707, section 2.2
-function deviceParams ({ authorizationParams: { audience }, resource }: ProviderSettings, scope: string): URLSearchParams {
+function deviceParams (
+  { authorizationParams: { audience }, resource }: ProviderSettings,
+  scope: string
+): URLSearchParams {
   const params = resourceParams(resource)
   params.set('scope', scope)
   if (audience !== undefined) params.set('audience', audience)
@@ -349,7 +455,10 @@ function toTokens (answer: client.TokenEndpointResponse): OidcTokens {
   }
 }
 
-const PASSED_ON = ['invalid_grant', 'invalid_scope', 'invalid_target', 'authorization_pending', 'slow_down', 'expired_token', 'access_denied'] as const
+const PASSED_ON = [
+  'invalid_grant', 'invalid_scope', 'invalid_target', 'authorization_pending', 'slow_down', 'expired_token',
+  'access_denied'
+] as const
 
 /** What the provider says of a grant that somebody else brought is for them. */
 function passOn (cause: unknown): never {
@@ -358,7 +467,10 @@ function passOn (cause: unknown): never {
   throw oauthError(error, 'The identity provider said so.', cause)
 }
 
-/** Runs a call of openid-client and gives its error a code: `refused` when the provider said no to what it was given. */
+/**
+ * Runs a call of openid-client and gives its error a code: `refused` when the provider said no to what it was
+ * given.
+ */
 async function attempt<T> (refused: OidcErrorCode, call: () => Promise<T>): Promise<T> {
   try {
     return await call()
@@ -368,12 +480,15 @@ async function attempt<T> (refused: OidcErrorCode, call: () => Promise<T>): Prom
 }
 
 function codeOf (cause: unknown, refused: OidcErrorCode): OidcErrorCode {
-  const grant = cause instanceof client.ResponseBodyError && ['invalid_grant', 'invalid_target', 'access_denied'].includes(cause.error)
+  const grant =
+    cause instanceof client.ResponseBodyError &&
+    ['invalid_grant', 'invalid_target', 'access_denied'].includes(cause.error)
   if (grant || isRefusedAccess(cause, refused)) return refused
   return isTokenProblem(cause) ? 'FST_OIDC_ID_TOKEN' : 'FST_OIDC_PROVIDER_RESPONSE'
 }
 
-// A challenge of UserInfo is about the access token; one of the token endpoint says that this client is not known there.
+// A challenge of UserInfo is about the access token; one of the token endpoint says that this client is not
+// known there.
 function isRefusedAccess (cause: unknown, refused: OidcErrorCode): boolean {
   return refused === 'FST_OIDC_USERINFO' && cause instanceof client.WWWAuthenticateChallengeError
 }
@@ -390,6 +505,8 @@ function isTokenProblem (cause: unknown): boolean {
 // An error of OAuth is short text from the provider; whatever else the cause holds may be a token.
 function describe (cause: unknown): string {
   if (cause instanceof client.ResponseBodyError) return `the provider answered ${cause.status} ${cause.error}`
-  if (cause instanceof client.WWWAuthenticateChallengeError) return `the provider answered ${cause.status} ${String(cause.cause[0]?.parameters.error)}`
+  if (cause instanceof client.WWWAuthenticateChallengeError) {
+    return `the provider answered ${cause.status} ${String(cause.cause[0]?.parameters.error)}`
+  }
   return String((cause as Error).message)
 }

@@ -28,7 +28,9 @@ export interface Providers {
 }
 
 export function createProviders (settings: Settings): Providers {
-  return settings.resolveProvider === undefined ? createFixed(settings) : createTenants(settings, settings.resolveProvider)
+  return settings.resolveProvider === undefined
+    ? createFixed(settings)
+    : createTenants(settings, settings.resolveProvider)
 }
 
 function createFixed (settings: Settings): Providers {
@@ -66,7 +68,9 @@ function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['re
       const options = await ask(resolve, request, name)
       if (options === null) return null
       // The same options mean the same provider, with its metadata and keys.
-      if (last === undefined || !isDeepStrictEqual(last.options, options)) last = { options, provider: build(settings, name, options) }
+      if (last === undefined || !isDeepStrictEqual(last.options, options)) {
+        last = { options, provider: build(settings, name, options) }
+      }
       return last.provider
     }
     const maxAge = settings.resolveMaxAge * 1000
@@ -105,11 +109,18 @@ function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['re
   }
 }
 
-async function ask (resolve: NonNullable<OidcOptions['resolveProvider']>, request: FastifyRequest, name: string | undefined): Promise<ResolvedProvider | null> {
+async function ask (
+  resolve: NonNullable<OidcOptions['resolveProvider']>,
+  request: FastifyRequest,
+  name: string | undefined
+): Promise<ResolvedProvider | null> {
   try {
     return await resolve(request, name) ?? null
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `resolveProvider: ${cause instanceof Error ? cause.message : 'failed'}` })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
+      cause,
+      detail: `resolveProvider: ${cause instanceof Error ? cause.message : 'failed'}`
+    })
   }
 }
 

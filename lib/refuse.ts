@@ -7,8 +7,17 @@ import type { Core } from './core.ts'
 import type { LoginQuery } from './urls.ts'
 import type { Exit } from './pages.ts'
 
-/** Answers with an error: a page for a person, JSON for everybody else; `onError` first. `login` is what a login would be for. */
-export async function refuse (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply, login: LoginQuery = {}): Promise<void> {
+/**
+ * Answers with an error: a page for a person, JSON for everybody else; `onError` first. `login` is what a
+ * login would be for.
+ */
+export async function refuse (
+  core: Core,
+  cause: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  login: LoginQuery = {}
+): Promise<void> {
   const error = report(core, cause, request)
   if (await isAnswered(core, error, request, reply)) return
   reply.code(error.statusCode)
@@ -27,7 +36,12 @@ export function report ({ telemetry }: Pick<Core, 'telemetry'>, cause: unknown, 
 }
 
 /** Whether the application's own hook has answered. One that fails does not leave the request without an answer. */
-async function isAnswered ({ settings }: Core, error: OidcError, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+async function isAnswered (
+  { settings }: Core,
+  error: OidcError,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<boolean> {
   try {
     const { replied } = await runHook(reply, () => settings.onError?.(error, { request, reply }))
     return replied
@@ -41,12 +55,20 @@ async function isAnswered ({ settings }: Core, error: OidcError, request: Fastif
 function exitOf ({ settings, urls }: Core, error: OidcError, login: LoginQuery): Exit {
   const url = urls.login(login)
   const helps = error.statusCode !== 403 || LOGIN_FAILED.has(error.code)
-  return url !== null && helps ? { url, label: 'Log in again' } : { url: settings.defaultReturnTo, label: 'Back to the start' }
+  return url !== null && helps
+    ? { url, label: 'Log in again' }
+    : { url: settings.defaultReturnTo, label: 'Back to the start' }
 }
 
-const LOGIN_FAILED: ReadonlySet<string> = new Set(['FST_OIDC_PROVIDER_REFUSED', 'FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO', 'FST_OIDC_CLAIMS'])
+const LOGIN_FAILED: ReadonlySet<string> = new Set([
+  'FST_OIDC_PROVIDER_REFUSED', 'FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO', 'FST_OIDC_CLAIMS'
+])
 
-function toJson ({ urls }: Core, { statusCode, code, message }: OidcError, { providers }: LoginQuery): Record<string, unknown> {
+function toJson (
+  { urls }: Core,
+  { statusCode, code, message }: OidcError,
+  { providers }: LoginQuery
+): Record<string, unknown> {
   const login = statusCode === 401 ? urls.login({ providers }) : null
   return { statusCode, code, message, ...(login !== null && { login }) }
 }
@@ -57,10 +79,15 @@ export function toOidcError (cause: unknown): OidcError {
   const code = (cause as { code?: string } | null | undefined)?.code
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new OidcError('FST_OIDC_MEDIA_TYPE')
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new OidcError('FST_OIDC_BODY')
-  return code?.startsWith('FST_ERR_CTP_') === true ? new OidcError('FST_OIDC_PARAMETER') : new OidcError('FST_OIDC_UNEXPECTED', { cause })
+  return code?.startsWith('FST_ERR_CTP_') === true
+    ? new OidcError('FST_OIDC_PARAMETER')
+    : new OidcError('FST_OIDC_UNEXPECTED', { cause })
 }
 
-/** Whether another plugin refused the request, such as one that limits how often a client may ask: its answer stands. */
+/**
+ * Whether another plugin refused the request, such as one that limits how often a client may ask: its answer
+ * stands.
+ */
 export function isForeign (error: unknown): boolean {
   const { statusCode = 500, code } = Object(error) as { statusCode?: number, code?: string }
   return !(error instanceof OidcError) && statusCode !== 500 && code?.startsWith('FST_ERR_CTP_') !== true
@@ -71,6 +98,7 @@ function log (error: OidcError, request: FastifyRequest): void {
   const entry = { code: error.code, detail: error.detail?.slice(0, 500) }
   if (error.code === 'FST_OIDC_UNEXPECTED') request.log.error({ ...entry, err: error.cause }, error.message)
   else if (error.code === 'FST_OIDC_CLAIMS') request.log.warn({ ...entry, err: error.cause }, error.message)
-  else if (error.statusCode >= 500 || error.code === 'FST_OIDC_SESSION_TOO_LARGE') request.log.error(entry, error.message)
-  else request.log.info(entry, error.message)
+  else if (error.statusCode >= 500 || error.code === 'FST_OIDC_SESSION_TOO_LARGE') {
+    request.log.error(entry, error.message)
+  } else request.log.info(entry, error.message)
 }

@@ -10,11 +10,17 @@ export interface Registry {
   knows: (session: Session) => boolean | undefined
   /** Whether a session is over, as all processes know it. */
   ask: (session: Session) => Promise<boolean>
-  /** Whether somebody was logged out while they logged in: asked once the session is there, and so nothing comes between. */
+  /**
+   * Whether somebody was logged out while they logged in: asked once the session is there, and so nothing
+   * comes between.
+   */
   isMarked: (session: Marked) => Promise<boolean>
   /** Ends the session of that id; whether this call did, and none before it. */
   end: (id: string) => Promise<boolean>
-  /** Ends what the mark names, as far as it began until `at`, in milliseconds since the epoch; an earlier `at` takes nothing back. */
+  /**
+   * Ends what the mark names, as far as it began until `at`, in milliseconds since the epoch; an earlier `at`
+   * takes nothing back.
+   */
   mark: (mark: Name, at: number) => Promise<void>
 }
 
@@ -43,7 +49,13 @@ export const ALWAYS = Number.MAX_SAFE_INTEGER
 export const markOf = {
   session: (id: string): Name => ['ended', 'session', id],
   /** With `sub`, only that person's. */
-  sid: (provider: string, sid: string, sub?: string): Name => ['ended', 'sid', provider, sid, ...(sub === undefined ? [] : [sub])],
+  sid: (provider: string, sid: string, sub?: string): Name => [
+    'ended',
+    'sid',
+    provider,
+    sid,
+    ...(sub === undefined ? [] : [sub])
+  ],
   sub: (provider: string, sub: string): Name => ['ended', 'sub', provider, sub],
   provider: (provider: string): Name => ['ended', 'provider', provider]
 }

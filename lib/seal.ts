@@ -21,7 +21,9 @@ export interface Sealer {
   setCookie: (name: string, value: string, attributes: CookieAttributes) => string
 }
 
-const PURPOSES: readonly Purpose[] = ['session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device']
+const PURPOSES: readonly Purpose[] = [
+  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'
+]
 const NONCE_LENGTH = 32 // characters behind the dot
 
 /**
@@ -43,7 +45,8 @@ export async function createSealer (app: FastifyInstance, settings: Settings): P
 
 function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
   return {
-    seal: (purpose, content) => scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.'),
+    seal: (purpose, content) =>
+      scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.'),
     open: (purpose, value) => open(scope, purpose, value),
     setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
       path: '/', httpOnly: true, secure, sameSite, maxAge, encode: (sealed) => sealed

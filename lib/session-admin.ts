@@ -8,11 +8,17 @@ import type { Name } from './vault.ts'
 import type { LogoutContext } from '../types/options.ts'
 
 /**
- * Ends the sessions that the filter names and that began until `at`, in milliseconds since the epoch, on every process at once.
+ * Ends the sessions that the filter names and that began until `at`, in milliseconds since the epoch, on
+ * every process at once.
  * Returns those that were found: with sessions in cookies nobody knows them, and they end all the same.
  * Throws FST_OIDC_OPTION when the filter does not say which sessions.
  */
-export async function endSessions (core: Core, filter: SessionFilter, reason: LogoutContext['reason'], at = Date.now()): Promise<SessionRecord[]> {
+export async function endSessions (
+  core: Core,
+  filter: SessionFilter,
+  reason: LogoutContext['reason'],
+  at = Date.now()
+): Promise<SessionRecord[]> {
   const { registry, records } = core
   // What was verified before the logout is verified again.
   core.bearer?.forget()
@@ -25,8 +31,11 @@ export async function endSessions (core: Core, filter: SessionFilter, reason: Lo
 
 async function endUntil (core: Core, filter: SessionFilter, at: number): Promise<void> {
   // A `sid` that was logged out does not come back: it is over whatever the clocks say.
-  for (const name of marksFor(filter, providersOf(core, filter))) await core.registry.mark(name, filter.sid === undefined ? at : ALWAYS)
-  // One session is not a grant: what has been given to applications ends with the person, or with the provider's session.
+  for (const name of marksFor(filter, providersOf(core, filter))) {
+    await core.registry.mark(name, filter.sid === undefined ? at : ALWAYS)
+  }
+  // One session is not a grant: what has been given to applications ends with the person, or with the
+  // provider's session.
   await core.broker?.endAll(filter, at)
 }
 
@@ -47,7 +56,12 @@ function providersOf ({ settings }: Core, { provider }: SessionFilter): readonly
   return [...settings.providers.keys()]
 }
 
-async function endFound (registry: Registry, records: SessionRecords, filter: SessionFilter, at: number): Promise<SessionRecord[]> {
+async function endFound (
+  registry: Registry,
+  records: SessionRecords,
+  filter: SessionFilter,
+  at: number
+): Promise<SessionRecord[]> {
   const ended: SessionRecord[] = []
   for await (const record of records.list(filter)) {
     const isMeant = filter.sid !== undefined || filter.id !== undefined || record.loginAt <= at
@@ -57,7 +71,10 @@ async function endFound (registry: Registry, records: SessionRecords, filter: Se
   return ended
 }
 
-/** A filter as the application gives it: what is undefined by mistake must not mean everybody. Throws FST_OIDC_OPTION. */
+/**
+ * A filter as the application gives it: what is undefined by mistake must not mean everybody. Throws
+ * FST_OIDC_OPTION.
+ */
 export function parseSessionFilter (filter: SessionFilter): SessionFilter {
   checkKeys(filter, ['id', 'sid', 'sub', 'provider'], 'filter.')
   for (const [key, value] of Object.entries(filter)) text(value, `filter.${key}`)

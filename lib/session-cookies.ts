@@ -8,7 +8,10 @@ import type { Settings } from './options.ts'
 import type { Sealer } from './seal.ts'
 import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../types/claims.ts'
 
-/** The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests share it. */
+/**
+ * The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests
+ * share it.
+ */
 export interface Session {
   version: 2
   /** The `id` of the provider. */
@@ -86,13 +89,19 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   }
 
   function removals (header: string | undefined, kept: readonly string[]): string[] {
-    const stale = cookieNames(header, cookieName).filter((name) => (name === cookieName || name.startsWith(tokensName)) && !kept.includes(name))
+    const stale = cookieNames(header, cookieName).filter(
+      (name) => (name === cookieName || name.startsWith(tokensName)) && !kept.includes(name)
+    )
     return stale.map((name) => setCookie(name, '', 0))
   }
 
   function sealTokens (session: Session, tokens: SessionTokens): string[] {
     if (keptTokens.size === 0 || inStore) return []
-    const content: SealedTokens = { id: session.session.id, revision: session.revision, tokens: keepTokens(tokens, keptTokens) }
+    const content: SealedTokens = {
+      id: session.session.id,
+      revision: session.revision,
+      tokens: keepTokens(tokens, keptTokens)
+    }
     return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES)
   }
 
@@ -116,7 +125,8 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
       // A chunk too many is left over when the responses of parallel requests arrive out of order.
       for (let count = known.length; count > 0; count--) {
         const sealed = sealer.open('tokens', known.slice(0, count).join(''))?.content as SealedTokens | undefined
-        // A parallel request that only touched the session may have written the hot part after the tokens were replaced.
+        // A parallel request that only touched the session may have written the hot part after the tokens
+        // were replaced.
         if (sealed?.id === session.id && sealed.revision >= revision) return sealed.tokens
       }
       return {}
@@ -124,7 +134,10 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
 
     write (header, session, tokens, age) {
       const chunks = sealTokens(session, tokens)
-      const cookies: Cookie[] = [[cookieName, sealSession(sealer, session)], ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])]
+      const cookies: Cookie[] = [
+        [cookieName, sealSession(sealer, session)],
+        ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])
+      ]
       const names = cookies.map(([name]) => name)
       return {
         session,
@@ -148,7 +161,10 @@ function sealSession (sealer: Sealer, session: Session): string {
   try {
     return sealer.seal('session', session)
   } catch (cause) {
-    throw new OidcError('FST_OIDC_CLAIMS', { cause, detail: 'the claims, or what onClaims returned, cannot be written as JSON' })
+    throw new OidcError('FST_OIDC_CLAIMS', {
+      cause,
+      detail: 'the claims, or what onClaims returned, cannot be written as JSON'
+    })
   }
 }
 
@@ -156,11 +172,17 @@ function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
   const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
   const [name, hot] = cookies[0] as Cookie
   if (name.length + hot.length + 1 + ATTRIBUTES > MAX_COOKIE) {
-    throw tooLarge(`the claims and the user make a cookie of ${hot.length} bytes, ${MAX_COOKIE} is the limit of browsers: keep fewer "claims", or return less from "onClaims"`)
+    throw tooLarge(
+      `the claims and the user make a cookie of ${hot.length} bytes, ${MAX_COOKIE} is the limit of browsers: keep fewer "claims", or return less from "onClaims"`
+    )
   }
   if (bytes > SESSION_BUDGET) {
-    const sizes = Object.entries(tokens).filter(([name]) => name.endsWith('_token')).map(([name, value]) => `${name} ${String(value).length}`)
-    throw tooLarge(`its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: keep fewer "session.tokens" (${sizes.join(', ')})`)
+    const sizes = Object.entries(tokens)
+      .filter(([name]) => name.endsWith('_token'))
+      .map(([name, value]) => `${name} ${String(value).length}`)
+    throw tooLarge(
+      `its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: keep fewer "session.tokens" (${sizes.join(', ')})`
+    )
   }
   return bytes
 }

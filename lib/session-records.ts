@@ -46,7 +46,8 @@ export function createSessionRecords (vault: Vault): SessionRecords {
       await vault.set(keyOf(session.id), record, session.expiresAt, tagsOf(record))
     },
 
-    replaceTokens: async (seen, session, tokens) => await vault.replace(keyOf(session.id), seen, { ...seen.content, session, tokens }, session.expiresAt),
+    replaceTokens: async (seen, session, tokens) =>
+      await vault.replace(keyOf(session.id), seen, { ...seen.content, session, tokens }, session.expiresAt),
 
     remove: async (id) => await vault.remove(keyOf(id)),
 
@@ -65,7 +66,11 @@ export function createSessionRecords (vault: Vault): SessionRecords {
 }
 
 function tagsOf ({ session: { provider, sid }, sub }: SessionRecord): Name[] {
-  return [['sessions', 'sub', sub], ['sessions', 'provider', provider], ...(sid === undefined ? [] : [['sessions', 'sid', sid] as const])]
+  return [
+    ['sessions', 'sub', sub],
+    ['sessions', 'provider', provider],
+    ...(sid === undefined ? [] : [['sessions', 'sid', sid] as const])
+  ]
 }
 
 /** The one that the fewest sessions have. */
@@ -76,6 +81,7 @@ function tagFor ({ provider, sub, sid }: SessionFilter): Name {
 }
 
 function fits ({ session, sub }: SessionRecord, filter: SessionFilter): boolean {
-  const is = (wanted: string | undefined, value: string | undefined): boolean => wanted === undefined || wanted === value
+  const is = (wanted: string | undefined, value: string | undefined): boolean =>
+    wanted === undefined || wanted === value
   return is(filter.provider, session.provider) && is(filter.sub, sub) && is(filter.sid, session.sid)
 }

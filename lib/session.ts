@@ -42,7 +42,10 @@ declare module 'fastify' {
 }
 
 export interface NewSession {
-  /** When the provider was asked for the tokens, in milliseconds since the epoch: a logout after that concerns the session. */
+  /**
+   * When the provider was asked for the tokens, in milliseconds since the epoch: a logout after that concerns
+   * the session.
+   */
   loginAt: number
   session: Omit<OidcSession, 'id' | 'provider' | 'loginTime' | 'expiresAt'>
   claims: Session['claims']
@@ -55,7 +58,10 @@ export interface NewSession {
 export interface Sessions {
   /** Where a request keeps its session; each registration has a place of its own. */
   readonly key: typeof kCurrent
-  /** Finds out about the session where that takes asking, a tenant or the store; the functions below see no session before. */
+  /**
+   * Finds out about the session where that takes asking, a tenant or the store; the functions below see no
+   * session before.
+   */
   prepare: (request: FastifyRequest) => Promise<void> | undefined
   /** The session of a request, or `null`. */
   read: (request: FastifyRequest) => Session | null
@@ -65,13 +71,19 @@ export interface Sessions {
   touch: (request: FastifyRequest) => void
   /** The tokens of the session, as far as they are kept. */
   tokens: (request: FastifyRequest) => Promise<SessionTokens>
-  /** A session with a new identity. Returns the one before, which has ended. Throws FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED for whom was logged out meanwhile. */
+  /**
+   * A session with a new identity. Returns the one before, which has ended. Throws
+   * FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED for whom was logged out meanwhile.
+   */
   begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<OidcSession | null>
   /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended meanwhile. */
   replaceTokens: (request: FastifyRequest, tokens: OidcTokens & SessionTokens) => Promise<void>
   /** Who authenticated the person of the browser's session, be that over by now. */
   origin: (request: FastifyRequest) => { name: string, id: string } | undefined
-  /** Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. `null` when there is none. */
+  /**
+   * Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. `null`
+   * when there is none.
+   */
   end: (request: FastifyRequest) => Promise<Session | null>
   /**
    * Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent.
@@ -95,21 +107,35 @@ export interface SessionParts {
   records: SessionRecords | undefined
 }
 
-export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTokens } }: Settings, { cookies, providers, registry, records }: SessionParts): Sessions {
+export function createSessions (
+  { session: { maxAge, idleTimeout, tokens: keptTokens } }: Settings,
+  { cookies, providers, registry, records }: SessionParts
+): Sessions {
   const key: typeof kCurrent = Symbol('fastify-oidc session') as never
 
   function isCurrent ({ version, session, seenAt }: Session, time: number): boolean {
-    return version === 2 && time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) && seenAt <= time + CLOCK_TOLERANCE
+    return (
+      version === 2 &&
+      time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) &&
+      seenAt <= time + CLOCK_TOLERANCE
+    )
   }
 
   function current (request: FastifyRequest): Current {
-    request[key] ??= load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.knows) ?? stateOf(null, null, now())
+    request[key] ??=
+      load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.knows) ??
+      stateOf(null, null, now())
     request[key].asked = true
     return request[key]
   }
 
   /** What a request knows of the session in its cookie; `null` as long as nobody has asked. */
-  function load (header: string | undefined, opened: ReturnType<SessionCookies['open']>, providerOf: Providers['known'], isOver: Registry['knows']): Current | null {
+  function load (
+    header: string | undefined,
+    opened: ReturnType<SessionCookies['open']>,
+    providerOf: Providers['known'],
+    isOver: Registry['knows']
+  ): Current | null {
     const time = now()
     if (opened === undefined) return stateOf(null, null, time)
     if (opened === null || !isCurrent(opened.session, time)) return stateOf(null, null, time, cookies.remove(header))
@@ -117,7 +143,8 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
     const provider = providerOf(session.session.provider)
     const over = isOver(session)
     if (provider === undefined || over === undefined) return null
-    // Another tab may have logged in anew meanwhile, under the same names of cookies: what is worth nothing may stay there.
+    // Another tab may have logged in anew meanwhile, under the same names of cookies: what is worth nothing
+    // may stay there.
     if (over) return stateOf(null, null, time)
     // Its provider may be gone, or be another one under the same name.
     if (provider?.id !== session.issuedBy) return stateOf(null, null, time, cookies.remove(header))
@@ -197,8 +224,10 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
       const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
       await records?.create(session, keepTokens(content.tokens, keptTokens))
       try {
-        if (await registry.isMarked(session)) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the person was logged out while they logged in' })
-        const ended = before !== undefined && await registry.end(before.id) ? before : null
+        if (await registry.isMarked(session)) {
+          throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the person was logged out while they logged in' })
+        }
+        const ended = before !== undefined && (await registry.end(before.id)) ? before : null
         request[key] = { ...stateOf(session, provider, now()), ...written, tokens: content.tokens }
         return ended
       } catch (error) {
@@ -218,7 +247,10 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
         write(request, provider, next, tokens)
       } catch (error) {
         // The new refresh token is the only one that still works: rather go without the hint for the logout.
-        request.log.warn({ detail: (error as OidcError).detail }, 'the refreshed ID token does not fit into the cookies')
+        request.log.warn(
+          { detail: (error as OidcError).detail },
+          'the refreshed ID token does not fit into the cookies'
+        )
         const { id_token: _, ...smaller } = tokens
         write(request, provider, next, smaller)
       }
@@ -240,13 +272,15 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
     },
 
     finish (request, reply) {
-      // What somebody got with an access token is theirs as well; shared caches keep it only when they are told to (RFC 9111, section 3.5).
+      // What somebody got with an access token is theirs as well; shared caches keep it only when they are
+      // told to (RFC 9111, section 3.5).
       if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
       const state = request[key]
       if (state == null || !state.asked) return 0
       const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.
-      const alive = setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.knows(session) !== true
+      const alive =
+        setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.knows(session) !== true
       const written = alive ? setCookies : removals
       preventCaching(reply, written.length > 0)
       if (written.length === 0) return 0
@@ -262,23 +296,50 @@ export function createSessions ({ session: { maxAge, idleTimeout, tokens: keptTo
  * Another process may have refreshed as well, and then it has saved what came, or have sealed the same tokens again; a
  * session that is gone stays so.
  */
-async function replaceRecord (records: SessionRecords, seen: Found<SessionRecord> | null, session: OidcSession, tokens: SessionTokens): Promise<void> {
+async function replaceRecord (
+  records: SessionRecords,
+  seen: Found<SessionRecord> | null,
+  session: OidcSession,
+  tokens: SessionTokens
+): Promise<void> {
   if (seen === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the session has ended meanwhile' })
   if (await records.replaceTokens(seen, session, tokens)) return
   const found = await records.find(session.id)
-  if (found?.content.tokens.access_token === seen.content.tokens.access_token || found === null) await replaceRecord(records, found, session, tokens)
+  if (found?.content.tokens.access_token === seen.content.tokens.access_token || found === null) {
+    await replaceRecord(records, found, session, tokens)
+  }
 }
 
 // Another request may get newer ones meanwhile, and this one would put the used refresh token back.
-function areReplacedSoon ({ refresh_token: refreshToken, expires_at: expiresAt }: SessionTokens, time: number): boolean {
+function areReplacedSoon (
+  { refresh_token: refreshToken, expires_at: expiresAt }: SessionTokens,
+  time: number
+): boolean {
   return refreshToken !== undefined && expiresAt !== undefined && expiresAt < time + LONG_RESPONSE
 }
 
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 
-function stateOf (session: Session | null, provider: Provider | null, time: number, removals = NOTHING, rotated = false): Current {
-  return { session, asked: true, provider, time, rotated, tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
+function stateOf (
+  session: Session | null,
+  provider: Provider | null,
+  time: number,
+  removals = NOTHING,
+  rotated = false
+): Current {
+  return {
+    session,
+    asked: true,
+    provider,
+    time,
+    rotated,
+    tokens: null,
+    record: null,
+    setCookies: NOTHING,
+    bytes: 0,
+    removals
+  }
 }
 
 function unasked (state: Current): Current {
@@ -287,16 +348,34 @@ function unasked (state: Current): Current {
 }
 
 /** A session that begins now, with an identity of its own; `maxAge` in seconds. */
-export function newSession ({ id: issuedBy, name }: Provider, { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>, maxAge: number): Session {
+export function newSession (
+  { id: issuedBy, name }: Provider,
+  { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>,
+  maxAge: number
+): Session {
   const time = now()
   const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
-  return { version: 2, issuedBy, session: { ...session, provider: name, ...identity }, claims, user, loginAt, seenAt: time, revision: 0 }
+  return {
+    version: 2,
+    issuedBy,
+    session: { ...session, provider: name, ...identity },
+    claims,
+    user,
+    loginAt,
+    seenAt: time,
+    revision: 0
+  }
 }
 
-/** A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all (security.md S40). */
+/**
+ * A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all
+ * (security.md S40).
+ */
 function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
   const own = reply.getHeader('cache-control')
-  if (setsCookies || own === undefined || !/(?:^|,)\s*private\s*(?:,|$)/i.test(String(own))) reply.header('cache-control', 'no-store')
+  if (setsCookies || own === undefined || !/(?:^|,)\s*private\s*(?:,|$)/i.test(String(own))) {
+    reply.header('cache-control', 'no-store')
+  }
   const vary = reply.getHeader('vary')
   if (vary === undefined) reply.header('vary', 'Cookie')
   else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)

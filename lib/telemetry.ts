@@ -59,7 +59,10 @@ function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
   const logins = counter('oidc_logins_total', 'Completed logins')
   const refusals = counter('oidc_refusals_total', 'Requests that were refused, by error code')
   const ended = counter('oidc_sessions_ended_total', 'Sessions that ended before their time, by reason')
-  const granted = counter('oidc_grants_total', 'Requests to the token endpoint of this application, by grant and outcome')
+  const granted = counter(
+    'oidc_grants_total',
+    'Requests to the token endpoint of this application, by grant and outcome'
+  )
   return {
     tokenExchange: (outcome) => exchanges.add(1, { outcome }),
     login: () => logins.add(1),

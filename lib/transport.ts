@@ -6,7 +6,9 @@ import type { Fetch } from '../types/options.ts'
  * The only place that calls fetch: every call to a provider has a timeout and a size cap, follows no redirect,
  * and fails with FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
  */
-export function createTransport (settings: Pick<ProviderSettings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>): Fetch {
+export function createTransport (
+  settings: Pick<ProviderSettings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>
+): Fetch {
   const common = { redirect: 'manual', ...(settings.dispatcher !== undefined && { dispatcher: settings.dispatcher }) }
   return async function transport (url, init) {
     const signal = AbortSignal.timeout(settings.timeout * 1000)
@@ -15,7 +17,9 @@ export function createTransport (settings: Pick<ProviderSettings, 'fetch' | 'dis
       checkStatus(url, response)
       return await readWhole(response, settings.maxResponseBytes)
     } catch (cause) {
-      throw cause instanceof OidcError ? cause : new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `${origin(url)}: no answer` })
+      throw cause instanceof OidcError
+        ? cause
+        : new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `${origin(url)}: no answer` })
     }
   }
 }
@@ -33,7 +37,10 @@ function checkStatus (url: string, response: Response): void {
   }
   if (status === 429 || status >= 500) {
     drop(response)
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: `${origin(url)}: status ${status}`, retryAfter: retryAfter(response) })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
+      detail: `${origin(url)}: status ${status}`,
+      retryAfter: retryAfter(response)
+    })
   }
 }
 
@@ -48,11 +55,17 @@ async function readWhole (response: Response, limit: number): Promise<Response> 
   let length = 0
   for await (const chunk of response.body ?? []) {
     length += chunk.length
-    if (length > limit) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
+    if (length > limit) {
+      throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
+    }
     chunks.push(chunk)
   }
   const { status, headers } = response
-  return Object.assign(Object.create(whole) as Whole, { status, headers, bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length) }) as unknown as Response
+  return Object.assign(Object.create(whole) as Whole, {
+    status,
+    headers,
+    bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length)
+  }) as unknown as Response
 }
 
 const utf8 = new TextDecoder()

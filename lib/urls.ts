@@ -35,7 +35,8 @@ export function createUrls (settings: Settings, prefix: string): Urls {
   return {
     route,
     callback: (provider) => route(providerRoutes(provider).callback),
-    login: ({ returnTo, providers }) => page === null ? null : withQuery(page, { returnTo, ...(all.size !== 1 && { providers }) }),
+    login: ({ returnTo, providers }) =>
+      page === null ? null : withQuery(page, { returnTo, ...(all.size !== 1 && { providers }) }),
     resourceMetadata: route(wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)),
     request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(baseUrl + originalUrl) : defaultReturnTo,
     returnTo
@@ -59,7 +60,8 @@ function resourceOf ({ bearer, baseUrl }: Settings): string {
   return bearer?.resource ?? baseUrl
 }
 
-// RFC 9728, section 3.1, and RFC 8414, section 3.1: the well-known path stands before that of what it is about. Where this
+// RFC 9728, section 3.1, and RFC 8414, section 3.1: the well-known path stands before that of what it is
+// about. Where this
 // application does not have the whole host, it cannot serve that, and the challenge names the address that it can.
 function wellKnown (path: string, { baseUrl, origin }: Settings, about: string, prefix: string): string {
   const url = new URL(about)
@@ -74,12 +76,17 @@ function withQuery (page: string, { returnTo, providers }: LoginQuery): string {
   return query.size === 0 ? page : `${page}${page.includes('?') ? '&' : '?'}${query.toString()}`
 }
 
-/** The absolute URL, when it and its written form lead to the given origin as a browser reads them (security.md S48). */
+/**
+ * The absolute URL, when it and its written form lead to the given origin as a browser reads them
+ * (security.md S48).
+ */
 export function safeUrl (value: unknown, baseUrl: string, origin: string): string | null {
   if (typeof value !== 'string' || value.length > MAX_RETURN_TO || hasControlCharacter(value)) return null
   const href = resolve(value, `${baseUrl}/`, origin)
   // The written form is read again: a path such as `/.//host` becomes another host when it stands alone.
-  return href !== null && href.length <= MAX_RETURN_TO && resolve(new URL(href).pathname, origin, origin) !== null ? href : null
+  return href !== null && href.length <= MAX_RETURN_TO && resolve(new URL(href).pathname, origin, origin) !== null
+    ? href
+    : null
 }
 
 function resolve (value: string, base: string, origin: string): string | null {

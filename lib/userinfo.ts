@@ -9,7 +9,10 @@ import type { AccessToken } from './refresh.ts'
 import type { UserinfoClaims } from '../types/claims.ts'
 
 /** The claims of the person of a session, as the provider has them now. */
-export function createUserinfo (core: Core, accessToken: AccessToken): (request: FastifyRequest) => Promise<UserinfoClaims> {
+export function createUserinfo (
+  core: Core,
+  accessToken: AccessToken
+): (request: FastifyRequest) => Promise<UserinfoClaims> {
   async function ask (request: FastifyRequest, token: string): Promise<UserinfoClaims> {
     const sub = core.sessions.read(request)?.claims.sub as string
     const provider = core.sessions.provider(request)
@@ -40,12 +43,22 @@ export function userinfoType ({ userinfoSigningAlg, userinfoEncryption }: Provid
  * The claims of a UserInfo response, which is signed or encrypted where that was agreed on.
  * Another `sub` makes the whole answer worthless (OpenID Connect Core 1.0, section 5.3.2). Throws FST_OIDC_USERINFO.
  */
-export async function readUserinfo (response: Response, sub: string, keySet: KeySet, settings: ProviderSettings): Promise<UserinfoClaims> {
+export async function readUserinfo (
+  response: Response,
+  sub: string,
+  keySet: KeySet,
+  settings: ProviderSettings
+): Promise<UserinfoClaims> {
   const problem = `status ${response.status}, ${response.headers.get('content-type')}`
   const isJwt = userinfoType(settings) === 'application/jwt'
   check(response.status === 200 && (isJwt ? isJose(response) : isJson(response)), problem, { status: response.status })
-  const claims: unknown = isJwt ? await readJwt(await response.text(), keySet, settings) : await response.json().catch(() => undefined)
-  check(typeof claims === 'object' && claims !== null && 'sub' in claims && claims.sub === sub, `${problem}, a body without the sub of the ID token`)
+  const claims: unknown = isJwt
+    ? await readJwt(await response.text(), keySet, settings)
+    : await response.json().catch(() => undefined)
+  check(
+    typeof claims === 'object' && claims !== null && 'sub' in claims && claims.sub === sub,
+    `${problem}, a body without the sub of the ID token`
+  )
   return claims as UserinfoClaims
 }
 
@@ -55,7 +68,8 @@ function isJose (response: Response): boolean {
 
 async function readJwt (jwt: string, keySet: KeySet, settings: ProviderSettings): Promise<unknown> {
   const { userinfoEncryption, userinfoSigningAlg, decryptionKeys } = settings
-  const content = userinfoEncryption === undefined ? jwt : await decrypt(jwt, userinfoEncryption, decryptionKeys, 'FST_OIDC_USERINFO')
+  const content =
+    userinfoEncryption === undefined ? jwt : await decrypt(jwt, userinfoEncryption, decryptionKeys, 'FST_OIDC_USERINFO')
   return userinfoSigningAlg === undefined ? parse(content) : await verify(content, userinfoSigningAlg, keySet, settings)
 }
 
@@ -67,7 +81,12 @@ function parse (json: string): unknown {
   }
 }
 
-async function verify (jwt: string, alg: string, keySet: KeySet, { issuer, clientId, clockTolerance }: ProviderSettings): Promise<unknown> {
+async function verify (
+  jwt: string,
+  alg: string,
+  keySet: KeySet,
+  { issuer, clientId, clockTolerance }: ProviderSettings
+): Promise<unknown> {
   try {
     const { payload } = await keySet.verify(jwt, { issuer, audience: clientId, algorithms: [alg], clockTolerance })
     return payload

@@ -52,8 +52,12 @@ const ATTEMPTS = 100
 
 /** Several applications may share a store: `owner` tells their entries apart. */
 export function createVault (store: Store, sealer: Sealer, owner: readonly string[]): Vault {
-  const keyOf = ([kind, ...parts]: Name): string => `${kind}:${hash('sha256', JSON.stringify([owner, parts]), 'base64url')}`
-  const entryOptions = (expiresAt: number, tags: Name[]): EntryOptions => ({ expiresAt: Math.ceil(expiresAt), tags: tags.map(keyOf) })
+  const keyOf = ([kind, ...parts]: Name): string =>
+    `${kind}:${hash('sha256', JSON.stringify([owner, parts]), 'base64url')}`
+  const entryOptions = (expiresAt: number, tags: Name[]): EntryOptions => ({
+    expiresAt: Math.ceil(expiresAt),
+    tags: tags.map(keyOf)
+  })
   // The key is inside as well: whoever can write to the store cannot pass one entry off as another.
   const seal = (key: string, content: unknown): string => sealer.seal('store', { key, content })
 
@@ -90,7 +94,9 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
     async create (name, content, expiresAt, tags = []) {
       const key = keyOf(name)
       const sealed = seal(key, content)
-      return await guard(() => store.create(key, sealed, entryOptions(expiresAt, tags))) ? { content, sealed, rotated: false } : null
+      return (await guard(() => store.create(key, sealed, entryOptions(expiresAt, tags))))
+        ? { content, sealed, rotated: false }
+        : null
     },
 
     async replace (name, { sealed }, content, expiresAt) {
@@ -135,7 +141,10 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
   }
 }
 
-/** A store that fails, or does not answer in time, is one error: who asked neither waits for ever nor takes it for an answer. */
+/**
+ * A store that fails, or does not answer in time, is one error: who asked neither waits for ever nor takes it
+ * for an answer.
+ */
 async function guard<T> (ask: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
@@ -147,5 +156,8 @@ async function guard<T> (ask: () => Promise<T>): Promise<T> {
 }
 
 function failed (cause: unknown): never {
-  throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { cause, detail: `the store: ${cause instanceof Error ? cause.message : 'failed'}` })
+  throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', {
+    cause,
+    detail: `the store: ${cause instanceof Error ? cause.message : 'failed'}`
+  })
 }

@@ -22,22 +22,39 @@ const PROVIDER_API = 'https://web.example.com'
 
 type Claims = Record<string, unknown>
 
-async function refresh ({ token }: Pick<World, 'token'>, { refresh_token: refreshToken }: Tokens, more: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+async function refresh (
+  { token }: Pick<World, 'token'>,
+  { refresh_token: refreshToken }: Tokens,
+  more: Record<string, string> = {}
+): Promise<LightMyRequestResponse> {
   return await token({ grant_type: 'refresh_token', refresh_token: refreshToken, ...more })
 }
 
-async function exchange ({ token }: Pick<World, 'token'>, subjectToken: string, more: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+async function exchange (
+  { token }: Pick<World, 'token'>,
+  subjectToken: string,
+  more: Record<string, string> = {}
+): Promise<LightMyRequestResponse> {
   return await token({ grant_type: EXCHANGE, subject_token: subjectToken, ...more })
 }
 
-async function startExchange (t: Parameters<typeof start>[0], options: Parameters<typeof start>[1] = {}): Promise<World & { subject: (overrides?: Claims) => string }> {
+async function startExchange (
+  t: Parameters<typeof start>[0],
+  options: Parameters<typeof start>[1] = {}
+): Promise<World & { subject: (overrides?: Claims) => string }> {
   const world = await start(t, { bearer: { audience: PROVIDER_API }, ...options })
-  return { ...world, subject: (overrides = {}) => world.provider.accessToken({ sub: 'alice', overrides: { aud: PROVIDER_API, ...overrides } }) }
+  return {
+    ...world,
+    subject: (overrides = {}) =>
+      world.provider.accessToken({ sub: 'alice', overrides: { aud: PROVIDER_API, ...overrides } })
+  }
 }
 
 /** The tokens that were revoked at the provider. */
 function revokedAt ({ provider }: World): Array<string | undefined> {
-  return provider.requests.filter(({ endpoint }) => endpoint === 'revocation').map(({ body }) => body['token'] as string)
+  return provider.requests
+    .filter(({ endpoint }) => endpoint === 'revocation')
+    .map(({ body }) => body['token'] as string)
 }
 
 t.test('S72 a client cannot choose whose roles a person has', async (t) => {
@@ -47,8 +64,14 @@ t.test('S72 a client cannot choose whose roles a person has', async (t) => {
   world.provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, ...access }) })
   const { device_code: deviceCode } = (await world.post('device', { client_id: 'cli' })).json()
   world.provider.approveDevice(undefined, 'alice')
-  const { access_token: token } = (await world.token({ grant_type: DEVICE, device_code: deviceCode, client_id: 'cli' })).json()
-  t.match(decodeJwt(token), { client_id: 'cli', roles: ['reader'] }, 'the roles are those of this application at the provider')
+  const { access_token: token } = (
+    await world.token({ grant_type: DEVICE, device_code: deviceCode, client_id: 'cli' })
+  ).json()
+  t.match(
+    decodeJwt(token),
+    { client_id: 'cli', roles: ['reader'] },
+    'the roles are those of this application at the provider'
+  )
   t.equal((await world.api(token, '/admin')).statusCode, 403)
 
   const other = await startExchange(t, { roleClaims })
@@ -69,7 +92,11 @@ t.test('S58 what the provider withdraws is over with the next refresh', async (t
 
   t.equal((await world.api(second.access_token, '/mail')).statusCode, 200)
   world.provider.fault({ on: 'token', times: 1, tokenResponse: (answer) => ({ ...answer, scope: 'openid profile' }) })
-  t.match((await refresh(world, second, { scope: 'email' })).json(), { error: 'invalid_scope' }, 'a scope that was asked for')
+  t.match(
+    (await refresh(world, second, { scope: 'email' })).json(),
+    { error: 'invalid_scope' },
+    'a scope that was asked for'
+  )
   world.provider.fault({ on: 'token', times: 1, tokenResponse: (answer) => ({ ...answer, scope: 'openid profile' }) })
   const third: Tokens = (await refresh(world, second)).json()
   t.equal(third['scope'], 'openid profile')
@@ -112,13 +139,23 @@ t.test('S60 the resource of a device flow is that of its refresh', async (t) => 
   const provider = await startOidcProvider({ redirectUris: [`${BASE_URL}/auth/callback`] })
   t.teardown(async () => await provider.close())
   const app = await buildApp(t, {
-    issuer: provider.issuer, clientId: provider.clientId, clientSecret: provider.clientSecret, baseUrl: BASE_URL, allowInsecureLoopback: true, store: 'memory:', session: { key: SESSION_KEY }, resource, broker: { audience: AUDIENCE }
+    issuer: provider.issuer,
+    clientId: provider.clientId,
+    clientSecret: provider.clientSecret,
+    baseUrl: BASE_URL,
+    allowInsecureLoopback: true,
+    store: 'memory:',
+    session: { key: SESSION_KEY },
+    resource,
+    broker: { audience: AUDIENCE }
   })
   const world = programs(app, kit.provider)
   const device = (await world.post('device', {})).json()
   const person = createUserAgent()
   let page = await person.open(device.verification_uri_complete)
-  for (let steps = 0; steps < 6 && !page.body.includes('The device is logged in'); steps++) page = await person.submit(page, { login: 'alice', password: 'x' })
+  for (let steps = 0; steps < 6 && !page.body.includes('The device is logged in'); steps++) {
+    page = await person.submit(page, { login: 'alice', password: 'x' })
+  }
   const tokens: Tokens = (await world.token({ grant_type: DEVICE, device_code: device.device_code })).json()
   const second = await refresh(world, tokens)
   t.equal(second.statusCode, 200, second.body)
@@ -157,7 +194,16 @@ t.test('V19 a tenant cannot call itself by the name of a peer, or of the broker'
       bearer: { audience: AUDIENCE },
       broker: { audience: AUDIENCE, trustedIssuers: ['https://peer.example.com'] },
       resolveProvider: (_request, name = 'mallory') => ({
-        name, issuer, metadata: { issuer, authorization_endpoint: `${mallory.issuer}/authorize`, token_endpoint: `${mallory.issuer}/token`, jwks_uri: `${mallory.issuer}/jwks` }, clientId: 'web', clientSecret: 'x'
+        name,
+        issuer,
+        metadata: {
+          issuer,
+          authorization_endpoint: `${mallory.issuer}/authorize`,
+          token_endpoint: `${mallory.issuer}/token`,
+          jwks_uri: `${mallory.issuer}/jwks`
+        },
+        clientId: 'web',
+        clientSecret: 'x'
       })
     })
     const world = programs(app, mallory)
@@ -178,7 +224,10 @@ t.test('a tenant that is gone gets no tokens', async (t) => {
     session: { key: SESSION_KEY },
     broker: { audience: AUDIENCE },
     resolveMaxAge: 0,
-    resolveProvider: () => isGone ? null : { name: 'acme', issuer: acme.issuer, clientId: 'web', clientSecret: acme.clients[0]?.client_secret as string }
+    resolveProvider: () =>
+      isGone
+        ? null
+        : { name: 'acme', issuer: acme.issuer, clientId: 'web', clientSecret: acme.clients[0]?.client_secret as string }
   })
   const world = programs(app, acme)
   const tokens = await world.byDevice()
@@ -191,13 +240,21 @@ t.test('signing keys that no session key opens any more', async (t) => {
   const { store, fault } = faultyStore()
   const provider = await startProvider({ deviceInterval: 1 })
   t.teardown(async () => await provider.close())
-  const make = async (key: string): Promise<Omit<World, 'provider' | 'browser'>> => programs(await buildApp(t, optionsFor(provider, { store, session: { key }, broker: { audience: AUDIENCE } })), provider)
+  const make = async (key: string): Promise<Omit<World, 'provider' | 'browser'>> =>
+    programs(
+      await buildApp(t, optionsFor(provider, { store, session: { key }, broker: { audience: AUDIENCE } })),
+      provider
+    )
   const { access_token: token } = await (await make(SESSION_KEY)).byDevice()
   const after = await make(randomBytes(32).toString('base64'))
   const jwks = async (): Promise<number> => (await after.app.inject('/auth/.well-known/jwks.json')).statusCode
   t.equal(await jwks(), 503)
   fault.verbs = new Set(['all'])
-  await t.rejects(after.app.oidc.broker.rotateKeys(), { code: 'FST_OIDC_STORE_UNAVAILABLE' }, 'a store that is down is another matter')
+  await t.rejects(
+    after.app.oidc.broker.rotateKeys(),
+    { code: 'FST_OIDC_STORE_UNAVAILABLE' },
+    'a store that is down is another matter'
+  )
   fault.verbs = null
   await after.app.oidc.broker.rotateKeys()
   t.equal(await jwks(), 200, 'new ones, when the application says so')
@@ -208,10 +265,18 @@ t.test('signing keys that no session key opens any more', async (t) => {
 t.test('a grant that no session key opens any more can still be ended', async (t) => {
   const [provider, store] = [await startProvider({ deviceInterval: 1 }), createMemoryStore()]
   t.teardown(async () => await provider.close())
-  const withKeys = async (...key: string[]): Promise<ReturnType<typeof programs>> => programs(await buildApp(t, { ...optionsFor(provider), store, session: { key }, broker: { audience: AUDIENCE } }), provider)
+  const withKeys = async (...key: string[]): Promise<ReturnType<typeof programs>> =>
+    programs(
+      await buildApp(t, { ...optionsFor(provider), store, session: { key }, broker: { audience: AUDIENCE } }),
+      provider
+    )
   const newKey = randomBytes(32).toString('base64')
   const { access_token: token } = await (await withKeys(SESSION_KEY)).byDevice()
-  t.equal((await (await withKeys(newKey, SESSION_KEY)).app.inject('/auth/.well-known/jwks.json')).statusCode, 200, 'the signing keys are sealed anew')
+  t.equal(
+    (await (await withKeys(newKey, SESSION_KEY)).app.inject('/auth/.well-known/jwks.json')).statusCode,
+    200,
+    'the signing keys are sealed anew'
+  )
   const { api, post } = await withKeys(newKey)
   t.equal((await api(token)).statusCode, 200)
   t.equal((await post('revoke', { token })).statusCode, 200)
@@ -241,8 +306,13 @@ t.test('two processes with different signing algorithms get on with each other',
   const store = createMemoryStore()
   const provider = await startProvider({ deviceInterval: 1 })
   t.teardown(async () => await provider.close())
-  const make = async (signingAlg: 'ES256' | 'EdDSA'): Promise<Omit<World, 'provider' | 'browser'>> => programs(await buildApp(t, optionsFor(provider, { store, broker: { audience: AUDIENCE, signingAlg, keyLifetime: 7200 } })), provider)
-  const algs = async ({ app }: Pick<World, 'app'>): Promise<string[]> => (await app.inject('/auth/.well-known/jwks.json')).json().keys.map(({ alg }: { alg: string }) => alg)
+  const make = async (signingAlg: 'ES256' | 'EdDSA'): Promise<Omit<World, 'provider' | 'browser'>> =>
+    programs(
+      await buildApp(t, optionsFor(provider, { store, broker: { audience: AUDIENCE, signingAlg, keyLifetime: 7200 } })),
+      provider
+    )
+  const algs = async ({ app }: Pick<World, 'app'>): Promise<string[]> =>
+    (await app.inject('/auth/.well-known/jwks.json')).json().keys.map(({ alg }: { alg: string }) => alg)
   const [before, after] = [await make('ES256'), await make('EdDSA')]
   for (let minutes = 0; minutes < 60; minutes++) {
     clock.advance(61)
@@ -267,19 +337,36 @@ t.test('V33 codes of the own callback are not for programs', async (t) => {
   const { token } = programs(app, provider)
   const { verifier, challenge } = pkce()
   const codeFor = async (redirectUri: string): Promise<string> => {
-    const query = new URLSearchParams({ client_id: 'web', response_type: 'code', redirect_uri: redirectUri, scope: 'openid', state: 'x'.repeat(22), nonce: 'y'.repeat(22), code_challenge: challenge, code_challenge_method: 'S256' })
+    const query = new URLSearchParams({
+      client_id: 'web',
+      response_type: 'code',
+      redirect_uri: redirectUri,
+      scope: 'openid',
+      state: 'x'.repeat(22),
+      nonce: 'y'.repeat(22),
+      code_challenge: challenge,
+      code_challenge_method: 'S256'
+    })
     const response = await fetch(`${provider.issuer}/authorize?${query.toString()}`, { redirect: 'manual' })
     return new URL(response.headers.get('location') as string).searchParams.get('code') as string
   }
   const own = `${BASE_URL}/auth/callback`
   const sent = { grant_type: 'authorization_code', code: await codeFor(own), code_verifier: verifier }
   provider.clearRequests()
-  for (const redirectUri of [own, 'HTTPS://APP.example.com/auth/callback', 'https://app.example.com:443/auth/./callback']) {
+  for (const redirectUri of [
+    own,
+    'HTTPS://APP.example.com/auth/callback',
+    'https://app.example.com:443/auth/./callback'
+  ]) {
     t.match((await token({ ...sent, redirect_uri: redirectUri })).json(), { error: 'invalid_grant' }, redirectUri)
   }
   t.match((await token(sent)).json(), { error: 'invalid_request', error_description: /redirect_uri/ })
   const { code_verifier: _, ...without } = sent
-  t.match((await token({ ...without, redirect_uri: REDIRECT_URI })).json(), { error: 'invalid_request', error_description: /code_verifier/ }, 'S4 PKCE')
+  t.match(
+    (await token({ ...without, redirect_uri: REDIRECT_URI })).json(),
+    { error: 'invalid_request', error_description: /code_verifier/ },
+    'S4 PKCE'
+  )
   t.equal(provider.count('token'), 0)
 })
 
@@ -288,7 +375,11 @@ t.test('S72 which tokens of the provider are exchanged', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const world = await startExchange(t, { session: { key: SESSION_KEY, maxAge: 600 } })
   t.equal((await exchange(world, world.subject())).statusCode, 200)
-  t.match((await exchange(world, world.subject({ exp: now - 5 }))).json(), { error: 'invalid_grant', error_description: /expired/ }, 'the tolerance is not for new tokens')
+  t.match(
+    (await exchange(world, world.subject({ exp: now - 5 }))).json(),
+    { error: 'invalid_grant', error_description: /expired/ },
+    'the tolerance is not for new tokens'
+  )
 
   const early = (await exchange(world, world.subject({ iat: now + 20 }))).json()
   await world.app.oidc.sessions.revoke({ sub: 'alice' })
@@ -299,26 +390,53 @@ t.test('S72 which tokens of the provider are exchanged', async (t) => {
   await world.app.oidc.sessions.revoke({ sub: 'alice' })
   t.match((await exchange(world, old)).json(), { error: 'invalid_grant' })
   clock.advance(700)
-  t.match((await exchange(world, old)).json(), { error: 'invalid_grant', error_description: /too old/ }, 'nor is the logout forgotten')
+  t.match(
+    (await exchange(world, old)).json(),
+    { error: 'invalid_grant', error_description: /too old/ },
+    'nor is the logout forgotten'
+  )
 
   const bound = await startExchange(t, { bearer: { audience: PROVIDER_API, dpop: 'required' } })
   t.equal((await bound.api(bound.subject())).statusCode, 401)
-  t.match((await exchange(bound, bound.subject())).json(), { error: 'invalid_grant' }, 'what is refused at the API is not exchanged')
+  t.match(
+    (await exchange(bound, bound.subject())).json(),
+    { error: 'invalid_grant' },
+    'what is refused at the API is not exchanged'
+  )
 })
 
 t.test('a narrow scope is narrow', async (t) => {
-  const world = await startExchange(t, { broker: { claims: (claims) => ({ ...claims, scope: 'openid profile email admin' }) } })
-  t.equal((await exchange(world, world.subject({ scope: 'openid email profile' }), { scope: 'email' })).json().scope, 'email', 'the claims of a person have no say in it')
+  const world = await startExchange(t, {
+    broker: { claims: (claims) => ({ ...claims, scope: 'openid profile email admin' }) }
+  })
+  t.equal(
+    (await exchange(world, world.subject({ scope: 'openid email profile' }), { scope: 'email' })).json().scope,
+    'email',
+    'the claims of a person have no say in it'
+  )
 
   const plain = await start(t)
   const first = await plain.byDevice()
-  const whole = await plain.app.inject({ url: '/auth/userinfo', headers: { authorization: `Bearer ${first.access_token}` } })
+  const whole = await plain.app.inject({
+    url: '/auth/userinfo',
+    headers: { authorization: `Bearer ${first.access_token}` }
+  })
   t.match(whole.json(), { sub: 'alice', username: 'alice', email: 'alice@example.com' })
   const narrow: Tokens = (await refresh(plain, first, { scope: 'openid' })).json()
   const payload = decodeJwt(narrow.access_token)
   t.match([payload['email'], payload['preferred_username']], [undefined, undefined])
-  const userinfo = await plain.app.inject({ url: '/auth/userinfo', headers: { authorization: `Bearer ${narrow.access_token}` } })
-  t.same(userinfo.json(), { sub: 'alice', username: null, last_name: null, first_name: null, pw_name: null, email: null })
+  const userinfo = await plain.app.inject({
+    url: '/auth/userinfo',
+    headers: { authorization: `Bearer ${narrow.access_token}` }
+  })
+  t.same(userinfo.json(), {
+    sub: 'alice',
+    username: null,
+    last_name: null,
+    first_name: null,
+    pw_name: null,
+    email: null
+  })
 })
 
 t.test('S61 a grant that ends, ends at the provider too', async (t) => {
@@ -342,7 +460,11 @@ t.test('S39 however many grants there are, all of them end', async (t) => {
   const store = createMemoryStore()
   let times = 1
   const world = await start(t, {
-    store: { ...store, list: async (tag, options) => (await store.list(tag, options)).flatMap((entry) => Array.from({ length: times }, () => entry)) }
+    store: {
+      ...store,
+      list: async (tag, options) =>
+        (await store.list(tag, options)).flatMap((entry) => Array.from({ length: times }, () => entry))
+    }
   })
   const { access_token: token } = await world.byDevice()
   times = 130_000
@@ -359,7 +481,12 @@ t.test('S61 a grant of a tenant that is not known here ends all the same', async
     store: createMemoryStore(),
     session: { key: SESSION_KEY },
     broker: { audience: AUDIENCE },
-    resolveProvider: () => ({ name: 'acme', issuer: acme.issuer, clientId: 'web', clientSecret: acme.clients[0]?.client_secret as string })
+    resolveProvider: () => ({
+      name: 'acme',
+      issuer: acme.issuer,
+      clientId: 'web',
+      clientSecret: acme.clients[0]?.client_secret as string
+    })
   }
   const [here, elsewhere] = [programs(await buildApp(t, options), acme), programs(await buildApp(t, options), acme)]
   const { access_token: token } = await here.byDevice()
@@ -415,7 +542,10 @@ t.test('S58 a refresh without an ID token asks UserInfo all the same', async (t)
   const first = await world.byDevice()
   t.equal((await world.api(first.access_token, '/admin')).statusCode, 200)
   off()
-  world.provider.fault({ on: 'userinfo', userinfo: ({ roles, ...claims }) => ({ ...claims, email: 'new@example.com' }) })
+  world.provider.fault({
+    on: 'userinfo',
+    userinfo: ({ roles, ...claims }) => ({ ...claims, email: 'new@example.com' })
+  })
   world.provider.fault({ on: 'token', tokenResponse: ({ id_token: _, ...answer }) => answer })
   const second: Tokens = (await refresh(world, first)).json()
   t.match(decodeJwt(second.access_token), { sub: 'alice', email: 'new@example.com' })
@@ -429,7 +559,16 @@ t.test('S39 grants from before a second provider was there are found by the pers
   const { issuer, clientId, clientSecret, ...common } = alone
   const before = programs(await buildApp(t, alone), provider)
   const { access_token: token } = await before.byDevice()
-  const after = programs(await buildApp(t, { ...common, providers: { default: { issuer, clientId, clientSecret }, other: { issuer: other.issuer, clientId, clientSecret } } } as OidcOptions), provider)
+  const after = programs(
+    await buildApp(t, {
+      ...common,
+      providers: {
+        default: { issuer, clientId, clientSecret },
+        other: { issuer: other.issuer, clientId, clientSecret }
+      }
+    } as OidcOptions),
+    provider
+  )
   t.equal((await after.api(token)).statusCode, 200)
   t.equal(await after.app.oidc.broker.revoke({ sub: 'alice', provider: 'other' }), 0)
   t.equal(await after.app.oidc.broker.revoke({ sub: 'alice', provider: 'default' }), 1)
@@ -504,43 +643,64 @@ t.test('an empty scope is none', async (t) => {
 t.test('S4 a native login takes no more than a cookie holds', async (t) => {
   const { app } = await start(t)
   const { challenge } = pkce()
-  const query = new URLSearchParams({ redirect_uri: REDIRECT_URI, code_challenge: challenge, code_challenge_method: 'S256', scope: 'a'.repeat(501) })
+  const query = new URLSearchParams({
+    redirect_uri: REDIRECT_URI,
+    code_challenge: challenge,
+    code_challenge_method: 'S256',
+    scope: 'a'.repeat(501)
+  })
   t.equal((await app.inject(`/auth/login?${query.toString()}`)).statusCode, 400)
 })
 
 t.test('RFC 6749, section 5.2: a client that is not known is challenged', async (t) => {
   const { post } = await start(t, { broker: { resourceServers: { api: 'x'.repeat(32) } } })
-  const answer = await post('introspect', { token: 'x' }, { authorization: `Basic ${Buffer.from('api:wrong').toString('base64')}` })
-  t.match([answer.statusCode, answer.headers['www-authenticate'], answer.json()], [401, /^Basic realm=/, { error: 'invalid_client' }])
+  const answer = await post(
+    'introspect',
+    { token: 'x' },
+    { authorization: `Basic ${Buffer.from('api:wrong').toString('base64')}` }
+  )
+  t.match(
+    [answer.statusCode, answer.headers['www-authenticate'], answer.json()],
+    [401, /^Basic realm=/, { error: 'invalid_client' }]
+  )
 })
 
-t.test('S58 a new refresh token of the provider outlives the access token beside it while the store is down', async (t) => {
-  const clock = stopClock(t)
-  const { store, fault } = faultyStore()
-  const world = await start(t, { store })
-  for (const lifetime of [{ expires_in: 60 }, {}, { expires_in: 7200 }]) {
-    const off = world.provider.fault({ on: 'token', tokenResponse: ({ expires_in: _, ...answer }) => ({ ...answer, ...lifetime }) })
+t.test(
+  'S58 a new refresh token of the provider outlives the access token beside it while the store is down',
+  async (t) => {
+    const clock = stopClock(t)
+    const { store, fault } = faultyStore()
+    const world = await start(t, { store })
+    for (const lifetime of [{ expires_in: 60 }, {}, { expires_in: 7200 }]) {
+      const off = world.provider.fault({
+        on: 'token',
+        tokenResponse: ({ expires_in: _, ...answer }) => ({ ...answer, ...lifetime })
+      })
+      const first = await world.byDevice()
+      fault.verbs = new Set(['replace'])
+      t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
+      clock.advance(600)
+      fault.verbs = null
+      const second = await refresh(world, first)
+      t.equal(second.statusCode, 200)
+      t.equal((await refresh(world, second.json())).statusCode, 200)
+      off()
+    }
+
     const first = await world.byDevice()
+    world.provider.fault({
+      on: 'token',
+      tokenResponse: ({ refresh_token: _, ...answer }) => ({ ...answer, expires_in: 60 })
+    })
     fault.verbs = new Set(['replace'])
     t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
-    clock.advance(600)
     fault.verbs = null
-    const second = await refresh(world, first)
-    t.equal(second.statusCode, 200)
-    t.equal((await refresh(world, second.json())).statusCode, 200)
-    off()
+    const asked = world.provider.count('token')
+    clock.advance(600)
+    await refresh(world, first)
+    t.equal(world.provider.count('token'), asked + 1, 'where there is no new one, the provider is asked again')
   }
-
-  const first = await world.byDevice()
-  world.provider.fault({ on: 'token', tokenResponse: ({ refresh_token: _, ...answer }) => ({ ...answer, expires_in: 60 }) })
-  fault.verbs = new Set(['replace'])
-  t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })
-  fault.verbs = null
-  const asked = world.provider.count('token')
-  clock.advance(600)
-  await refresh(world, first)
-  t.equal(world.provider.count('token'), asked + 1, 'where there is no new one, the provider is asked again')
-})
+)
 
 t.test('S61 a logout that the store does not let end everything ends everything nevertheless', async (t) => {
   const { store, fault } = faultyStore()
@@ -578,10 +738,17 @@ t.test('S61 a grant whose tokens nobody got is none', async (t) => {
 
 t.test('S58 UserInfo is newer than the ID token of the login', async (t) => {
   const world = await start(t, { userinfo: true })
-  world.provider.fault({ on: 'token', times: 1, idToken: (claims) => ({ ...claims, roles: ['admin'], email: 'old@example.com' }) })
+  world.provider.fault({
+    on: 'token',
+    times: 1,
+    idToken: (claims) => ({ ...claims, roles: ['admin'], email: 'old@example.com' })
+  })
   const first = await world.byDevice()
   world.provider.fault({ on: 'token', tokenResponse: ({ id_token: _, ...answer }) => answer })
-  world.provider.fault({ on: 'userinfo', userinfo: (claims) => ({ ...claims, iss: 'https://elsewhere.example', roles: ['reader'], email: 'new@example.com' }) })
+  world.provider.fault({
+    on: 'userinfo',
+    userinfo: (claims) => ({ ...claims, iss: 'https://elsewhere.example', roles: ['reader'], email: 'new@example.com' })
+  })
   const second = (await refresh(world, first)).json()
   t.match(decodeJwt(second.access_token), { sub: 'alice', roles: ['reader'], email: 'new@example.com' })
   t.equal((await world.api(second.access_token, '/admin')).statusCode, 403)

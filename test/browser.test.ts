@@ -23,7 +23,9 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     const context = await browser.newContext({ baseURL: baseUrl, ...options })
     t.teardown(() => context.close())
     // The provider's pages are not ours.
-    context.on('console', (message) => { if (!message.location().url.startsWith(issuer)) complaints.push(message.text()) })
+    context.on('console', (message) => {
+      if (!message.location().url.startsWith(issuer)) complaints.push(message.text())
+    })
     context.on('weberror', (error) => complaints.push(error.error().message))
     return context
   }
@@ -109,12 +111,19 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
 
   t.test('a program logs in by device, and loses its access by a click', async (t) => {
     const page = await newPage(await open(t))
-    const program = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, `../example/cli${import.meta.filename.slice(-3)}`), baseUrl], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const program = spawn(
+      process.execPath,
+      [...process.execArgv, join(import.meta.dirname, `../example/cli${import.meta.filename.slice(-3)}`), baseUrl],
+      { stdio: ['ignore', 'pipe', 'inherit'] }
+    )
     t.teardown(() => program.kill())
     let output = ''
     program.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
     await once(program.stdout, 'data')
-    const [url, code] = [/http:\S+/, /\w{4}-\w{4}$/].map((pattern) => pattern.exec(output.trim())?.[0]) as [string, string]
+    const [url, code] = [/http:\S+/, /\w{4}-\w{4}$/].map((pattern) => pattern.exec(output.trim())?.[0]) as [
+      string,
+      string
+    ]
     await page.goto(url)
     await page.getByRole('textbox').fill(code)
     await shoot(page, 'program-code')
@@ -182,7 +191,11 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   t.test('the button shows what the API answers', async (t) => {
     const page = await newPage(await open(t))
     await page.goto('/')
-    t.match(await callApi(page), /^401 Unauthorized\n\{[^]*"FST_OIDC_LOGIN_REQUIRED"/, 'to somebody who is not logged in')
+    t.match(
+      await callApi(page),
+      /^401 Unauthorized\n\{[^]*"FST_OIDC_LOGIN_REQUIRED"/,
+      'to somebody who is not logged in'
+    )
     await shoot(page, 'api-401')
     await logIn(page, 'alice')
     await page.goto('/')
@@ -258,7 +271,11 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
 
   t.test('another provider may tell less of a person', async (t) => {
     const otherUrl = `http://localhost:${await freePort()}`
-    const { issuer, clientId, clientSecret, close } = await startOidcProvider({ redirectUris: [`${otherUrl}/auth/callback`], autoLogin: 'carol', claims: () => ({}) })
+    const { issuer, clientId, clientSecret, close } = await startOidcProvider({
+      redirectUris: [`${otherUrl}/auth/callback`],
+      autoLogin: 'carol',
+      claims: () => ({})
+    })
     t.teardown(close)
     await startApp(t, { baseUrl: otherUrl, issuer, clientId, clientSecret })
     const page = await newPage(await open(t))
@@ -271,9 +288,17 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   t.test('a person chooses one of several providers', async (t) => {
     const url = `http://localhost:${await freePort()}`
     const [guests, staff] = [await startKitProvider(), await startKitProvider({ users: [{ sub: 'employee' }] })]
-    const optionsOf = ({ issuer, clients }: typeof guests, label: string) => ({ label, issuer, clientId: 'web', clientSecret: clients[0]?.client_secret as string })
+    const optionsOf = ({ issuer, clients }: typeof guests, label: string) => ({
+      label,
+      issuer,
+      clientId: 'web',
+      clientSecret: clients[0]?.client_secret as string
+    })
     const app = await buildPlainApp(t, {
-      baseUrl: url, session: { key: SESSION_KEY }, allowInsecureLoopback: true, providers: { guests: optionsOf(guests, 'Guests'), staff: optionsOf(staff, 'Employees') }
+      baseUrl: url,
+      session: { key: SESSION_KEY },
+      allowInsecureLoopback: true,
+      providers: { guests: optionsOf(guests, 'Guests'), staff: optionsOf(staff, 'Employees') }
     })
     t.teardown(async () => await Promise.all([guests.close(), staff.close()]))
     await app.listen({ port: Number(new URL(url).port) })
@@ -300,7 +325,10 @@ async function startExample (t: Test): Promise<{ baseUrl: string, issuer: string
   return { baseUrl, issuer: provider.issuer }
 }
 
-async function startApp (t: Test, settings: { baseUrl: string, issuer: string, clientId: string, clientSecret: string }): Promise<void> {
+async function startApp (
+  t: Test,
+  settings: { baseUrl: string; issuer: string; clientId: string; clientSecret: string }
+): Promise<void> {
   const { buildApp } = await import('../example/app.ts')
   const app = await buildApp({ ...settings, sessionKey: randomBytes(32).toString('base64'), logLevel: 'silent' })
   t.teardown(() => app.close())
@@ -338,7 +366,12 @@ async function callApi (page: Page): Promise<string | null> {
 }
 
 async function cell (page: Page, name: string): Promise<string | null> {
-  return await page.getByRole('row').filter({ has: page.getByRole('rowheader', { name, exact: true }) }).getByRole('cell').last().textContent()
+  return await page
+    .getByRole('row')
+    .filter({ has: page.getByRole('rowheader', { name, exact: true }) })
+    .getByRole('cell')
+    .last()
+    .textContent()
 }
 
 async function text (page: Page): Promise<string> {

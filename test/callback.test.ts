@@ -5,8 +5,8 @@ import { client, faults, startClock, startProvider } from '../lib/testing/index.
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from './support/app.ts'
 import { createGate } from './support/gate.ts'
 import {
-  CALLBACK, LOGIN_COOKIE, SESSION_COOKIE, assertAnonymous, assertLoggedIn, assertNoSecrets, assertRefused, attempt, authorizationParams, captureLog,
-  cookiesSet, loginCookies, loginRoute, untilCallback
+  CALLBACK, LOGIN_COOKIE, SESSION_COOKIE, assertAnonymous, assertLoggedIn, assertNoSecrets, assertRefused,
+  attempt, authorizationParams, captureLog, cookiesSet, loginCookies, loginRoute, untilCallback
 } from './support/protocol.ts'
 import type { Test } from 'tap'
 import type { ClaimsContext, IdTokenClaims, OidcOptions } from '../index.ts'
@@ -14,7 +14,12 @@ import type { Claims, Fault, Provider } from '../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
-const page = { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'cross-site' }
+const page = {
+  accept: 'text/html',
+  'sec-fetch-mode': 'navigate',
+  'sec-fetch-dest': 'document',
+  'sec-fetch-site': 'cross-site'
+}
 
 function withParam (url: URL, name: string, value: string | null): string {
   const changed = new URL(url)
@@ -86,7 +91,12 @@ t.test('S13 V12 V13 the callback of another browser logs nobody in', async (t) =
 
   await t.test('in a browser without a login', async (t) => {
     const victim = client({ app, baseUrl: BASE_URL })
-    await assertRefused(t, { page: await victim.goto(stolen.href, { from: 'https://evil.example/' }), browser: victim, provider }, 400, 'FST_OIDC_STATE')
+    await assertRefused(
+      t,
+      { page: await victim.goto(stolen.href, { from: 'https://evil.example/' }), browser: victim, provider },
+      400,
+      'FST_OIDC_STATE'
+    )
     t.equal(provider.count('token'), 0)
   })
   await t.test('in a browser with a login of its own under way', async (t) => {
@@ -140,13 +150,29 @@ t.test('S13 R23 a pending login that was tampered with is refused', async (t) =>
     const at = Math.floor(index * (value.length - 1) / 23)
     return `${value.slice(0, at)}${value[at] === 'A' ? 'B' : 'A'}${value.slice(at + 1)}`
   })
-  for (const changed of [...changes, value.slice(1), value.slice(0, -1), `${value}A`, `A${value}`, value.replace('.', ';'), value.replace('.', '..'), `"${value}"`, '', '.', encodeURIComponent(value)]) {
+  for (const changed of [
+    ...changes,
+    value.slice(1),
+    value.slice(0, -1),
+    `${value}A`,
+    `A${value}`,
+    value.replace('.', ';'),
+    value.replace('.', '..'),
+    `"${value}"`,
+    '',
+    '.',
+    encodeURIComponent(value)
+  ]) {
     const response = await app.inject({ url: callback.href, headers: { ...page, cookie: `${name}=${changed}` } })
     t.equal(response.statusCode, 400, changed.slice(0, 20))
     t.match(response.body, 'FST_OIDC_STATE')
   }
   t.equal(provider.count('token'), 0)
-  t.equal((await app.inject({ url: callback.href, headers: { ...page, cookie: `${name}=${value}` } })).statusCode, 302, 'as it was it works')
+  t.equal(
+    (await app.inject({ url: callback.href, headers: { ...page, cookie: `${name}=${value}` } })).statusCode,
+    302,
+    'as it was it works'
+  )
 })
 
 // Once
@@ -178,11 +204,18 @@ t.test('S14 V34 R18 twenty identical callbacks at once: one token request, one s
   const sessions = responses.filter(({ cookies }) => cookies.some(({ name }) => name === SESSION_COOKIE))
   t.equal(sessions.length, 1)
   t.equal(sessions[0]?.headers.location, `${BASE_URL}/me`)
-  t.equal(responses.filter(({ headers }) => isAuthorize(provider, headers.location as string)).length, 19, 'the others begin again')
+  t.equal(
+    responses.filter(({ headers }) => isAuthorize(provider, headers.location as string)).length,
+    19,
+    'the others begin again'
+  )
   t.equal(provider.count('token'), 1)
 
   const replayed = await Promise.all(Array.from({ length: 20 }, async () => await app.inject(request)))
-  t.notOk(replayed.some(({ cookies }) => cookies.some(({ name }) => name === SESSION_COOKIE)), 'a replay of the same cookies gives no session')
+  t.notOk(
+    replayed.some(({ cookies }) => cookies.some(({ name }) => name === SESSION_COOKIE)),
+    'a replay of the same cookies gives no session'
+  )
   t.equal(provider.count('token'), 1)
 })
 
@@ -210,7 +243,11 @@ t.test('S14 a code that is not taken any more leads on where another tab has log
   provider.fault(faults['authorization-response-other-code'])
   const page = await browser.goto(path)
   await assertRefused(t, { page, browser, provider }, 400, 'FST_OIDC_CODE')
-  t.match(page.text(), `href="${BASE_URL}/auth/login?return_to=${encodeURIComponent(`${BASE_URL}/me?a=1&b=2`)}"`, 'the page knows where to go')
+  t.match(
+    page.text(),
+    `href="${BASE_URL}/auth/login?return_to=${encodeURIComponent(`${BASE_URL}/me?a=1&b=2`)}"`,
+    'the page knows where to go'
+  )
 
   provider.clearFaults()
   await browser.goto('/auth/login')
@@ -300,7 +337,10 @@ t.test('R16 who looks at a callback ahead of the browser does not use it up', as
   const scanner = await app.inject({ url: callback.href, headers: { accept: 'text/html' } })
   t.equal(scanner.statusCode, 400)
   for (const header of ['purpose', 'sec-purpose', 'x-moz', 'x-purpose']) {
-    const ahead = await app.inject({ url: callback.href, headers: { ...page, cookie, [header]: header === 'x-purpose' ? 'preview' : 'prefetch' } })
+    const ahead = await app.inject({
+      url: callback.href,
+      headers: { ...page, cookie, [header]: header === 'x-purpose' ? 'preview' : 'prefetch' }
+    })
     t.equal(ahead.statusCode, 503, header)
     t.match(ahead.body, 'FST_OIDC_PREFETCH')
     t.notOk(ahead.headers['set-cookie'])
@@ -338,7 +378,12 @@ t.test('S15 C42 C43 the issuer of the response must be the one that was asked', 
       else params.set('iss', iss)
     }
   })
-  const silent: Fault = { on: 'metadata', metadata: (document) => { delete document['authorization_response_iss_parameter_supported'] } }
+  const silent: Fault = {
+    on: 'metadata',
+    metadata: (document) => {
+      delete document['authorization_response_iss_parameter_supported']
+    }
+  }
   const wrong: Record<string, Fault[]> = {
     'another issuer': [faults['invalid-authorization-response-iss']],
     'no issuer': [faults['remove-authorization-response-iss']],
@@ -389,12 +434,25 @@ t.test('S17 R37 errors from outside are short and plain in the log, and JSON for
   const { lines, server } = captureLog()
   const { provider, browser } = await startApp(t, {}, {}, server)
   const hostile = `x\r\n{"level":60}\u001b[31m\u202e${'a'.repeat(3000)}`
-  provider.fault({ on: 'authorize', authorizationResponse: (params) => { params.delete('code'); params.set('error', hostile); params.set('error_description', hostile) } })
+  provider.fault({
+    on: 'authorize',
+    authorizationResponse: (params) => {
+      params.delete('code')
+      params.set('error', hostile)
+      params.set('error_description', hostile)
+    }
+  })
   const callback = await untilCallback(browser)
   const answer = await browser.fetch(callback.href)
   t.equal(answer.status, 403)
-  t.same(answer.json(), { statusCode: 403, code: 'FST_OIDC_PROVIDER_REFUSED', message: 'The identity provider did not log you in.' })
-  const entry = lines().split('\n').find((line) => line.includes('FST_OIDC_PROVIDER_REFUSED')) as string
+  t.same(answer.json(), {
+    statusCode: 403,
+    code: 'FST_OIDC_PROVIDER_REFUSED',
+    message: 'The identity provider did not log you in.'
+  })
+  const entry = lines()
+    .split('\n')
+    .find((line) => line.includes('FST_OIDC_PROVIDER_REFUSED')) as string
   t.match(entry, 'x??{')
   t.notMatch(entry, /\\r|\\n|\\u001b|\u202e/)
   t.ok(entry.length < 900, `${entry.length} characters`)
@@ -410,14 +468,20 @@ t.test('S17 an error wins over a code, and an empty one is an error', async (t) 
   }
   const noCode = await attempt(t, provider, faults['authorization-response-without-code'])
   await assertRefused(t, noCode, 400, 'FST_OIDC_PARAMETER')
-  const emptyCode = await attempt(t, provider, { on: 'authorize', authorizationResponse: (params) => params.set('code', '') })
+  const emptyCode = await attempt(t, provider, {
+    on: 'authorize',
+    authorizationResponse: (params) => params.set('code', '')
+  })
   await assertRefused(t, emptyCode, 400, 'FST_OIDC_PARAMETER')
   t.equal(provider.count('token'), 0)
 })
 
 t.test('S17 what the person answers at the provider', async (t) => {
   const provider = await startedProvider(t)
-  for (const error of ['access_denied', 'login_required', 'temporarily_unavailable', 'server_error', 'invalid_scope', 'unmet_authentication_requirements']) {
+  for (const error of [
+    'access_denied', 'login_required', 'temporarily_unavailable', 'server_error', 'invalid_scope',
+    'unmet_authentication_requirements'
+  ]) {
     provider.options.approve = () => ({ error })
     const tried = await attempt(t, provider)
     await assertRefused(t, tried, 403, 'FST_OIDC_PROVIDER_REFUSED')
@@ -429,8 +493,13 @@ t.test('S18 R12 a parameter that is there twice is refused, and uses nothing up'
   const { provider, browser } = await startApp(t)
   const callback = await untilCallback(browser)
   const search = callback.search
-  const doubled = ['code', 'state', 'iss', 'error', 'error_description', 'response', 'access_token'].flatMap((name) => [`&${name}=a&${name}=a`, `&${name}=a&${name}=b&${name}=`])
-  const same = ['code', 'state', 'iss'].map((name) => `&${name}=${encodeURIComponent(callback.searchParams.get(name) as string)}`)
+  const doubled = ['code', 'state', 'iss', 'error', 'error_description', 'response', 'access_token'].flatMap((name) => [
+    `&${name}=a&${name}=a`,
+    `&${name}=a&${name}=b&${name}=`
+  ])
+  const same = ['code', 'state', 'iss'].map(
+    (name) => `&${name}=${encodeURIComponent(callback.searchParams.get(name) as string)}`
+  )
   const encoded = ['&%73tate=x', '&stat%65=', '&cod%65=x']
   for (const extra of [...doubled, ...same, ...encoded]) {
     const page = await browser.goto(`${CALLBACK}${search}${extra}`)
@@ -445,7 +514,11 @@ t.test('S18 R12 a parameter that is there twice is refused, and uses nothing up'
 
 t.test('S18 a provider that answers twice is refused', async (t) => {
   const provider = await startedProvider(t)
-  for (const name of ['authorization-response-duplicate-code', 'authorization-response-duplicate-state', 'authorization-response-duplicate-iss'] as const) {
+  for (const name of [
+    'authorization-response-duplicate-code',
+    'authorization-response-duplicate-state',
+    'authorization-response-duplicate-iss'
+  ] as const) {
     await assertRefused(t, await attempt(t, provider, faults[name]), 400, 'FST_OIDC_PARAMETER')
     t.equal(provider.count('token'), 0)
   }
@@ -457,9 +530,26 @@ t.test('R12 hostile values are refused without a token request', async (t) => {
   const state = encodeURIComponent(callback.searchParams.get('state') as string)
   const cookie = browser.cookies.header(CALLBACK)
   const queries = [
-    `state=${state}%00&code=x`, `state=${state}&code=%00`, `state=${state}&code=%FF`, `state=${state}&code=%ED%A0%80`, `state=${state}&code=%C0%AF`, 'state=%FF&code=x',
-    `state=${state}&code=${'a'.repeat(10_000)}`, `state=${'a'.repeat(10_000)}&code=x`, `state[]=${state}&code=x`, `state[0]=${state}&code=x`, `state.x=${state}&code=x`,
-    `State=${state}&code=x`, 'state=__proto__&code=x', '__proto__=x&constructor=x&toString=x', 'state', '=', '&', '', '%', `${'a&'.repeat(3000)}`
+    `state=${state}%00&code=x`,
+    `state=${state}&code=%00`,
+    `state=${state}&code=%FF`,
+    `state=${state}&code=%ED%A0%80`,
+    `state=${state}&code=%C0%AF`,
+    'state=%FF&code=x',
+    `state=${state}&code=${'a'.repeat(10_000)}`,
+    `state=${'a'.repeat(10_000)}&code=x`,
+    `state[]=${state}&code=x`,
+    `state[0]=${state}&code=x`,
+    `state.x=${state}&code=x`,
+    `State=${state}&code=x`,
+    'state=__proto__&code=x',
+    '__proto__=x&constructor=x&toString=x',
+    'state',
+    '=',
+    '&',
+    '',
+    '%',
+    `${'a&'.repeat(3000)}`
   ]
   for (const query of queries) {
     const response = await app.inject({ url: `/auth/callback?${query}`, headers: { ...page, cookie } })
@@ -476,26 +566,52 @@ t.test('R12 R35 no query makes the callback fail or log in', async (t) => {
   const callback = await untilCallback(browser)
   const state = callback.searchParams.get('state') as string
   const cookie = browser.cookies.header(CALLBACK)
-  const names = fc.constantFrom('state', 'code', 'iss', 'error', 'error_description', 'id_token', 'access_token', '__proto__', 'response', 'state[]')
-  const values = fc.oneof(fc.constantFrom(state, `${state}=`, provider.issuer, '%', '%00', '%FF', '+', '%2B', '', 'a'.repeat(5000)), fc.string().map(encodeURIComponent))
+  const names = fc.constantFrom(
+    'state', 'code', 'iss', 'error', 'error_description', 'id_token', 'access_token', '__proto__', 'response',
+    'state[]'
+  )
+  const values = fc.oneof(
+    fc.constantFrom(state, `${state}=`, provider.issuer, '%', '%00', '%FF', '+', '%2B', '', 'a'.repeat(5000)),
+    fc.string().map(encodeURIComponent)
+  )
   const pair = fc.tuple(names, values).map(([name, value]) => `${name}=${value}`)
-  await fc.assert(fc.asyncProperty(fc.array(pair, { maxLength: 8 }), async (pairs) => {
-    const { statusCode, cookies, headers } = await app.inject({ url: `/auth/callback?${pairs.join('&')}`, headers: { ...page, cookie } })
-    t.ok(statusCode === 400 || statusCode === 403 || isAuthorize(provider, headers.location as string), `${statusCode} ${headers.location}`)
-    t.notOk(cookies.some(({ name }) => name === SESSION_COOKIE))
-  }), { numRuns: 150 })
+  await fc.assert(
+    fc.asyncProperty(fc.array(pair, { maxLength: 8 }), async (pairs) => {
+      const { statusCode, cookies, headers } = await app.inject({
+        url: `/auth/callback?${pairs.join('&')}`,
+        headers: { ...page, cookie }
+      })
+      t.ok(
+        statusCode === 400 || statusCode === 403 || isAuthorize(provider, headers.location as string),
+        `${statusCode} ${headers.location}`
+      )
+      t.notOk(cookies.some(({ name }) => name === SESSION_COOKIE))
+    }),
+    { numRuns: 150 }
+  )
 })
 
 t.test('S19 tokens in the response are never used', async (t) => {
   const provider = await startedProvider(t)
   const contexts: ClaimsContext[] = []
-  const { browser, page } = await attempt(t, provider, faults['authorization-response-with-tokens'], { onClaims: (_claims, context) => { contexts.push(context) } })
+  const { browser, page } = await attempt(t, provider, faults['authorization-response-with-tokens'], {
+    onClaims: (_claims, context) => {
+      contexts.push(context)
+    }
+  })
   t.equal(page.url, `${BASE_URL}/me`)
   t.notMatch(JSON.stringify(contexts[0]?.tokens), 'front')
   await assertLoggedIn(t, browser)
 
   const forged = provider.idToken({ sub: 'mallory' })
-  const only: Fault = { on: 'authorize', authorizationResponse: (params) => { params.delete('code'); params.set('id_token', forged); params.set('access_token', 'x') } }
+  const only: Fault = {
+    on: 'authorize',
+    authorizationResponse: (params) => {
+      params.delete('code')
+      params.set('id_token', forged)
+      params.set('access_token', 'x')
+    }
+  }
   await assertRefused(t, await attempt(t, provider, only), 400, 'FST_OIDC_PARAMETER')
   t.equal(provider.count('token'), 0)
 })
@@ -509,7 +625,14 @@ t.test('S20 after the login the address has no code, and no cache or referrer ke
   t.equal(page.headers.get('referrer-policy'), 'no-referrer')
   t.match(page.headers.get('vary'), 'Cookie')
   t.equal(page.text(), '')
-  t.same(cookiesSet(page).sort(), [SESSION_COOKIE, `${LOGIN_COOKIE}${callback.searchParams.get('state')?.slice(0, 16)}`, `${SESSION_COOKIE}-tokens-0`].sort())
+  t.same(
+    cookiesSet(page).sort(),
+    [
+      SESSION_COOKIE,
+      `${LOGIN_COOKIE}${callback.searchParams.get('state')?.slice(0, 16)}`,
+      `${SESSION_COOKIE}-tokens-0`
+    ].sort()
+  )
   t.same(browser.cookies.refused, [])
   t.equal(provider.count('token'), 1)
 })
@@ -517,14 +640,29 @@ t.test('S20 after the login the address has no code, and no cache or referrer ke
 t.test('S21 V38 codes, tokens and secrets are in no log line, at any level', async (t) => {
   const { lines, server } = captureLog()
   const tokens: string[] = []
-  const { provider, browser } = await startApp(t, {
-    offlineAccess: true,
-    userinfo: true,
-    onClaims: (_claims, context) => { tokens.push(context.tokens.access_token, context.tokens.refresh_token as string, context.tokens.id_token as string) }
-  }, {}, server)
+  const { provider, browser } = await startApp(
+    t,
+    {
+      offlineAccess: true,
+      userinfo: true,
+      onClaims: (_claims, context) => {
+        tokens.push(
+          context.tokens.access_token,
+          context.tokens.refresh_token as string,
+          context.tokens.id_token as string
+        )
+      }
+    },
+    {},
+    server
+  )
   await browser.goto('/auth/login?return_to=/me')
   await browser.post('/auth/logout')
-  const faulty = ['nonce-invalid', 'sig-other-key', 'token-500', 'token-html', 'token-array', 'token-response-without-id-token', 'userinfo-invalid-sub', 'jwks-500', 'invalid-authorization-response-iss', 'authorization-response-other-code'] as const
+  const faulty = [
+    'nonce-invalid', 'sig-other-key', 'token-500', 'token-html', 'token-array',
+    'token-response-without-id-token', 'userinfo-invalid-sub', 'jwks-500', 'invalid-authorization-response-iss',
+    'authorization-response-other-code'
+  ] as const
   for (const name of faulty) {
     const off = provider.fault(...[faults[name]].flat())
     const callback = await untilCallback(browser)
@@ -533,9 +671,22 @@ t.test('S21 V38 codes, tokens and secrets are in no log line, at any level', asy
     off()
   }
   const sent = provider.requests.flatMap(({ body, query, headers }) => [
-    query['state'], query['nonce'], body['code'], body['code_verifier'], body['refresh_token'], body['token'], headers.authorization, query['id_token_hint']
+    query['state'],
+    query['nonce'],
+    body['code'],
+    body['code_verifier'],
+    body['refresh_token'],
+    body['token'],
+    headers.authorization,
+    query['id_token_hint']
   ])
-  const secrets = [...sent, ...tokens, provider.clients[0]?.client_secret, SESSION_KEY, ...browser.cookies.list().map(({ value }) => value)].filter((value) => typeof value === 'string')
+  const secrets = [
+    ...sent,
+    ...tokens,
+    provider.clients[0]?.client_secret,
+    SESSION_KEY,
+    ...browser.cookies.list().map(({ value }) => value)
+  ].filter((value) => typeof value === 'string')
   t.ok(secrets.length > 60, `${secrets.length} secrets`)
   t.ok(lines().length > 5000, 'there is a log')
   t.match(lines(), 'FST_OIDC_ID_TOKEN')
@@ -564,7 +715,11 @@ t.test('S22 form_post: the provider posts, and the cookie of the pending login c
   t.same([done.status, done.url], [200, `${BASE_URL}/me`])
   t.equal(done.history[0]?.status, 303)
   t.equal(done.history[0]?.sent['sec-fetch-site'], 'cross-site')
-  t.match(done.history[0]?.setCookie.find((line) => line.startsWith(`${SESSION_COOKIE}=`)), 'SameSite=Lax', 'the session itself stays Lax')
+  t.match(
+    done.history[0]?.setCookie.find((line) => line.startsWith(`${SESSION_COOKIE}=`)),
+    'SameSite=Lax',
+    'the session itself stays Lax'
+  )
   await assertLoggedIn(t, browser)
 })
 
@@ -572,18 +727,33 @@ t.test('S22 form_post: again, late, at once, with an error', async (t) => {
   const { provider, app, browser } = await startApp(t, { responseMode: 'form_post' })
   const clock = startClock()
   t.teardown(() => clock.restore())
-  const form = async (): Promise<URLSearchParams> => (await browser.goto('/auth/login?return_to=/me', { submit: false })).form?.fields as URLSearchParams
+  const form = async (): Promise<URLSearchParams> =>
+    (await browser.goto('/auth/login?return_to=/me', { submit: false })).form?.fields as URLSearchParams
   const fields = await form()
   const cookie = browser.cookies.header(CALLBACK)
-  const request = { method: 'POST' as const, url: '/auth/callback', headers: { ...page, cookie, 'content-type': 'application/x-www-form-urlencoded' }, payload: fields.toString() }
+  const request = {
+    method: 'POST' as const,
+    url: '/auth/callback',
+    headers: { ...page, cookie, 'content-type': 'application/x-www-form-urlencoded' },
+    payload: fields.toString()
+  }
   const responses = await Promise.all(Array.from({ length: 20 }, async () => await app.inject(request)))
   t.equal(responses.filter(({ cookies }) => cookies.some(({ name }) => name === SESSION_COOKIE)).length, 1)
-  t.equal(responses.filter(({ statusCode, headers }) => statusCode === 303 && isAuthorize(provider, headers.location as string)).length, 19)
+  t.equal(
+    responses.filter(
+      ({ statusCode, headers }) => statusCode === 303 && isAuthorize(provider, headers.location as string)
+    ).length,
+    19
+  )
   t.equal(provider.count('token'), 1)
 
   const late = await form()
   clock.advance(601)
-  t.equal((await browser.post('/auth/callback', late, { from: provider.issuer })).url, `${BASE_URL}/me`, 'a late one begins once more')
+  t.equal(
+    (await browser.post('/auth/callback', late, { from: provider.issuer })).url,
+    `${BASE_URL}/me`,
+    'a late one begins once more'
+  )
 
   browser.cookies.clear()
   const stranger = await browser.post('/auth/callback', late, { from: provider.issuer })
@@ -596,7 +766,10 @@ t.test('S22 form_post: again, late, at once, with an error', async (t) => {
 
 t.test('S22 form_post: browsers send its cookie over https only', async (t) => {
   const provider = await startedProvider(t)
-  await t.rejects(buildApp(t, optionsFor(provider, { responseMode: 'form_post', baseUrl: 'http://localhost:3000' })), { code: 'FST_OIDC_OPTION', message: /form_post/ })
+  await t.rejects(buildApp(t, optionsFor(provider, { responseMode: 'form_post', baseUrl: 'http://localhost:3000' })), {
+    code: 'FST_OIDC_OPTION',
+    message: /form_post/
+  })
 })
 
 t.test('S22 POST is not for the query mode', async (t) => {
@@ -632,14 +805,22 @@ t.test('R14 what is no form is refused, and uses nothing up', async (t) => {
   ]
   for (const [type, payload, status, code] of cases) {
     const response = await app.inject({
-      method: 'POST', url: '/auth/callback', headers: { ...page, cookie, ...(type !== undefined && { 'content-type': type }) }, ...(payload !== undefined && { payload })
+      method: 'POST',
+      url: '/auth/callback',
+      headers: { ...page, cookie, ...(type !== undefined && { 'content-type': type }) },
+      ...(payload !== undefined && { payload })
     })
     t.equal(response.statusCode, status, `${type}, ${payload?.length} bytes`)
     t.match(response.body, code)
     t.notOk(response.headers['set-cookie'])
   }
   t.equal(provider.count('token'), 0)
-  const response = await app.inject({ method: 'POST', url: '/auth/callback', headers: { ...page, cookie, 'content-type': `${form}; charset=iso-8859-1` }, payload: fields.toString() })
+  const response = await app.inject({
+    method: 'POST',
+    url: '/auth/callback',
+    headers: { ...page, cookie, 'content-type': `${form}; charset=iso-8859-1` },
+    payload: fields.toString()
+  })
   t.equal(response.headers.location, `${BASE_URL}/me`, 'a charset is no matter')
 })
 
@@ -657,7 +838,10 @@ t.test('S23 the token request repeats the redirect_uri, has the verifier, and is
   t.same(request?.query, {})
   t.match(request?.headers.authorization, /^Basic /)
 
-  for (const name of ['token-500', 'token-503', 'token-429', 'token-400', 'token-html', 'token-cut', 'token-reset', 'token-lost', 'token-redirect', 'authorization-response-other-code'] as const) {
+  for (const name of [
+    'token-500', 'token-503', 'token-429', 'token-400', 'token-html', 'token-cut', 'token-reset', 'token-lost',
+    'token-redirect', 'authorization-response-other-code'
+  ] as const) {
     const tried = await attempt(t, provider, faults[name])
     t.equal(provider.count('token'), 1, `one attempt in spite of ${name}`)
     await assertAnonymous(t, tried.browser)
@@ -710,13 +894,25 @@ t.test('S24 C54 C56 what is unusual but right is accepted', async (t) => {
     'expires_in as text': [faults['token-response-expires-in-string'], 3600],
     'expires_in with a fraction': [member('expires_in', 1799.9), 1799],
     'expires_in of a century': [member('expires_in', 3_155_760_000), 31_536_000],
-    'unknown members': [response((answer) => { Object.assign(answer, JSON.parse('{"__proto__":{"access_token":"x"},"not-before-policy":0,"session_state":"x"}')) }), 3600]
+    'unknown members': [
+      response((answer) => {
+        Object.assign(
+          answer,
+          JSON.parse('{"__proto__":{"access_token":"x"},"not-before-policy":0,"session_state":"x"}')
+        )
+      }),
+      3600
+    ]
   }
   for (const [what, [fault, expiresIn]] of Object.entries(good)) {
     await t.test(what, async (t) => {
       const contexts: ClaimsContext[] = []
       const before = Math.floor(Date.now() / 1000)
-      const { browser } = await attempt(t, provider, fault, { onClaims: (_claims, context) => { contexts.push(context) } })
+      const { browser } = await attempt(t, provider, fault, {
+        onClaims: (_claims, context) => {
+          contexts.push(context)
+        }
+      })
       await assertLoggedIn(t, browser)
       const tokens = contexts[0]?.tokens
       t.equal(tokens?.token_type, 'bearer')
@@ -728,8 +924,18 @@ t.test('S24 C54 C56 what is unusual but right is accepted', async (t) => {
 
 t.test('S24 the granted scopes are those of the response, else those that were asked for', async (t) => {
   const provider = await startedProvider(t)
-  for (const [scope, expected] of [[undefined, ['openid', 'profile', 'email']], ['openid  email ', ['openid', 'email']], ['', []]] as const) {
-    const { page } = await attempt(t, provider, response((answer) => { answer['scope'] = scope }))
+  for (const [scope, expected] of [
+    [undefined, ['openid', 'profile', 'email']],
+    ['openid  email ', ['openid', 'email']],
+    ['', []]
+  ] as const) {
+    const { page } = await attempt(
+      t,
+      provider,
+      response((answer) => {
+        answer['scope'] = scope
+      })
+    )
     t.same(page.json().session.scopes, expected)
   }
 })
@@ -737,7 +943,10 @@ t.test('S24 the granted scopes are those of the response, else those that were a
 t.test('S80 what the token endpoint says becomes the right class of error, and its words stay here', async (t) => {
   const provider = await startedProvider(t)
   const error = (status: number, error: string, headers = {}): Fault => ({
-    on: 'token', status, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify({ error, error_description: '<b>internal</b>', error_uri: 'https://evil.example' })
+    on: 'token',
+    status,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify({ error, error_description: '<b>internal</b>', error_uri: 'https://evil.example' })
   })
   const challenge = { 'www-authenticate': 'Basic realm="internal"' }
   const cases: Array<[what: string, fault: Fault, status: number, code: string]> = [
@@ -808,14 +1017,29 @@ t.test('onClaims runs once, after every check and before the session', async (t)
   const { page } = await attempt(t, provider, [], { onClaims })
   t.equal(calls.length, 1)
   const [claims, context] = calls[0] as [IdTokenClaims, ClaimsContext]
-  t.match(claims, { iss: provider.issuer, sub: 'alice', aud: 'web', nonce: String, exp: Number, iat: Number, at_hash: String })
-  t.match(context, { provider: 'default', returnTo: `${BASE_URL}/me`, tokens: { access_token: String, token_type: 'bearer', id_token: /^eyJ/ } })
+  t.match(claims, {
+    iss: provider.issuer,
+    sub: 'alice',
+    aud: 'web',
+    nonce: String,
+    exp: Number,
+    iat: Number,
+    at_hash: String
+  })
+  t.match(context, {
+    provider: 'default',
+    returnTo: `${BASE_URL}/me`,
+    tokens: { access_token: String, token_type: 'bearer', id_token: /^eyJ/ }
+  })
   t.equal(context.request.routeOptions.url, '/auth/callback')
   t.same(page.json().user, { id: 7, email: 'alice@example.com' })
   t.equal(provider.count('userinfo'), 1)
 
   calls.length = 0
-  for (const name of ['nonce-invalid', 'sig-other-key', 'at-hash-invalid', 'token-500', 'authorization-response-error', 'invalid-authorization-response-iss'] as const) {
+  for (const name of [
+    'nonce-invalid', 'sig-other-key', 'at-hash-invalid', 'token-500', 'authorization-response-error',
+    'invalid-authorization-response-iss'
+  ] as const) {
     await attempt(t, provider, faults[name], { onClaims })
   }
   t.equal(calls.length, 0, 'a failed check does not reach it')
@@ -828,8 +1052,18 @@ t.test('onClaims refuses by throwing, and what it throws stays here', async (t) 
     ['an Error', new Error(secret), 403, 'FST_OIDC_CLAIMS'],
     ['text', secret, 403, 'FST_OIDC_CLAIMS'],
     ['undefined', undefined, 403, 'FST_OIDC_CLAIMS'],
-    ['an OidcError', new OidcError('FST_OIDC_FORBIDDEN', { message: 'Your account is locked.', detail: secret }), 403, 'FST_OIDC_FORBIDDEN'],
-    ['an OidcError for later', new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { retryAfter: 7 }), 503, 'FST_OIDC_PROVIDER_UNAVAILABLE']
+    [
+      'an OidcError',
+      new OidcError('FST_OIDC_FORBIDDEN', { message: 'Your account is locked.', detail: secret }),
+      403,
+      'FST_OIDC_FORBIDDEN'
+    ],
+    [
+      'an OidcError for later',
+      new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { retryAfter: 7 }),
+      503,
+      'FST_OIDC_PROVIDER_UNAVAILABLE'
+    ]
   ]
   for (const [what, thrown, status, code] of throwing) {
     await t.test(what, async (t) => {
@@ -857,7 +1091,11 @@ t.test('onClaims refuses by throwing, and what it throws stays here', async (t) 
 
 t.test('onClaims may answer itself, and then nobody is logged in', async (t) => {
   const provider = await startedProvider(t)
-  const { browser, page } = await attempt(t, provider, [], { onClaims: async (_claims, { reply }) => { await reply.code(402).send({ pay: 'first' }) } })
+  const { browser, page } = await attempt(t, provider, [], {
+    onClaims: async (_claims, { reply }) => {
+      await reply.code(402).send({ pay: 'first' })
+    }
+  })
   t.equal(page.status, 402)
   t.same(page.json(), { pay: 'first' })
   t.equal(page.headers.get('cache-control'), 'no-store')
@@ -885,7 +1123,11 @@ t.test('onClaims may answer itself, and then who was logged in still is', async 
 
 t.test('C11 S34 the userinfo() of onClaims refuses the claims of somebody else', async (t) => {
   const provider = await startedProvider(t)
-  const tried = await attempt(t, provider, faults['userinfo-invalid-sub'], { onClaims: async (_claims, { userinfo }) => { await userinfo() } })
+  const tried = await attempt(t, provider, faults['userinfo-invalid-sub'], {
+    onClaims: async (_claims, { userinfo }) => {
+      await userinfo()
+    }
+  })
   await assertRefused(t, tried, 403, 'FST_OIDC_USERINFO', 1)
   const caught = await attempt(t, provider, faults['userinfo-invalid-sub'], {
     onClaims: async (_claims, { userinfo }) => ({ caught: await userinfo().catch(({ code }: OidcError) => code) })
@@ -904,7 +1146,14 @@ t.test('parseClaims makes the claims, but not who they are of', async (t) => {
   t.same(seen, ['alice', 'Alice'], 'onClaims sees what the provider sent')
 
   let asked = false
-  const tried = await attempt(t, provider, [], { parseClaims: () => { throw new TypeError('given_name is missing') }, onClaims: () => { asked = true } })
+  const tried = await attempt(t, provider, [], {
+    parseClaims: () => {
+      throw new TypeError('given_name is missing')
+    },
+    onClaims: () => {
+      asked = true
+    }
+  })
   await assertRefused(t, tried, 403, 'FST_OIDC_CLAIMS')
   t.notMatch(tried.page.text(), 'given_name')
   t.notOk(asked)
@@ -913,7 +1162,13 @@ t.test('parseClaims makes the claims, but not who they are of', async (t) => {
 t.test('userinfo: true adds its claims; those of the ID token win', async (t) => {
   const provider = await startedProvider(t, { claimsInIdToken: false })
   const { page } = await attempt(t, provider, faults['userinfo-overwrites'], { userinfo: true })
-  t.match(page.json().claims, { iss: provider.issuer, sub: 'alice', name: 'Alice Doe', email: 'alice@example.com', roles: ['user'] })
+  t.match(page.json().claims, {
+    iss: provider.issuer,
+    sub: 'alice',
+    name: 'Alice Doe',
+    email: 'alice@example.com',
+    roles: ['user']
+  })
   t.equal(provider.count('userinfo'), 1)
   t.match(provider.requests.find(({ endpoint }) => endpoint === 'userinfo')?.headers.authorization, /^Bearer /)
 
@@ -940,11 +1195,19 @@ t.test('SameSite=Strict: the page after the login is asked for by the applicatio
   t.equal(whole.json().claims.sub, 'alice')
 })
 
-for (const [name, options] of [['form_post', { responseMode: 'form_post' }], ['SameSite=Strict', { session: { key: SESSION_KEY, sameSite: 'strict' } }]] as const) {
+for (const [name, options] of [
+  ['form_post', { responseMode: 'form_post' }],
+  ['SameSite=Strict', { session: { key: SESSION_KEY, sameSite: 'strict' } }]
+] as const) {
   t.test(`S36 V9 ${name}: a login ends the session before it, whose cookies the callback does not bring`, async (t) => {
     const clock = stopClock(t)
     const ended: unknown[] = []
-    const { app, provider, browser } = await startApp(t, { ...options, onLogout: ({ id, provider }, { reason }) => { ended.push([id, provider, reason]) } })
+    const { app, provider, browser } = await startApp(t, {
+      ...options,
+      onLogout: ({ id, provider }, { reason }) => {
+        ended.push([id, provider, reason])
+      }
+    })
     const gate = createGate()
     app.get('/slow', { preHandler: app.oidc.required() }, async () => { await gate.pass() })
     const first = await browser.goto('/me')
@@ -958,7 +1221,11 @@ for (const [name, options] of [['form_post', { responseMode: 'form_post' }], ['S
     const second = await browser.goto('/auth/login?return_to=/me')
     t.equal(second.json().claims.sub, 'bob')
     t.same(ended, [[first.json().session.id, 'default', 'login']])
-    t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 401, 'copied cookies of the first are worth nothing')
+    t.equal(
+      (await app.inject({ url: '/me', headers: { cookie } })).statusCode,
+      401,
+      'copied cookies of the first are worth nothing'
+    )
     gate.open()
     t.equal((await slow).headers['set-cookie'], undefined, 'a late answer does not bring the first person back')
   })

@@ -91,7 +91,14 @@ function replaying (): Call {
 
 for (const [name, [reason, call]] of Object.entries(neglects)) {
   t.test(`a module fails when the relying party ${name}`, async (t) => {
-    const module: RunModule = { number: 'C1', id: name, plan: '', provider: '', required: '', run: accepts([], { options: { fetch: call } }) }
+    const module: RunModule = {
+      number: 'C1',
+      id: name,
+      plan: '',
+      provider: '',
+      required: '',
+      run: accepts([], { options: { fetch: call } })
+    }
     const { verdict, happened } = await runModule(module)
     t.equal(verdict, 'failed')
     t.match(happened, reason)

@@ -15,9 +15,16 @@ const other = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const AGREED: Required<Encryption> = { alg: 'RSA-OAEP-256', enc: 'A256GCM' }
 
-const jwkOf = (key: KeyObject, members: Partial<JWK> = {}): JWK => ({ ...key.export({ format: 'jwk' }) as JWK, ...members })
+const jwkOf = (key: KeyObject, members: Partial<JWK> = {}): JWK => ({
+  ...(key.export({ format: 'jwk' }) as JWK),
+  ...members
+})
 
-async function encrypt (content: string, header: Record<string, unknown> = AGREED, key: KeyObject = rsa.publicKey): Promise<string> {
+async function encrypt (
+  content: string,
+  header: Record<string, unknown> = AGREED,
+  key: KeyObject = rsa.publicKey
+): Promise<string> {
   return await new CompactEncrypt(new TextEncoder().encode(content)).setProtectedHeader(header as never).encrypt(key)
 }
 
@@ -30,7 +37,12 @@ async function startedProvider (t: Test): Promise<Provider> {
 const encrypting: Partial<OidcOptions> = { idTokenEncryption: AGREED, decryptionKey: rsa.privateKey }
 
 /** Logs in while the provider's ID tokens are what `make` makes of them. */
-async function attempt (t: Test, provider: Provider, make: (jws: string) => Promise<string>, options: Partial<OidcOptions> = encrypting): Promise<{ page: Page, hasSession: boolean }> {
+async function attempt (
+  t: Test,
+  provider: Provider,
+  make: (jws: string) => Promise<string>,
+  options: Partial<OidcOptions> = encrypting
+): Promise<{ page: Page; hasSession: boolean }> {
   // The token is made from the answer on its way to the plugin.
   const fetching: OidcOptions['fetch'] = async (url, init) => {
     const response = await fetch(url, init)
@@ -46,16 +58,35 @@ async function attempt (t: Test, provider: Provider, make: (jws: string) => Prom
 
 t.test('S32 encrypted ID tokens of a certified provider: login, refresh, logout', async (t) => {
   const cases: Array<[Encryption, JWK[], OidcOptions['decryptionKey']]> = [
-    [AGREED, [jwkOf(rsa.publicKey, { kid: 'new', use: 'enc' })], [jwkOf(other.privateKey, { kid: 'old' }), jwkOf(rsa.privateKey, { kid: 'new' })]],
-    [{ alg: 'RSA-OAEP' }, [jwkOf(rsa.publicKey, { use: 'enc' })], () => rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string],
-    [{ alg: 'ECDH-ES', enc: 'A128CBC-HS256' }, [jwkOf(ec.publicKey, { use: 'enc' })], async () => [rsa.privateKey, ec.privateKey]],
-    [{ alg: 'ECDH-ES+A256KW', enc: 'A256CBC-HS512' }, [jwkOf(ec.publicKey, { kid: 'x', use: 'enc' })], jwkOf(ec.privateKey)]
+    [
+      AGREED,
+      [jwkOf(rsa.publicKey, { kid: 'new', use: 'enc' })],
+      [jwkOf(other.privateKey, { kid: 'old' }), jwkOf(rsa.privateKey, { kid: 'new' })]
+    ],
+    [
+      { alg: 'RSA-OAEP' },
+      [jwkOf(rsa.publicKey, { use: 'enc' })],
+      () => rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+    ],
+    [
+      { alg: 'ECDH-ES', enc: 'A128CBC-HS256' },
+      [jwkOf(ec.publicKey, { use: 'enc' })],
+      async () => [rsa.privateKey, ec.privateKey]
+    ],
+    [
+      { alg: 'ECDH-ES+A256KW', enc: 'A256CBC-HS512' },
+      [jwkOf(ec.publicKey, { kid: 'x', use: 'enc' })],
+      jwkOf(ec.privateKey)
+    ]
   ]
   for (const [encryption, keys, decryptionKey] of cases) {
     const { alg, enc = 'A128CBC-HS256' } = encryption
     const { issuer, register, close } = await startOidcProvider({
       autoLogin: 'alice',
-      configuration: { ttl: { AccessToken: 1, IdToken: 3600, Grant: 3600, RefreshToken: 3600, Session: 3600 }, enabledJWA: { idTokenEncryptionAlgValues: [alg], idTokenEncryptionEncValues: [enc] } }
+      configuration: {
+        ttl: { AccessToken: 1, IdToken: 3600, Grant: 3600, RefreshToken: 3600, Session: 3600 },
+        enabledJWA: { idTokenEncryptionAlgValues: [alg], idTokenEncryptionEncValues: [enc] }
+      }
     })
     t.teardown(close)
     await register({
@@ -81,7 +112,9 @@ t.test('S32 encrypted ID tokens of a certified provider: login, refresh, logout'
       decryptionKey: decryptionKey as JWK,
       onClaims: (_claims, { tokens }) => { issued = tokens.access_token }
     })
-    app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({ token: await app.oidc.accessToken(request) }))
+    app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({
+      token: await app.oidc.accessToken(request)
+    }))
     const browser = client({ app, baseUrl: BASE_URL })
     const page = await browser.goto('/me')
     t.match([page.status, page.json()], [200, { claims: { sub: 'alice' } }], alg)
@@ -102,14 +135,26 @@ t.test('S32 what was not encrypted as agreed is refused', async (t) => {
     'with another alg': async (jws) => await encrypt(jws, { alg: 'RSA-OAEP', enc: 'A256GCM' }),
     'with another enc': async (jws) => await encrypt(jws, { alg: 'RSA-OAEP-256', enc: 'A128GCM' }),
     'for another key': async (jws) => await encrypt(jws, AGREED, other.publicKey),
-    'with a password': async (jws) => await new CompactEncrypt(new TextEncoder().encode(jws)).setProtectedHeader({ alg: 'PBES2-HS256+A128KW', enc: 'A256GCM' }).encrypt(new TextEncoder().encode('password')),
-    'with a shared key': async (jws) => await new CompactEncrypt(new TextEncoder().encode(jws)).setProtectedHeader({ alg: 'dir', enc: 'A256GCM' }).encrypt(createSecretKey(randomBytes(32))),
+    'with a password': async (jws) =>
+      await new CompactEncrypt(new TextEncoder().encode(jws))
+        .setProtectedHeader({ alg: 'PBES2-HS256+A128KW', enc: 'A256GCM' })
+        .encrypt(new TextEncoder().encode('password')),
+    'with a shared key': async (jws) =>
+      await new CompactEncrypt(new TextEncoder().encode(jws))
+        .setProtectedHeader({ alg: 'dir', enc: 'A256GCM' })
+        .encrypt(createSecretKey(randomBytes(32))),
     twice: async (jws) => await encrypt(await encrypt(jws)),
     'and compressed': async (jws) => withHeader(await encrypt(jws), { ...AGREED, zip: 'DEF' }),
     'with a critical extension': async (jws) => withHeader(await encrypt(jws), { ...AGREED, crit: ['x'], x: 1 }),
     'and cut': cut,
-    'and unsigned inside': async (jws) => await encrypt(`${Buffer.from('{"alg":"none"}').toString('base64url')}.${jws.split('.')[1]}.`),
-    'and signed by another inside': async (jws) => await encrypt(await new SignJWT(JSON.parse(Buffer.from(jws.split('.')[1] as string, 'base64url').toString())).setProtectedHeader({ alg: 'RS256' }).sign(other.privateKey)),
+    'and unsigned inside': async (jws) =>
+      await encrypt(`${Buffer.from('{"alg":"none"}').toString('base64url')}.${jws.split('.')[1]}.`),
+    'and signed by another inside': async (jws) =>
+      await encrypt(
+        await new SignJWT(JSON.parse(Buffer.from(jws.split('.')[1] as string, 'base64url').toString()))
+          .setProtectedHeader({ alg: 'RS256' })
+          .sign(other.privateKey)
+      ),
     'and nothing inside': async () => await encrypt(''),
     'but text': async () => 'x.y.z.a.b',
     'but empty parts': async () => '....'
@@ -131,17 +176,38 @@ function withHeader (jwe: string, header: object): string {
 t.test('S32 keys that cannot be used, or had', async (t) => {
   const provider = await startedProvider(t)
   const fails = async () => await Promise.reject(new Error('sealed'))
-  for (const decryptionKey of [fails, () => [], () => 'no key' as never, () => ({ kty: 'RSA', d: 'x' }), '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n']) {
+  for (const decryptionKey of [
+    fails,
+    () => [],
+    () => 'no key' as never,
+    () => ({ kty: 'RSA', d: 'x' }),
+    '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n'
+  ]) {
     const { page } = await attempt(t, provider, async (jws) => await encrypt(jws), { ...encrypting, decryptionKey })
     t.match([page.status, page.text()], [503, /FST_OIDC_PROVIDER_UNAVAILABLE/])
   }
-  for (const decryptionKey of [jwkOf(rsa.privateKey, { use: 'sig' }), jwkOf(rsa.privateKey, { alg: 'RSA-OAEP' }), ec.privateKey]) {
+  for (const decryptionKey of [
+    jwkOf(rsa.privateKey, { use: 'sig' }),
+    jwkOf(rsa.privateKey, { alg: 'RSA-OAEP' }),
+    ec.privateKey
+  ]) {
     const { page } = await attempt(t, provider, async (jws) => await encrypt(jws), { ...encrypting, decryptionKey })
     t.match([page.status, page.text()], [403, /FST_OIDC_ID_TOKEN/], 'a key for something else')
   }
-  const named = await attempt(t, provider, async (jws) => await encrypt(jws, { ...AGREED, kid: 'new' }), { ...encrypting, decryptionKey: [jwkOf(rsa.privateKey, { kid: 'old' })] })
+  const named = await attempt(t, provider, async (jws) => await encrypt(jws, { ...AGREED, kid: 'new' }), {
+    ...encrypting,
+    decryptionKey: [jwkOf(rsa.privateKey, { kid: 'old' })]
+  })
   t.equal(named.page.status, 403, 'a token that names another key')
-  t.equal((await attempt(t, provider, async (jws) => await encrypt(jws, { ...AGREED, kid: 'new' }), { ...encrypting, decryptionKey: [jwkOf(other.privateKey, { kid: 'old' }), jwkOf(rsa.privateKey)] })).page.status, 200)
+  t.equal(
+    (
+      await attempt(t, provider, async (jws) => await encrypt(jws, { ...AGREED, kid: 'new' }), {
+        ...encrypting,
+        decryptionKey: [jwkOf(other.privateKey, { kid: 'old' }), jwkOf(rsa.privateKey)]
+      })
+    ).page.status,
+    200
+  )
 })
 
 t.test('a token response without an ID token, or that is none, is refused as ever', async (t) => {
@@ -156,11 +222,19 @@ t.test('a token response without an ID token, or that is none, is refused as eve
 })
 
 /** Logs in with UserInfo, which is what `make` makes of its claims. */
-async function withUserinfo (t: Test, provider: Provider, make: (claims: Record<string, unknown>) => Promise<string>, options: Partial<OidcOptions>, type = 'application/jwt'): Promise<Page> {
+async function withUserinfo (
+  t: Test,
+  provider: Provider,
+  make: (claims: Record<string, unknown>) => Promise<string>,
+  options: Partial<OidcOptions>,
+  type = 'application/jwt'
+): Promise<Page> {
   const fetching: OidcOptions['fetch'] = async (url, init) => {
     const response = await fetch(url, init)
     if (!url.endsWith('/userinfo')) return response
-    return new Response(await make(await response.json() as Record<string, unknown>), { headers: { 'content-type': type } })
+    return new Response(await make((await response.json()) as Record<string, unknown>), {
+      headers: { 'content-type': type }
+    })
   }
   const app = await buildApp(t, optionsFor(provider, { userinfo: true, fetch: fetching, ...options }))
   return await client({ app, baseUrl: BASE_URL }).goto('/me')
@@ -169,35 +243,86 @@ async function withUserinfo (t: Test, provider: Provider, make: (claims: Record<
 t.test('S34 UserInfo that is signed, or encrypted as well, of a certified provider', async (t) => {
   const cases: Array<[Record<string, unknown>, Partial<OidcOptions>]> = [
     [{ userinfo_signed_response_alg: 'RS256' }, { userinfoSigningAlg: 'RS256' }],
-    [{ userinfo_signed_response_alg: 'RS256', userinfo_encrypted_response_alg: 'RSA-OAEP-256', userinfo_encrypted_response_enc: 'A256GCM' }, { userinfoSigningAlg: 'RS256', userinfoEncryption: AGREED, decryptionKey: rsa.privateKey }]
+    [
+      {
+        userinfo_signed_response_alg: 'RS256',
+        userinfo_encrypted_response_alg: 'RSA-OAEP-256',
+        userinfo_encrypted_response_enc: 'A256GCM'
+      },
+      { userinfoSigningAlg: 'RS256', userinfoEncryption: AGREED, decryptionKey: rsa.privateKey }
+    ]
   ]
   for (const [registered, options] of cases) {
-    const { issuer, register, close } = await startOidcProvider({ autoLogin: 'alice', configuration: { enabledJWA: { userinfoEncryptionAlgValues: ['RSA-OAEP-256'] } } })
+    const { issuer, register, close } = await startOidcProvider({
+      autoLogin: 'alice',
+      configuration: { enabledJWA: { userinfoEncryptionAlgValues: ['RSA-OAEP-256'] } }
+    })
     t.teardown(close)
-    await register({ client_id: 'web', client_secret: 'secret of web', redirect_uris: [`${BASE_URL}/auth/callback`], jwks: { keys: [jwkOf(rsa.publicKey, { use: 'enc' })] }, ...registered })
-    const app = await buildApp(t, { issuer, clientId: 'web', clientSecret: 'secret of web', baseUrl: BASE_URL, allowInsecureLoopback: true, session: { key: SESSION_KEY }, userinfo: true, ...options })
+    await register({
+      client_id: 'web',
+      client_secret: 'secret of web',
+      redirect_uris: [`${BASE_URL}/auth/callback`],
+      jwks: { keys: [jwkOf(rsa.publicKey, { use: 'enc' })] },
+      ...registered
+    })
+    const app = await buildApp(t, {
+      issuer,
+      clientId: 'web',
+      clientSecret: 'secret of web',
+      baseUrl: BASE_URL,
+      allowInsecureLoopback: true,
+      session: { key: SESSION_KEY },
+      userinfo: true,
+      ...options
+    })
     const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
-    t.match([page.status, page.json()], [200, { claims: { sub: 'alice', email: 'alice@example.com', iss: issuer } }], JSON.stringify(registered))
+    t.match(
+      [page.status, page.json()],
+      [200, { claims: { sub: 'alice', email: 'alice@example.com', iss: issuer } }],
+      JSON.stringify(registered)
+    )
   }
 })
 
 t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) => {
   const provider = await startedProvider(t)
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  provider.fault({ on: 'jwks', jwks: (document) => { document.keys.push(jwkOf(key.publicKey, { kid: 'userinfo', alg: 'RS256', use: 'sig' }), jwkOf(ec.publicKey, { kid: 'ec' })) } })
-  const sign = async (claims: Record<string, unknown>, signer: KeyObject = key.privateKey): Promise<string> => await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims }).setProtectedHeader({ alg: 'RS256', kid: 'userinfo' }).sign(signer)
+  provider.fault({
+    on: 'jwks',
+    jwks: (document) => {
+      document.keys.push(
+        jwkOf(key.publicKey, { kid: 'userinfo', alg: 'RS256', use: 'sig' }),
+        jwkOf(ec.publicKey, { kid: 'ec' })
+      )
+    }
+  })
+  const sign = async (claims: Record<string, unknown>, signer: KeyObject = key.privateKey): Promise<string> =>
+    await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims })
+      .setProtectedHeader({ alg: 'RS256', kid: 'userinfo' })
+      .sign(signer)
   const signed: Partial<OidcOptions> = { userinfoSigningAlg: 'RS256' }
   const both: Partial<OidcOptions> = { ...signed, userinfoEncryption: AGREED, decryptionKey: rsa.privateKey }
   const onlyEncrypted: Partial<OidcOptions> = { userinfoEncryption: AGREED, decryptionKey: rsa.privateKey }
-  const unsigned = (claims: object): string => `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.`
+  const unsigned = (claims: object): string =>
+    `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.`
 
   t.equal((await withUserinfo(t, provider, sign, signed)).status, 200)
   t.equal((await withUserinfo(t, provider, async (claims) => await encrypt(await sign(claims)), both)).status, 200)
-  t.equal((await withUserinfo(t, provider, async (claims) => await encrypt(JSON.stringify(claims)), onlyEncrypted)).status, 200)
+  t.equal(
+    (await withUserinfo(t, provider, async (claims) => await encrypt(JSON.stringify(claims)), onlyEncrypted)).status,
+    200
+  )
 
   const wrong: Array<[string, (claims: Record<string, unknown>) => Promise<string>, Partial<OidcOptions>, string?]> = [
     ['signed by another', async (claims) => await sign(claims, other.privateKey), signed],
-    ['signed with another algorithm', async (claims) => await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims }).setProtectedHeader({ alg: 'ES256', kid: 'ec' }).sign(ec.privateKey), signed],
+    [
+      'signed with another algorithm',
+      async (claims) =>
+        await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims })
+          .setProtectedHeader({ alg: 'ES256', kid: 'ec' })
+          .sign(ec.privateKey),
+      signed
+    ],
     ['of another issuer', async (claims) => await sign({ ...claims, iss: 'https://evil.example' }), signed],
     ['without an issuer', async (claims) => await sign({ ...claims, iss: undefined }), signed],
     ['for another client', async (claims) => await sign({ ...claims, aud: 'other' }), signed],
@@ -210,7 +335,11 @@ t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) =
     ['signed, where it is to be encrypted as well', async (claims) => await sign(claims), both],
     ['encrypted, where it is to be signed as well', async (claims) => await encrypt(JSON.stringify(claims)), both],
     ['encrypted for another', async (claims) => await encrypt(await sign(claims), AGREED, other.publicKey), both],
-    ['encrypted, of somebody else', async (claims) => await encrypt(JSON.stringify({ ...claims, sub: 'mallory' })), onlyEncrypted],
+    [
+      'encrypted, of somebody else',
+      async (claims) => await encrypt(JSON.stringify({ ...claims, sub: 'mallory' })),
+      onlyEncrypted
+    ],
     ['encrypted, no JSON', async () => await encrypt('x'), onlyEncrypted],
     ['encrypted, no object', async () => await encrypt('[]'), onlyEncrypted],
     ['signed, where plain was agreed on', async (claims) => await sign(claims), {}],
@@ -223,20 +352,47 @@ t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) =
   const withoutType = new Response(JSON.stringify({ sub: 'alice' }))
   withoutType.headers.delete('content-type')
   for (const options of [signed, {}]) {
-    const app = await buildApp(t, optionsFor(provider, { userinfo: true, ...options, fetch: async (url, init) => url.endsWith('/userinfo') ? withoutType.clone() : await fetch(url, init) }))
+    const app = await buildApp(
+      t,
+      optionsFor(provider, {
+        userinfo: true,
+        ...options,
+        fetch: async (url, init) => (url.endsWith('/userinfo') ? withoutType.clone() : await fetch(url, init))
+      })
+    )
     t.equal((await client({ app, baseUrl: BASE_URL }).goto('/me')).status, 403, 'of no type')
   }
-  const later = await withUserinfo(t, provider, async (claims) => {
-    provider.fault({ on: 'jwks', status: 500 })
-    return await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims }).setProtectedHeader({ alg: 'RS256', kid: 'new' }).sign(key.privateKey)
-  }, signed)
+  const later = await withUserinfo(
+    t,
+    provider,
+    async (claims) => {
+      provider.fault({ on: 'jwks', status: 500 })
+      return await new SignJWT({ iss: provider.issuer, aud: 'web', ...claims })
+        .setProtectedHeader({ alg: 'RS256', kid: 'new' })
+        .sign(key.privateKey)
+    },
+    signed
+  )
   t.match([later.status, later.text()], [503, /FST_OIDC_PROVIDER_UNAVAILABLE/], 'with a key that cannot be fetched')
 })
 
 t.test('S34 the claims of the ID token win, whatever signed UserInfo says', async (t) => {
   const provider = await startedProvider(t)
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  provider.fault({ on: 'jwks', jwks: (document) => { document.keys.push(jwkOf(key.publicKey, { kid: 'userinfo' })) } })
-  const page = await withUserinfo(t, provider, async (claims) => await new SignJWT({ ...claims, iss: provider.issuer, aud: ['web', 'other'], acr: 'high', nickname: 'al' }).setProtectedHeader({ alg: 'RS256', kid: 'userinfo' }).sign(key.privateKey), { userinfoSigningAlg: 'RS256' })
+  provider.fault({
+    on: 'jwks',
+    jwks: (document) => {
+      document.keys.push(jwkOf(key.publicKey, { kid: 'userinfo' }))
+    }
+  })
+  const page = await withUserinfo(
+    t,
+    provider,
+    async (claims) =>
+      await new SignJWT({ ...claims, iss: provider.issuer, aud: ['web', 'other'], acr: 'high', nickname: 'al' })
+        .setProtectedHeader({ alg: 'RS256', kid: 'userinfo' })
+        .sign(key.privateKey),
+    { userinfoSigningAlg: 'RS256' }
+  )
   t.match(page.json(), { claims: { nickname: 'al', iss: provider.issuer, acr: '1' }, session: { acr: '1' } })
 })

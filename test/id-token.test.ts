@@ -5,7 +5,9 @@ import { verifyIdToken } from '../lib/id-token.ts'
 import { createKeySet } from '../lib/key-set.ts'
 import { faults, startClock, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, optionsFor, providerSettings } from './support/app.ts'
-import { anotherApp, assertLoggedIn, assertRefused, attempt, authorizationParams, loginRoute, untilCallback } from './support/protocol.ts'
+import {
+  anotherApp, assertLoggedIn, assertRefused, attempt, authorizationParams, loginRoute, untilCallback
+} from './support/protocol.ts'
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import type { Test } from 'tap'
@@ -103,7 +105,15 @@ t.test('an ID token that is right logs in', async (t) => {
     'S29 no auth_time where none was asked for': faults['auth-time-missing'],
     'S28 typ JWT': { on: 'token', idToken: (_claims, header) => { header['typ'] = 'JWT' } },
     'S31 jku, x5u and jwk beside a right signature are not looked at': {
-      on: 'token', idToken: (_claims, header) => { Object.assign(header, { jku: `${provider.issuer}/attacker`, x5u: `${provider.issuer}/attacker`, jwk: { kty: 'oct', k: 'AAAA' }, x5c: ['AAAA'] }) }
+      on: 'token',
+      idToken: (_claims, header) => {
+        Object.assign(header, {
+          jku: `${provider.issuer}/attacker`,
+          x5u: `${provider.issuer}/attacker`,
+          jwk: { kty: 'oct', k: 'AAAA' },
+          x5c: ['AAAA']
+        })
+      }
     },
     'R10 exp in the year 10000': { on: 'token', idToken: (claims) => ({ ...claims, exp: 253_402_300_800 }) }
   }
@@ -119,17 +129,33 @@ t.test('an ID token that is right logs in', async (t) => {
 
 t.test('C13 the claims of the scopes that were asked for', async (t) => {
   const address = { locality: 'Bern' }
-  const provider = await startedProvider(t, { users: [{ sub: 'alice', name: 'Alice', email: 'a@example.com', phone_number: '+41 0', address }] })
+  const provider = await startedProvider(t, {
+    users: [{ sub: 'alice', name: 'Alice', email: 'a@example.com', phone_number: '+41 0', address }]
+  })
   const { page } = await attempt(t, provider, [], { scope: 'openid profile email phone address' })
   t.match(page.json().claims, { name: 'Alice', email: 'a@example.com', phone_number: '+41 0', address })
-  t.equal(provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['scope'], 'openid profile email phone address')
+  t.equal(
+    provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['scope'],
+    'openid profile email phone address'
+  )
   const less = await attempt(t, provider, [], { scope: 'openid email' })
   t.same(less.page.json().claims, { iss: provider.issuer, sub: 'alice', acr: '1', email: 'a@example.com' })
 })
 
 t.test('V32 the subject is kept as it is, byte by byte', async (t) => {
   const provider = await startedProvider(t)
-  for (const sub of ['Alice', 'alice ', 'ALICE', 'a'.repeat(255), '../alice', 'älice', '<b>', '0', 'null', '__proto__']) {
+  for (const sub of [
+    'Alice',
+    'alice ',
+    'ALICE',
+    'a'.repeat(255),
+    '../alice',
+    'älice',
+    '<b>',
+    '0',
+    'null',
+    '__proto__'
+  ]) {
     provider.options.approve = () => ({ sub })
     const { browser } = await attempt(t, provider)
     await assertLoggedIn(t, browser, sub)
@@ -140,8 +166,17 @@ t.test('R19 claims with the names of Object.prototype are nothing but claims', a
   const provider = await startedProvider(t)
   const { app, browser } = await anotherApp(t, provider, { userinfo: true })
   app.get('/admin', { preHandler: app.oidc.required({ claims: { isAdmin: true } }) }, async () => 'secret')
-  app.get('/look', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => ({ isAdmin: oidcClaims?.['isAdmin'] ?? null, sub: oidcClaims?.sub }))
-  provider.fault(faults['claims-prototype'], { on: 'userinfo', userinfo: (claims) => ({ ...claims, ...JSON.parse('{"__proto__":{"isAdmin":true},"hasOwnProperty":1}') as Claims }) })
+  app.get('/look', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => ({
+    isAdmin: oidcClaims?.['isAdmin'] ?? null,
+    sub: oidcClaims?.sub
+  }))
+  provider.fault(faults['claims-prototype'], {
+    on: 'userinfo',
+    userinfo: (claims) => ({
+      ...claims,
+      ...(JSON.parse('{"__proto__":{"isAdmin":true},"hasOwnProperty":1}') as Claims)
+    })
+  })
   const page = await browser.goto('/auth/login?return_to=/look')
   t.equal(page.status, 200)
   t.same(page.json(), { isAdmin: null, sub: 'alice' })
@@ -154,7 +189,11 @@ t.test('R19 claims with the names of Object.prototype are nothing but claims', a
 interface Bench {
   provider: Provider
   keySet: KeySet
-  verify: (token: TokenOptions | string, expected?: Partial<IdTokenExpectations>, options?: Partial<OidcOptions>) => Promise<IdTokenClaims>
+  verify: (
+    token: TokenOptions | string,
+    expected?: Partial<IdTokenExpectations>,
+    options?: Partial<OidcOptions>
+  ) => Promise<IdTokenClaims>
 }
 
 async function bench (t: Test, provider?: Provider): Promise<Bench> {
@@ -165,8 +204,14 @@ async function bench (t: Test, provider?: Provider): Promise<Bench> {
     keySet,
     verify: async (token, expected = {}, options = {}) => {
       const settings = providerSettings(optionsFor(op, options))
-      const jwt = typeof token === 'string' ? token : op.idToken({ ...token, overrides: { nonce: NONCE, ...token.overrides } })
-      return await verifyIdToken(jwt, keySet, settings, { issuer: op.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN, ...expected })
+      const jwt =
+        typeof token === 'string' ? token : op.idToken({ ...token, overrides: { nonce: NONCE, ...token.overrides } })
+      return await verifyIdToken(jwt, keySet, settings, {
+        issuer: op.issuer,
+        nonce: NONCE,
+        accessToken: ACCESS_TOKEN,
+        ...expected
+      })
     }
   }
 }
@@ -251,8 +296,25 @@ t.test('S26 S27 S28 S30 every claim is checked, whatever else is right', async (
 
 t.test('S28 the type of the token', async (t) => {
   const { verify } = await bench(t)
-  for (const typ of ['logout+jwt', 'at+jwt', 'AT+JWT', 'application/at+jwt', 'dpop+jwt', 'secevent+jwt', 'token-introspection+jwt', 'oauth-authz-req+JWT', 5, null, ['JWT'], {}]) {
-    await t.rejects(verify({ header: { typ } }), { code: 'FST_OIDC_ID_TOKEN', detail: 'typ names another kind of token' }, JSON.stringify(typ))
+  for (const typ of [
+    'logout+jwt',
+    'at+jwt',
+    'AT+JWT',
+    'application/at+jwt',
+    'dpop+jwt',
+    'secevent+jwt',
+    'token-introspection+jwt',
+    'oauth-authz-req+JWT',
+    5,
+    null,
+    ['JWT'],
+    {}
+  ]) {
+    await t.rejects(
+      verify({ header: { typ } }),
+      { code: 'FST_OIDC_ID_TOKEN', detail: 'typ names another kind of token' },
+      JSON.stringify(typ)
+    )
   }
   for (const typ of [undefined, 'JWT', 'jwt', 'application/jwt', 'JOSE']) {
     t.ok(await verify({ header: { typ } }), String(typ))
@@ -264,10 +326,24 @@ t.test('S26 audiences that are trusted may be there beside this client', async (
   const options = { trustedAudiences: ['api'] }
   t.ok(await verify({ overrides: { aud: ['web', 'api'], azp: 'web' } }, {}, options))
   t.ok(await verify({ overrides: { aud: ['web'] } }, {}, options))
-  await t.rejects(verify({ overrides: { aud: ['web', 'api'] } }, {}, options), { code: 'FST_OIDC_ID_TOKEN', detail: /^azp must/ }, 'azp must say for whom')
-  await t.rejects(verify({ overrides: { aud: ['web', 'api'], azp: 'api' } }, {}, options), { code: 'FST_OIDC_ID_TOKEN', detail: /^azp must/ })
-  await t.rejects(verify({ overrides: { aud: ['web', 'api', 'stranger'], azp: 'web' } }, {}, options), { code: 'FST_OIDC_ID_TOKEN', detail: /^aud names/ })
-  await t.rejects(verify({ overrides: { aud: 'api', azp: 'web' } }, {}, options), { code: 'FST_OIDC_ID_TOKEN', detail: /"aud"/ }, 'not instead of it')
+  await t.rejects(
+    verify({ overrides: { aud: ['web', 'api'] } }, {}, options),
+    { code: 'FST_OIDC_ID_TOKEN', detail: /^azp must/ },
+    'azp must say for whom'
+  )
+  await t.rejects(verify({ overrides: { aud: ['web', 'api'], azp: 'api' } }, {}, options), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /^azp must/
+  })
+  await t.rejects(verify({ overrides: { aud: ['web', 'api', 'stranger'], azp: 'web' } }, {}, options), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /^aud names/
+  })
+  await t.rejects(
+    verify({ overrides: { aud: 'api', azp: 'web' } }, {}, options),
+    { code: 'FST_OIDC_ID_TOKEN', detail: /"aud"/ },
+    'not instead of it'
+  )
 })
 
 t.test('R10 the clocks may differ by the tolerance, and no more', async (t) => {
@@ -285,8 +361,16 @@ t.test('R10 the clocks may differ by the tolerance, and no more', async (t) => {
     ]
     for (const [name, claims, expected] of checks) {
       t.ok(await verify({ overrides: claims(within) }, expected, options), `${name} within ${tolerance}`)
-      await t.rejects(verify({ overrides: claims(beyond) }, expected, options), { code: 'FST_OIDC_ID_TOKEN' }, `${name} beyond ${tolerance}`)
-      await t.rejects(verify({ overrides: claims(3600) }, expected, options), { code: 'FST_OIDC_ID_TOKEN' }, `${name} by an hour`)
+      await t.rejects(
+        verify({ overrides: claims(beyond) }, expected, options),
+        { code: 'FST_OIDC_ID_TOKEN' },
+        `${name} beyond ${tolerance}`
+      )
+      await t.rejects(
+        verify({ overrides: claims(3600) }, expected, options),
+        { code: 'FST_OIDC_ID_TOKEN' },
+        `${name} by an hour`
+      )
     }
   }
 })
@@ -294,9 +378,21 @@ t.test('R10 the clocks may differ by the tolerance, and no more', async (t) => {
 t.test('R10 clocks that differ, over the wire', async (t) => {
   const provider = await startedProvider(t)
   const shift = (seconds: number): Fault => ({
-    on: 'token', idToken: (claims) => ({ ...claims, ...Object.fromEntries(['iat', 'exp', 'auth_time'].map((name) => [name, Number(claims[name]) + seconds])) })
+    on: 'token',
+    idToken: (claims) => ({
+      ...claims,
+      ...Object.fromEntries(['iat', 'exp', 'auth_time'].map((name) => [name, Number(claims[name]) + seconds]))
+    })
   })
-  for (const [seconds, status] of [[27, 200], [-27, 200], [-3627, 200], [33, 403], [3600, 403], [-3633, 403], [-7200, 403]] as const) {
+  for (const [seconds, status] of [
+    [27, 200],
+    [-27, 200],
+    [-3627, 200],
+    [33, 403],
+    [3600, 403],
+    [-3633, 403],
+    [-7200, 403]
+  ] as const) {
     const { page } = await attempt(t, provider, shift(seconds))
     t.equal(page.status, status, `the provider is off by ${seconds} seconds`)
   }
@@ -349,7 +445,11 @@ t.test('S29 a max_age of a login takes the place of that of the options', async 
   t.equal((await browser.goto('/long')).status, 200)
   t.equal(authorizationParams(await browser.step('/zero'))['max_age'], '0')
   for (const maxAge of ['soon', '-1', '1.5', '1e3', ' 1']) {
-    await t.rejects(anotherApp(t, provider, { authorizationParams: { max_age: maxAge } }), { code: 'FST_OIDC_OPTION' }, maxAge)
+    await t.rejects(
+      anotherApp(t, provider, { authorizationParams: { max_age: maxAge } }),
+      { code: 'FST_OIDC_OPTION' },
+      maxAge
+    )
   }
 })
 
@@ -357,11 +457,19 @@ t.test('S29 an acr that was asked for is checked', async (t) => {
   const provider = await startedProvider(t)
   for (const [path, wanted] of [['/gold', 'gold'], ['/metal', 'silver gold']] as const) {
     const { app, browser } = await anotherApp(t, provider)
-    app.get('/gold', { preHandler: app.oidc.required({ acr: 'gold' }) }, async ({ oidcSession }) => ({ acr: oidcSession?.acr }))
+    app.get('/gold', { preHandler: app.oidc.required({ acr: 'gold' }) }, async ({ oidcSession }) => ({
+      acr: oidcSession?.acr
+    }))
     app.get('/home', async () => 'home')
     loginRoute(app, '/metal', { acrValues: ['silver', 'gold'], returnTo: '/gold' })
     t.equal(authorizationParams(await browser.step(path))['acr_values'], wanted)
-    const wrong: Fault[] = [faults['acr-missing'], ...['bronze', 'Gold', 1, null, ['gold']].map((acr): Fault => ({ on: 'token', idToken: (claims) => ({ ...claims, acr }) }))]
+    const wrong: Fault[] = [
+      faults['acr-missing'],
+      ...['bronze', 'Gold', 1, null, ['gold']].map((acr): Fault => ({
+        on: 'token',
+        idToken: (claims) => ({ ...claims, acr })
+      }))
+    ]
     for (const fault of wrong) {
       provider.clearRequests()
       const off = provider.fault(fault)
@@ -377,11 +485,26 @@ t.test('S29 an acr that was asked for is checked', async (t) => {
 
 t.test('S29 max_age and acr by themselves', async (t) => {
   const { verify } = await bench(t)
-  await t.rejects(verify({ overrides: { auth_time: undefined } }, { maxAge: 300 }), { code: 'FST_OIDC_ID_TOKEN', detail: /max_age/ })
-  await t.rejects(verify({ overrides: { auth_time: now() - 1000 } }, { maxAge: 300 }), { code: 'FST_OIDC_ID_TOKEN', detail: /max_age/ })
-  await t.rejects(verify({ overrides: { acr: 'bronze' } }, { acrValues: ['silver', 'gold'] }), { code: 'FST_OIDC_ID_TOKEN', detail: /^acr/ })
-  await t.rejects(verify({ overrides: { acr: undefined } }, { acrValues: ['gold'] }), { code: 'FST_OIDC_ID_TOKEN', detail: /^acr/ })
-  await t.rejects(verify({ overrides: { acr: ['gold'] } }, { acrValues: ['gold'] }), { code: 'FST_OIDC_ID_TOKEN', detail: /^acr/ })
+  await t.rejects(verify({ overrides: { auth_time: undefined } }, { maxAge: 300 }), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /max_age/
+  })
+  await t.rejects(verify({ overrides: { auth_time: now() - 1000 } }, { maxAge: 300 }), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /max_age/
+  })
+  await t.rejects(verify({ overrides: { acr: 'bronze' } }, { acrValues: ['silver', 'gold'] }), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /^acr/
+  })
+  await t.rejects(verify({ overrides: { acr: undefined } }, { acrValues: ['gold'] }), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /^acr/
+  })
+  await t.rejects(verify({ overrides: { acr: ['gold'] } }, { acrValues: ['gold'] }), {
+    code: 'FST_OIDC_ID_TOKEN',
+    detail: /^acr/
+  })
   t.ok(await verify({ overrides: { acr: 'gold' } }, { acrValues: ['silver', 'gold'], maxAge: 300 }))
 })
 
@@ -426,8 +549,15 @@ t.test('S25 V17 no public value is a secret', async (t) => {
     'client id': 'web'
   }
   for (const [what, secret] of Object.entries(secrets)) {
-    for (const [alg, hash] of [['HS256', 'sha256'], ['HS384', 'sha384'], ['HS512', 'sha512'], ['RS256', 'sha256']] as const) {
-      const token = forge({ alg, kid: jwk.kid }, claimsFor(provider), (input) => createHmac(hash, secret).update(input).digest())
+    for (const [alg, hash] of [
+      ['HS256', 'sha256'],
+      ['HS384', 'sha384'],
+      ['HS512', 'sha512'],
+      ['RS256', 'sha256']
+    ] as const) {
+      const token = forge({ alg, kid: jwk.kid }, claimsFor(provider), (input) =>
+        createHmac(hash, secret).update(input).digest()
+      )
       await t.rejects(verify(token), { code: 'FST_OIDC_ID_TOKEN' }, `${alg} ${what}`)
     }
   }
@@ -436,12 +566,42 @@ t.test('S25 V17 no public value is a secret', async (t) => {
 t.test('S25 V17 the algorithm is the configured one, and not what the token says', async (t) => {
   const { provider, verify } = await bench(t)
   const { kid } = provider.jwks().keys[0] as JWK
-  const [header, body, signature] = provider.idToken({ overrides: { nonce: NONCE } }).split('.') as [string, string, string]
+  const [header, body, signature] = provider.idToken({ overrides: { nonce: NONCE } }).split('.') as [
+    string,
+    string,
+    string
+  ]
   t.match(JSON.parse(Buffer.from(header, 'base64url').toString()), { alg: 'RS256', kid })
   t.ok(await verify(`${header}.${body}.${signature}`))
-  for (const alg of ['none', 'None', 'NONE', 'nOnE', '', 'rs256', 'RS256 ', ' RS256', 'RS384', 'RS512', 'PS256', 'ES256', 'HS256', 'EdDSA', 'RSA-OAEP', 'dir', null, 5, ['RS256'], {}, undefined]) {
+  for (const alg of [
+    'none',
+    'None',
+    'NONE',
+    'nOnE',
+    '',
+    'rs256',
+    'RS256 ',
+    ' RS256',
+    'RS384',
+    'RS512',
+    'PS256',
+    'ES256',
+    'HS256',
+    'EdDSA',
+    'RSA-OAEP',
+    'dir',
+    null,
+    5,
+    ['RS256'],
+    {},
+    undefined
+  ]) {
     for (const end of ['', signature]) {
-      await t.rejects(verify(`${encode({ alg, kid })}.${body}.${end}`), { code: 'FST_OIDC_ID_TOKEN' }, `${JSON.stringify(alg)} ${end.length}`)
+      await t.rejects(
+        verify(`${encode({ alg, kid })}.${body}.${end}`),
+        { code: 'FST_OIDC_ID_TOKEN' },
+        `${JSON.stringify(alg)} ${end.length}`
+      )
     }
   }
 })
@@ -453,13 +613,34 @@ t.test('S25 V17 the parts of a token are as they were signed', async (t) => {
   const [header, body, signature] = token.split('.') as [string, string, string]
   const other = encode({ ...claimsFor(provider), sub: 'mallory' })
   const bad = [
-    '', '.', '..', '...', 'x', `${header}.${body}`, `${header}.${body}.`, `${header}..${signature}`, `.${body}.${signature}`, `${header}.${other}.${signature}`,
-    `${token}.`, `${token}.${signature}`, `${header}.${body}.${signature}.x.y`, `${header}.${body}.${signature.slice(0, -4)}`, `${header}.${body}.${signature}AAAA`,
-    ` ${token}`, `${header}.${body}=.${signature}`, `Bearer ${token}`, JSON.stringify({ protected: header, payload: body, signature }),
+    '',
+    '.',
+    '..',
+    '...',
+    'x',
+    `${header}.${body}`,
+    `${header}.${body}.`,
+    `${header}..${signature}`,
+    `.${body}.${signature}`,
+    `${header}.${other}.${signature}`,
+    `${token}.`,
+    `${token}.${signature}`,
+    `${header}.${body}.${signature}.x.y`,
+    `${header}.${body}.${signature.slice(0, -4)}`,
+    `${header}.${body}.${signature}AAAA`,
+    ` ${token}`,
+    `${header}.${body}=.${signature}`,
+    `Bearer ${token}`,
+    JSON.stringify({ protected: header, payload: body, signature }),
     forge({ alg: 'RS256', kid }, [claimsFor(provider)], () => Buffer.from(signature, 'base64url')),
-    forge({ alg: 'RS256', kid, b64: false, crit: ['b64'] }, claimsFor(provider), () => Buffer.from(signature, 'base64url')),
+    forge({ alg: 'RS256', kid, b64: false, crit: ['b64'] }, claimsFor(provider), () =>
+      Buffer.from(signature, 'base64url')
+    ),
     forge({ alg: 'RS256', kid, crit: [] }, claimsFor(provider), () => Buffer.from(signature, 'base64url')),
-    `${encode('header')}.${body}.${signature}`, `${encode(null)}.${body}.${signature}`, `${encode([])}.${body}.${signature}`, `!.${body}.${signature}`
+    `${encode('header')}.${body}.${signature}`,
+    `${encode(null)}.${body}.${signature}`,
+    `${encode([])}.${body}.${signature}`,
+    `!.${body}.${signature}`
   ]
   for (const [index, jwt] of bad.entries()) {
     await t.rejects(verify(jwt), { code: 'FST_OIDC_ID_TOKEN' }, `${index} ${jwt.slice(0, 20)}`)
@@ -477,7 +658,10 @@ t.test('V35 S32 an encrypted token is refused without any work', async (t) => {
     { alg: 'RS256', enc: 'A256GCM' }
   ]
   for (const header of headers) {
-    const jwe = [encode(header), ...['key', 'iv', 'x'.repeat(100_000), 'tag'].map((part) => Buffer.from(part).toString('base64url'))].join('.')
+    const jwe = [
+      encode(header),
+      ...['key', 'iv', 'x'.repeat(100_000), 'tag'].map((part) => Buffer.from(part).toString('base64url'))
+    ].join('.')
     await t.rejects(verify(jwe), { code: 'FST_OIDC_ID_TOKEN' }, header.alg)
     const tried = await attempt(t, provider, { on: 'token', idTokenRaw: () => jwe })
     t.ok([403, 502].includes(tried.page.status), `status ${tried.page.status}`)
@@ -487,7 +671,12 @@ t.test('V35 S32 an encrypted token is refused without any work', async (t) => {
 
 t.test('S31 an unknown crit is refused although the signature is right', async (t) => {
   const { verify } = await bench(t)
-  for (const header of [{ crit: ['urn:unknown'], 'urn:unknown': true }, { crit: ['exp'], exp: 1 }, { crit: [] }, { crit: 'exp' }]) {
+  for (const header of [
+    { crit: ['urn:unknown'], 'urn:unknown': true },
+    { crit: ['exp'], exp: 1 },
+    { crit: [] },
+    { crit: 'exp' }
+  ]) {
     await t.rejects(verify({ header }), { code: 'FST_OIDC_ID_TOKEN' }, JSON.stringify(header))
   }
 })
@@ -495,7 +684,9 @@ t.test('S31 an unknown crit is refused although the signature is right', async (
 t.test('S25 C53 every algorithm works when it is the configured one, and only then', async (t) => {
   const algs = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const
   for (const registered of algs) {
-    const provider = await startedProvider(t, { clients: [{ client_id: 'web', client_secret: 'x'.repeat(40), id_token_signed_response_alg: registered }] })
+    const provider = await startedProvider(t, {
+      clients: [{ client_id: 'web', client_secret: 'x'.repeat(40), id_token_signed_response_alg: registered }]
+    })
     for (const idTokenSigningAlg of algs) {
       const tried = await attempt(t, provider, [], { idTokenSigningAlg })
       if (idTokenSigningAlg === registered) await assertLoggedIn(t, tried.browser)
@@ -507,8 +698,16 @@ t.test('S25 C53 every algorithm works when it is the configured one, and only th
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve })
 const ed = generateKeyPairSync('ed25519')
-const pairs: Record<string, { publicKey: KeyObject, privateKey: KeyObject }> = {
-  RS384: rsa, RS512: rsa, PS384: rsa, PS512: rsa, ES256: ec('P-256'), ES384: ec('P-384'), ES512: ec('P-521'), EdDSA: ed, Ed25519: ed
+const pairs: Record<string, { publicKey: KeyObject; privateKey: KeyObject }> = {
+  RS384: rsa,
+  RS512: rsa,
+  PS384: rsa,
+  PS512: rsa,
+  ES256: ec('P-256'),
+  ES384: ec('P-384'),
+  ES512: ec('P-521'),
+  EdDSA: ed,
+  Ed25519: ed
 }
 
 function jsonResponse (value: unknown): Response {
@@ -517,15 +716,32 @@ function jsonResponse (value: unknown): Response {
 
 t.test('S30 the at_hash of every algorithm', async (t) => {
   const { provider } = await bench(t)
-  const halfHash = (bits: number): string => createHash(`sha${bits}`).update(ACCESS_TOKEN).digest().subarray(0, bits / 16).toString('base64url')
+  const halfHash = (bits: number): string =>
+    createHash(`sha${bits}`)
+      .update(ACCESS_TOKEN)
+      .digest()
+      .subarray(0, bits / 16)
+      .toString('base64url')
   for (const [alg, { publicKey, privateKey }] of Object.entries(pairs)) {
-    const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k' }] }))
+    const keySet = createKeySet('https://op.example/jwks', async () =>
+      jsonResponse({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k' }] })
+    )
     const settings = providerSettings(optionsFor(provider, { idTokenSigningAlg: alg as 'RS384' }))
     const right = alg.startsWith('Ed') ? 512 : Number(alg.slice(2))
     for (const bits of [256, 384, 512]) {
-      const token = await new SignJWT({ nonce: NONCE, at_hash: halfHash(bits) }).setProtectedHeader({ alg, kid: 'k' })
-        .setIssuer(provider.issuer).setAudience('web').setSubject('alice').setIssuedAt().setExpirationTime('5m').sign(privateKey)
-      const verified = verifyIdToken(token, keySet, settings, { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
+      const token = await new SignJWT({ nonce: NONCE, at_hash: halfHash(bits) })
+        .setProtectedHeader({ alg, kid: 'k' })
+        .setIssuer(provider.issuer)
+        .setAudience('web')
+        .setSubject('alice')
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey)
+      const verified = verifyIdToken(token, keySet, settings, {
+        issuer: provider.issuer,
+        nonce: NONCE,
+        accessToken: ACCESS_TOKEN
+      })
       if (bits === right) t.equal((await verified).sub, 'alice', `${alg} ${bits}`)
       else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', detail: /^at_hash/ }, `${alg} ${bits}`)
     }
@@ -535,8 +751,12 @@ t.test('S30 the at_hash of every algorithm', async (t) => {
 t.test('S25 a key set with a shared secret in it verifies nothing', async (t) => {
   const { provider } = await bench(t)
   const secret = 'k'.repeat(32)
-  const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ kty: 'oct', kid: 'k', alg: 'HS256', k: Buffer.from(secret).toString('base64url') }] }))
-  const token = forge({ alg: 'HS256', kid: 'k' }, claimsFor(provider), (input) => createHmac('sha256', secret).update(input).digest())
+  const keySet = createKeySet('https://op.example/jwks', async () =>
+    jsonResponse({ keys: [{ kty: 'oct', kid: 'k', alg: 'HS256', k: Buffer.from(secret).toString('base64url') }] })
+  )
+  const token = forge({ alg: 'HS256', kid: 'k' }, claimsFor(provider), (input) =>
+    createHmac('sha256', secret).update(input).digest()
+  )
   await t.rejects(keySet.verify(token, { algorithms: ['HS256'] }), { code: 'ERR_JOSE_NOT_SUPPORTED' })
 })
 
@@ -545,7 +765,8 @@ t.test('S25 a key set with a shared secret in it verifies nothing', async (t) =>
 t.test('S33 R7 C6 C7 which key of the set is used', async (t) => {
   const provider = await startedProvider(t)
   const good: FaultName[] = [
-    'jwks-private-keys', 'jwks-unknown-keys', 'jwks-malformed-keys', 'jwks-same-kid-decoys', 'jwks-without-alg', 'kid-absent-single-jwks'
+    'jwks-private-keys', 'jwks-unknown-keys', 'jwks-malformed-keys', 'jwks-same-kid-decoys', 'jwks-without-alg',
+    'kid-absent-single-jwks'
   ]
   for (const name of good) {
     const { browser } = await attempt(t, provider, faults[name])
@@ -574,17 +795,39 @@ t.test('S33 a key that is for something else is not used', async (t) => {
   const sign = (input: string): Buffer => cryptoSign('sha256', Buffer.from(input), rsa.privateKey)
   const settings = providerSettings(optionsFor(provider))
   const verify = async (members: Claims, header: Claims = {}): Promise<IdTokenClaims> => {
-    const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...publicJwk, kid: 'k', ...members }] }))
+    const keySet = createKeySet('https://op.example/jwks', async () =>
+      jsonResponse({ keys: [{ ...publicJwk, kid: 'k', ...members }] })
+    )
     const token = forge({ alg: 'RS256', kid: 'k', ...header }, claimsFor(provider), sign)
-    return await verifyIdToken(token, keySet, settings, { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
+    return await verifyIdToken(token, keySet, settings, {
+      issuer: provider.issuer,
+      nonce: NONCE,
+      accessToken: ACCESS_TOKEN
+    })
   }
   t.ok(await verify({}))
   t.ok(await verify({ use: 'sig', alg: 'RS256', key_ops: ['verify'], ext: true, x5t: 'x' }))
   const others: Claims[] = [
-    { use: 'enc' }, { key_ops: ['encrypt'] }, { alg: 'RS512' }, { alg: 'PS256' }, { alg: 'RSA-OAEP' }, { alg: 'HS256' }, { kid: 'K' }, { kid: 'k ' }, { kid: 7 }, { kty: 'EC' }, { kty: 'oct', k: 'AAAA' }, { kty: 'rsa' },
-    { kty: undefined }, rsa.privateKey.export({ format: 'jwk' }) as Claims, { n: undefined }, { e: 'AQAC' }
+    { use: 'enc' },
+    { key_ops: ['encrypt'] },
+    { alg: 'RS512' },
+    { alg: 'PS256' },
+    { alg: 'RSA-OAEP' },
+    { alg: 'HS256' },
+    { kid: 'K' },
+    { kid: 'k ' },
+    { kid: 7 },
+    { kty: 'EC' },
+    { kty: 'oct', k: 'AAAA' },
+    { kty: 'rsa' },
+    { kty: undefined },
+    rsa.privateKey.export({ format: 'jwk' }) as Claims,
+    { n: undefined },
+    { e: 'AQAC' }
   ]
-  for (const members of others) await t.rejects(verify(members), { code: 'FST_OIDC_ID_TOKEN' }, JSON.stringify(members).slice(0, 60))
+  for (const members of others) {
+    await t.rejects(verify(members), { code: 'FST_OIDC_ID_TOKEN' }, JSON.stringify(members).slice(0, 60))
+  }
   for (const kid of ['../k', 'k\u0000', 'K', '', 'k,RS256', '__proto__', 7, null, ['k']]) {
     await t.rejects(verify({}, { kid }), { code: 'FST_OIDC_ID_TOKEN' }, `V19 kid ${JSON.stringify(kid)}`)
   }
@@ -593,11 +836,23 @@ t.test('S33 a key that is for something else is not used', async (t) => {
 t.test('V17 S25 a key that names no algorithm is used with the configured one only', async (t) => {
   const { provider } = await bench(t)
   for (const key of [{}, { alg: 'RS256' }]) {
-    const keySet = createKeySet('https://op.example/jwks', async () => jsonResponse({ keys: [{ ...rsa.publicKey.export({ format: 'jwk' }), kid: 'k', ...key }] }))
+    const keySet = createKeySet('https://op.example/jwks', async () =>
+      jsonResponse({ keys: [{ ...rsa.publicKey.export({ format: 'jwk' }), kid: 'k', ...key }] })
+    )
     for (const alg of ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']) {
-      const token = await new SignJWT({ nonce: NONCE }).setProtectedHeader({ alg, kid: 'k' })
-        .setIssuer(provider.issuer).setAudience('web').setSubject('alice').setIssuedAt().setExpirationTime('5m').sign(rsa.privateKey)
-      const verified = verifyIdToken(token, keySet, providerSettings(optionsFor(provider)), { issuer: provider.issuer, nonce: NONCE, accessToken: ACCESS_TOKEN })
+      const token = await new SignJWT({ nonce: NONCE })
+        .setProtectedHeader({ alg, kid: 'k' })
+        .setIssuer(provider.issuer)
+        .setAudience('web')
+        .setSubject('alice')
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(rsa.privateKey)
+      const verified = verifyIdToken(token, keySet, providerSettings(optionsFor(provider)), {
+        issuer: provider.issuer,
+        nonce: NONCE,
+        accessToken: ACCESS_TOKEN
+      })
       if (alg === 'RS256') t.equal((await verified).sub, 'alice')
       else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', detail: /ERR_JOSE_ALG_NOT_ALLOWED/ }, alg)
     }
@@ -624,7 +879,10 @@ t.test('S53 V19 a key that was removed stops working within the age of the cache
 
 t.test('C11 S34 UserInfo that is not of the person is worthless', async (t) => {
   const provider = await startedProvider(t)
-  const answer = (change: (claims: Claims) => unknown): Fault => ({ on: 'userinfo', answer: (answer) => ({ ...answer, body: JSON.stringify(change(JSON.parse(String(answer.body)) as Claims)) }) })
+  const answer = (change: (claims: Claims) => unknown): Fault => ({
+    on: 'userinfo',
+    answer: (answer) => ({ ...answer, body: JSON.stringify(change(JSON.parse(String(answer.body)) as Claims)) })
+  })
   const cases: Array<[what: string, fault: Fault | Fault[], status: number, code: string]> = [
     ['C11 userinfo-invalid-sub', faults['userinfo-invalid-sub'], 403, 'FST_OIDC_USERINFO'],
     ['no sub', faults['userinfo-missing-sub'], 403, 'FST_OIDC_USERINFO'],
@@ -638,11 +896,31 @@ t.test('C11 S34 UserInfo that is not of the person is worthless', async (t) => {
     ['HTML', faults['userinfo-html'], 403, 'FST_OIDC_USERINFO'],
     ['nothing', faults['userinfo-empty'], 403, 'FST_OIDC_USERINFO'],
     ['the wrong content type', faults['userinfo-content-type'], 403, 'FST_OIDC_USERINFO'],
-    ['a JWT that nobody asked for', { on: 'userinfo', headers: { 'content-type': 'application/jwt' } }, 403, 'FST_OIDC_USERINFO'],
+    [
+      'a JWT that nobody asked for',
+      { on: 'userinfo', headers: { 'content-type': 'application/jwt' } },
+      403,
+      'FST_OIDC_USERINFO'
+    ],
     ['400', faults['userinfo-400'], 403, 'FST_OIDC_USERINFO'],
     ['403', faults['userinfo-403'], 403, 'FST_OIDC_USERINFO'],
-    ['401 with a challenge', { on: 'userinfo', status: 401, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } }, 403, 'FST_OIDC_USERINFO'],
-    ['no endpoint', { on: 'metadata', metadata: (document) => { delete document['userinfo_endpoint'] } }, 403, 'FST_OIDC_USERINFO'],
+    [
+      '401 with a challenge',
+      { on: 'userinfo', status: 401, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } },
+      403,
+      'FST_OIDC_USERINFO'
+    ],
+    [
+      'no endpoint',
+      {
+        on: 'metadata',
+        metadata: (document) => {
+          delete document['userinfo_endpoint']
+        }
+      },
+      403,
+      'FST_OIDC_USERINFO'
+    ],
     ['500', faults['userinfo-500'], 503, 'FST_OIDC_PROVIDER_UNAVAILABLE'],
     ['503', faults['userinfo-503'], 503, 'FST_OIDC_PROVIDER_UNAVAILABLE']
   ]
@@ -655,7 +933,9 @@ t.test('C11 S34 UserInfo that is not of the person is worthless', async (t) => {
 })
 
 t.test('S34 signed UserInfo is refused, because it is not verified', async (t) => {
-  const provider = await startedProvider(t, { clients: [{ client_id: 'web', client_secret: 'x'.repeat(40), userinfo_signed_response_alg: 'RS256' }] })
+  const provider = await startedProvider(t, {
+    clients: [{ client_id: 'web', client_secret: 'x'.repeat(40), userinfo_signed_response_alg: 'RS256' }]
+  })
   await assertRefused(t, await attempt(t, provider, [], { userinfo: true }), 403, 'FST_OIDC_USERINFO', 1)
 })
 

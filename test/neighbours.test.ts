@@ -28,7 +28,10 @@ interface Neighbour {
 }
 
 /** `request.session` is of another type for each of the plugins, and all of them are loaded here. */
-function storeOf (request: FastifyRequest, name = 'session'): { get: (key: string) => unknown, set: (key: string, value: unknown) => void } {
+function storeOf (
+  request: FastifyRequest,
+  name = 'session'
+): { get: (key: string) => unknown; set: (key: string, value: unknown) => void } {
   return (request as unknown as Record<string, ReturnType<typeof storeOf>>)[name] as ReturnType<typeof storeOf>
 }
 
@@ -51,13 +54,20 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   '@fastify/session': {
     async register (app) {
       await app.register(cookie)
-      await app.register(session, { secret: 'a secret of the application itself', cookie: { secure: false, path: '/' }, cookieName: 'sid', saveUninitialized: false })
+      await app.register(session, {
+        secret: 'a secret of the application itself',
+        cookie: { secure: false, path: '/' },
+        cookieName: 'sid',
+        saveUninitialized: false
+      })
     },
     count: (request) => countIn(storeOf(request)),
     cookieName: 'sid'
   },
   '@fastify/secure-session': {
-    register: async (app) => { await app.register(secureSession, { key: Buffer.alloc(32, 3), cookieName: 'own', cookie: { path: '/' } }) },
+    register: async (app) => {
+      await app.register(secureSession, { key: Buffer.alloc(32, 3), cookieName: 'own', cookie: { path: '/' } })
+    },
     count: (request) => countIn(storeOf(request)),
     cookieName: 'own'
   },
@@ -73,7 +83,12 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   }
 }
 
-type Placement = (app: FastifyInstance, neighbour: Neighbour, options: OidcOptions, routes: (scope: FastifyInstance) => void) => Promise<void>
+type Placement = (
+  app: FastifyInstance,
+  neighbour: Neighbour,
+  options: OidcOptions,
+  routes: (scope: FastifyInstance) => void
+) => Promise<void>
 
 const PLACEMENTS: Record<string, Placement> = {
   async before (app, neighbour, options, routes) {
@@ -114,7 +129,9 @@ t.test('beside the plugins of the application that use cookies too', async (t) =
         await place(app, neighbour, optionsFor(provider), (scope) => {
           scope.get('/count', async (request, reply) => ({ count: neighbour.count(request, reply) }))
           scope.get('/both', { preHandler: scope.oidc.required() }, async (request, reply) => ({
-            count: neighbour.count(request, reply), sub: request.oidcClaims?.sub, private: Object.keys(request).filter((key) => key.startsWith('oidc.'))
+            count: neighbour.count(request, reply),
+            sub: request.oidcClaims?.sub,
+            private: Object.keys(request).filter((key) => key.startsWith('oidc.'))
           }))
         })
         const browser = client({ app, baseUrl: BASE_URL })
@@ -122,7 +139,11 @@ t.test('beside the plugins of the application that use cookies too', async (t) =
         t.same((await browser.goto('/count')).json(), { count: 2 })
         t.equal((await browser.fetch('/both')).status, 401)
         provider.options.approve = () => 'alice'
-        t.same((await browser.goto('/both')).json(), { count: 3, sub: 'alice', private: [] }, 'the login leaves the neighbour alone')
+        t.same(
+          (await browser.goto('/both')).json(),
+          { count: 3, sub: 'alice', private: [] },
+          'the login leaves the neighbour alone'
+        )
         clock.advance(400)
         const page = await browser.goto('/both')
         t.same(page.json(), { count: 4, sub: 'alice', private: [] })
@@ -141,7 +162,10 @@ t.test('beside the plugins of the application that use cookies too', async (t) =
       t.teardown(async () => await app.close())
       await app.register(async (scope) => {
         await neighbour.register(scope)
-        scope.get('/count', async (request, reply) => ({ count: neighbour.count(request, reply), decorated: 'oidcClaims' in request }))
+        scope.get('/count', async (request, reply) => ({
+          count: neighbour.count(request, reply),
+          decorated: 'oidcClaims' in request
+        }))
       })
       await app.register(async (scope) => {
         await scope.register(oidc, optionsFor(provider))
@@ -161,10 +185,24 @@ t.test('what the neighbours keep is nothing for this plugin, and the other way r
   const app = Fastify()
   t.teardown(async () => await app.close())
   // The same key, and the name of the cookie of this plugin.
-  await app.register(secureSession, { key: Buffer.from(SESSION_KEY, 'base64'), cookieName: 'own', cookie: { path: '/' } })
+  await app.register(secureSession, {
+    key: Buffer.from(SESSION_KEY, 'base64'),
+    cookieName: 'own',
+    cookie: { path: '/' }
+  })
   await app.register(oidc, optionsFor(provider))
-  app.get('/', async (request) => ({ claims: storeOf(request).get('claims') ?? null, content: storeOf(request).get('content') ?? null }))
-  app.get('/plant', async (request) => { storeOf(request).set('content', { version: 1, session: { id: 'x', expiresAt: 1e12, loginTime: 1e12 }, seenAt: 1e12, claims: { sub: 'mallory' } }) })
+  app.get('/', async (request) => ({
+    claims: storeOf(request).get('claims') ?? null,
+    content: storeOf(request).get('content') ?? null
+  }))
+  app.get('/plant', async (request) => {
+    storeOf(request).set('content', {
+      version: 1,
+      session: { id: 'x', expiresAt: 1e12, loginTime: 1e12 },
+      seenAt: 1e12,
+      claims: { sub: 'mallory' }
+    })
+  })
   app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => oidcClaims)
   const browser = await logIn({ app, provider }, 'alice')
   await browser.goto('/plant')
@@ -174,21 +212,31 @@ t.test('what the neighbours keep is nothing for this plugin, and the other way r
     t.equal((await app.inject({ url: '/me', headers: { cookie: `${NAME}=${value}` } })).statusCode, 401)
   }
   for (const value of [ours, encodeURIComponent(ours.replace('.', ';'))]) {
-    t.same((await app.inject({ url: '/', headers: { cookie: `own=${value}` } })).json(), { claims: null, content: null })
+    t.same((await app.inject({ url: '/', headers: { cookie: `own=${value}` } })).json(), {
+      claims: null,
+      content: null
+    })
   }
 })
 
 t.test('the parsers of the application stay its own', async (t) => {
   const parseForm = (app: FastifyInstance): void => {
-    app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => done(null, { form: Object.fromEntries(new URLSearchParams(body as string)) }))
+    app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
+      done(null, { form: Object.fromEntries(new URLSearchParams(body as string)) })
+    )
   }
-  const parseAll = (app: FastifyInstance): void => { app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, { text: body })) }
+  const parseAll = (app: FastifyInstance): void => {
+    app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, { text: body }))
+  }
   const none = (): void => {}
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   for (const [name, before, after, form] of [
-    ['none', none, none, 415], ['a form parser before', parseForm, none, { form: { a: '1' } }], ['a form parser after', none, parseForm, { form: { a: '1' } }],
-    ['a parser of everything before', parseAll, none, { text: 'a=1' }], ['a parser of everything after', none, parseAll, { text: 'a=1' }]
+    ['none', none, none, 415],
+    ['a form parser before', parseForm, none, { form: { a: '1' } }],
+    ['a form parser after', none, parseForm, { form: { a: '1' } }],
+    ['a parser of everything before', parseAll, none, { text: 'a=1' }],
+    ['a parser of everything after', none, parseAll, { text: 'a=1' }]
   ] as const) {
     await t.test(name, async (t) => {
       const app = Fastify()
@@ -206,7 +254,16 @@ t.test('the parsers of the application stay its own', async (t) => {
       const gone = await browser.post('/auth/logout', { return_to: '/?bye' })
       t.match([gone.status, gone.url], [200, `${BASE_URL}/?bye`], 'and the plugin has its own')
       for (const type of ['application/json', 'text/plain', 'application/octet-stream', 'x/y']) {
-        t.match(await app.inject({ method: 'POST', url: '/auth/logout', headers: { ...OWN, 'content-type': type }, payload: '{}' }), { statusCode: 415 }, type)
+        t.match(
+          await app.inject({
+            method: 'POST',
+            url: '/auth/logout',
+            headers: { ...OWN, 'content-type': type },
+            payload: '{}'
+          }),
+          { statusCode: 415 },
+          type
+        )
       }
     })
   }
@@ -232,7 +289,11 @@ t.test('the error handler of the application gets its own errors, and no others'
     app.get('/me', { preHandler: app.oidc.required() }, async () => 'me')
     app.get('/token', async (request) => await app.oidc.accessToken(request))
     t.same((await app.inject('/broken')).json(), { own: 'broken', oidc: false })
-    t.same((await app.inject('/token')).json(), { own: 'You need to log in.', oidc: true }, 'what the application asks for, it handles')
+    t.same(
+      (await app.inject('/token')).json(),
+      { own: 'You need to log in.', oidc: true },
+      'what the application asks for, it handles'
+    )
     t.equal((await app.inject('/token')).statusCode, 401)
     const before = handled.length
     t.match((await app.inject('/me')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' }, 'what a guard refuses, it answers')
@@ -244,19 +305,41 @@ t.test('the error handler of the application gets its own errors, and no others'
 
 t.test('hooks of the application that refuse a request of the plugin\'s routes', async (t) => {
   const lines: string[] = []
-  const { app, provider } = await startApp(t, {}, {}, { logger: { level: 'error', stream: { write: (line) => { lines.push(line) } } } })
+  const { app, provider } = await startApp(
+    t,
+    {},
+    {},
+    {
+      logger: {
+        level: 'error',
+        stream: {
+          write: (line) => {
+            lines.push(line)
+          }
+        }
+      }
+    }
+  )
   let refusal: Error | undefined
-  app.addHook('preHandler', async (request) => { if (refusal !== undefined && request.url.startsWith('/auth/')) throw refusal })
+  app.addHook('preHandler', async (request) => {
+    if (refusal !== undefined && request.url.startsWith('/auth/')) throw refusal
+  })
   for (const statusCode of [401, 403, 429, 503]) {
     refusal = Object.assign(new Error('not now'), { statusCode })
     t.match(await app.inject('/auth/session'), { statusCode }, 'such as one that limits how often a client may ask')
     t.match((await app.inject('/auth/session')).json(), { message: 'not now' })
   }
   lines.length = 0
-  for (const error of [new Error('a password is in here'), Object.assign(new Error('a password is in here'), { statusCode: 500 })]) {
+  for (const error of [
+    new Error('a password is in here'),
+    Object.assign(new Error('a password is in here'), { statusCode: 500 })
+  ]) {
     refusal = error
     const response = await app.inject('/auth/login')
-    t.match([response.statusCode, response.json()], [500, { code: 'FST_OIDC_UNEXPECTED', message: 'Something went wrong.' }])
+    t.match(
+      [response.statusCode, response.json()],
+      [500, { code: 'FST_OIDC_UNEXPECTED', message: 'Something went wrong.' }]
+    )
     t.notMatch(response.body, 'password')
     t.match(lines.join(''), 'a password is in here', 'the log has it')
   }
@@ -269,11 +352,18 @@ t.test('unknown paths are the application\'s, and known ones keep their HEAD', a
   app.setNotFoundHandler(async (request, reply) => await reply.code(404).send({ own: request.url }))
   for (const url of ['/nothing', '/auth', '/auth/', '/auth/nothing', '/auth/login/deeper', '/authentication']) {
     const response = await app.inject(url)
-    t.match([response.statusCode, response.json(), response.headers['cache-control']], [404, { own: url }, undefined], url)
+    t.match(
+      [response.statusCode, response.json(), response.headers['cache-control']],
+      [404, { own: url }, undefined],
+      url
+    )
   }
   const browser = await logIn({ app, provider }, 'alice')
   t.equal((await app.inject({ method: 'HEAD', url: '/' })).statusCode, 200)
-  t.equal((await app.inject({ method: 'HEAD', url: '/me', headers: { cookie: browser.cookies.header('/') } })).statusCode, 200)
+  t.equal(
+    (await app.inject({ method: 'HEAD', url: '/me', headers: { cookie: browser.cookies.header('/') } })).statusCode,
+    200
+  )
   t.equal((await app.inject({ method: 'HEAD', url: '/me' })).statusCode, 401)
 })
 
@@ -283,7 +373,14 @@ t.test('the plugin can be named as a dependency, and is registered once in a sco
   const app = Fastify()
   t.teardown(async () => await app.close())
   await app.register(oidc, optionsFor(provider))
-  await app.register(fp(async (app) => { t.type(app.oidc.required, 'function') }, { name: 'dependent', dependencies: ['fastify-oidc'] }))
+  await app.register(
+    fp(
+      async (app) => {
+        t.type(app.oidc.required, 'function')
+      },
+      { name: 'dependent', dependencies: ['fastify-oidc'] }
+    )
+  )
   await app.ready()
   const twice = Fastify()
   await twice.register(oidc, optionsFor(provider))
@@ -296,11 +393,24 @@ t.test('R34 two of it in one process, or in one application, know nothing of eac
   t.teardown(async () => { await Promise.all([red.close(), blue.close()]) })
   const app = Fastify()
   t.teardown(async () => await app.close())
-  for (const [prefix, provider] of [['/red', red], ['/blue', blue]] as const) {
-    await app.register(async (scope) => {
-      await scope.register(oidc, { ...optionsFor(provider), defaultReturnTo: `${BASE_URL}${prefix}/me`, session: { key: SESSION_KEY, cookieName: prefix.slice(1) } })
-      scope.get('/me', { preHandler: scope.oidc.required() }, async ({ oidcClaims }) => ({ iss: oidcClaims?.iss, sub: oidcClaims?.sub }))
-    }, { prefix })
+  for (const [prefix, provider] of [
+    ['/red', red],
+    ['/blue', blue]
+  ] as const) {
+    await app.register(
+      async (scope) => {
+        await scope.register(oidc, {
+          ...optionsFor(provider),
+          defaultReturnTo: `${BASE_URL}${prefix}/me`,
+          session: { key: SESSION_KEY, cookieName: prefix.slice(1) }
+        })
+        scope.get('/me', { preHandler: scope.oidc.required() }, async ({ oidcClaims }) => ({
+          iss: oidcClaims?.iss,
+          sub: oidcClaims?.sub
+        }))
+      },
+      { prefix }
+    )
   }
   const browser = client({ app, baseUrl: BASE_URL })
   red.options.approve = () => 'alice'
@@ -311,7 +421,11 @@ t.test('R34 two of it in one process, or in one application, know nothing of eac
   t.same((await browser.goto('/red/me')).json(), { iss: red.issuer, sub: 'alice' })
   for (const [from, to] of [['red', 'blue'], ['blue', 'red']] as const) {
     const cookie = `__Host-${to}=${browser.cookies.get(`__Host-${from}`)}`
-    t.equal((await app.inject({ url: `/${to}/me`, headers: { cookie } })).statusCode, 401, 'the same key does not make them one')
+    t.equal(
+      (await app.inject({ url: `/${to}/me`, headers: { cookie } })).statusCode,
+      401,
+      'the same key does not make them one'
+    )
   }
   await browser.post('/red/auth/logout', '', { until: ({ pathname }) => pathname === '/end-session' })
   t.equal((await browser.fetch('/red/me')).status, 401)
@@ -334,10 +448,22 @@ function uncaught (t: Test): unknown[] {
 }
 
 /** What makes the application ask the provider there; without a path the callback does. */
-const REQUESTS = { metadata: ['GET', '/auth/login'], token: ['GET', undefined], userinfo: ['GET', '/auth/userinfo'], revocation: ['POST', '/auth/logout'] } as const
+const REQUESTS = {
+  metadata: ['GET', '/auth/login'],
+  token: ['GET', undefined],
+  userinfo: ['GET', '/auth/userinfo'],
+  revocation: ['POST', '/auth/logout']
+} as const
 
-/** A provider that hangs at this point, an application that listens, and a request of it that waits for the provider. */
-async function hanging (t: Test, fault: FaultName, options: Partial<OidcOptions> = {}): Promise<{ app: FastifyInstance, provider: Provider, waiting: Promise<unknown> }> {
+/**
+ * A provider that hangs at this point, an application that listens, and a request of it that waits for the
+ * provider.
+ */
+async function hanging (
+  t: Test,
+  fault: FaultName,
+  options: Partial<OidcOptions> = {}
+): Promise<{ app: FastifyInstance; provider: Provider; waiting: Promise<unknown> }> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const app = await buildApp(t, optionsFor(provider, { timeout: 0.8, ...options }))
@@ -347,12 +473,19 @@ async function hanging (t: Test, fault: FaultName, options: Partial<OidcOptions>
   const { port } = app.server.address() as AddressInfo
   const endpoint = fault.split('-')[0] as keyof typeof REQUESTS
   const [method, path] = REQUESTS[endpoint]
-  const url = path ?? (await browser.goto('/auth/login', { until: ({ pathname }) => pathname === '/auth/callback' })).location?.slice(BASE_URL.length)
+  const url =
+    path ??
+    (await browser.goto('/auth/login', { until: ({ pathname }) => pathname === '/auth/callback' })).location?.slice(
+      BASE_URL.length
+    )
   provider.clearRequests()
   provider.fault(faults[fault])
   const headers = { cookie: browser.cookies.header('/'), accept: 'text/html', origin: BASE_URL }
   const request = httpRequest({ host: '127.0.0.1', port, method, path: url, headers, agent: false }).end()
-  const waiting = once(request, 'response').then(([response]) => (response as { statusCode: number }).statusCode, (error: unknown) => error)
+  const waiting = once(request, 'response').then(
+    ([response]) => (response as { statusCode: number }).statusCode,
+    (error: unknown) => error
+  )
   while (provider.count(endpoint) === 0) await sleep(5)
   return { app, provider, waiting }
 }
@@ -385,12 +518,20 @@ t.test('R34 closing while requests wait for the provider', async (t) => {
     await once(server, 'listening')
     const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     server.close()
-    const options: OidcOptions = { issuer, clientId: 'web', baseUrl: BASE_URL, allowInsecureLoopback: true, session: { key: SESSION_KEY } }
+    const options: OidcOptions = {
+      issuer,
+      clientId: 'web',
+      baseUrl: BASE_URL,
+      allowInsecureLoopback: true,
+      session: { key: SESSION_KEY }
+    }
     const app = await buildApp(t, options)
     t.equal((await app.inject({ url: '/me', headers: { accept: 'text/html' } })).statusCode, 503)
     await app.close()
     const eager = Fastify()
-    await t.rejects(async () => await eager.register(oidc, { ...options, discovery: 'eager' }), { code: 'FST_OIDC_PROVIDER_UNAVAILABLE' })
+    await t.rejects(async () => await eager.register(oidc, { ...options, discovery: 'eager' }), {
+      code: 'FST_OIDC_PROVIDER_UNAVAILABLE'
+    })
     await eager.close().catch(() => {})
     t.same(errors, [])
   })

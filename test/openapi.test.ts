@@ -8,10 +8,20 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
 
-interface Operation { security?: unknown, responses: Record<string, { description: string }> }
-interface Document { paths: Record<string, Record<string, Operation>>, components: { securitySchemes?: Record<string, unknown> } }
+interface Operation {
+  security?: unknown
+  responses: Record<string, { description: string }>
+}
+interface Document {
+  paths: Record<string, Record<string, Operation>>
+  components: { securitySchemes?: Record<string, unknown> }
+}
 
-async function start (t: Test, options: Partial<OidcOptions> = {}, document: object = { openapi: { info: { title: 'API', version: '1' } } }): Promise<{ app: FastifyInstance, issuer: string }> {
+async function start (
+  t: Test,
+  options: Partial<OidcOptions> = {},
+  document: object = { openapi: { info: { title: 'API', version: '1' } } }
+): Promise<{ app: FastifyInstance; issuer: string }> {
   const { provider } = await startApp(t)
   const app = Fastify()
   t.teardown(async () => await app.close())
@@ -21,9 +31,19 @@ async function start (t: Test, options: Partial<OidcOptions> = {}, document: obj
   const schema = { summary: 'mail', response: { 200: { type: 'object', properties: { ok: { type: 'boolean' } } } } }
   app.get('/open', async () => ({}))
   app.get('/maybe', { preHandler: optional() }, async () => ({}))
-  app.get('/mail/:id', { preHandler: [async () => {}, required({ scopes: 'email mail:read' })], schema }, async () => ({ ok: true }))
-  app.post('/jobs', { onRequest: required(options.bearer === undefined ? {} : { accept: ['client'], scopes: 'jobs' }) }, async () => ({}))
-  app.get('/own', { preHandler: required(), schema: { security: [], response: { 401: { description: 'mine', type: 'object' } } } }, async () => ({}))
+  app.get('/mail/:id', { preHandler: [async () => {}, required({ scopes: 'email mail:read' })], schema }, async () => ({
+    ok: true
+  }))
+  app.post(
+    '/jobs',
+    { onRequest: required(options.bearer === undefined ? {} : { accept: ['client'], scopes: 'jobs' }) },
+    async () => ({})
+  )
+  app.get(
+    '/own',
+    { preHandler: required(), schema: { security: [], response: { 401: { description: 'mine', type: 'object' } } } },
+    async () => ({})
+  )
   await app.ready()
   return { app, issuer: provider.issuer }
 }
@@ -39,7 +59,10 @@ t.test('S83 the document says what the guards ask for', async (t) => {
   t.same([open?.['get']?.security, maybe?.['get']?.security], [undefined, undefined])
   t.same(Object.keys(open?.['get']?.responses ?? {}), ['200'])
   t.same(mail?.['get']?.security, [{ oidcSession: ['email', 'mail:read'] }, { oidcToken: ['email', 'mail:read'] }])
-  t.match(mail?.['get'], { summary: 'mail', responses: { 200: {}, 401: { description: /session or access token/ }, 403: {} } })
+  t.match(mail?.['get'], {
+    summary: 'mail',
+    responses: { 200: {}, 401: { description: /session or access token/ }, 403: {} }
+  })
   t.same(jobs?.['post']?.security, [{ oidcToken: ['jobs'] }])
   t.same(own?.['get']?.security, [], 'what the route says itself stands')
   t.match(own?.['get']?.responses, { 401: { description: 'mine' } })
@@ -47,8 +70,17 @@ t.test('S83 the document says what the guards ask for', async (t) => {
   t.equal(app.swagger(), document as never, 'made once')
   t.match(app.swagger({ yaml: true }), /openapi: /)
   const answer = await app.inject('/mail/1')
-  t.match([answer.statusCode, answer.json()], [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }], 'the answers are what they were')
-  t.same((await app.inject({ url: '/mail/1', headers: { cookie: sessionCookie(app, { scope: 'email mail:read' }) } })).json(), { ok: true })
+  t.match(
+    [answer.statusCode, answer.json()],
+    [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }],
+    'the answers are what they were'
+  )
+  t.same(
+    (
+      await app.inject({ url: '/mail/1', headers: { cookie: sessionCookie(app, { scope: 'email mail:read' }) } })
+    ).json(),
+    { ok: true }
+  )
 })
 
 t.test('without bearer, with several providers, and without @fastify/swagger', async (t) => {
@@ -60,10 +92,24 @@ t.test('without bearer, with several providers, and without @fastify/swagger', a
   const app2 = Fastify()
   t.teardown(async () => await app2.close())
   await app2.register(async (scope) => {
-    await scope.register(swagger, { openapi: { components: { securitySchemes: { oidcToken: { type: 'http', scheme: 'bearer', description: 'mine' } } } } })
-    await scope.register(oidc, { baseUrl: BASE_URL, session: { secret: 'x'.repeat(32) }, providers: { one, two: { ...one, issuer: 'https://other.example.com' } }, bearer: { audience: 'x' } })
+    await scope.register(swagger, {
+      openapi: {
+        components: { securitySchemes: { oidcToken: { type: 'http', scheme: 'bearer', description: 'mine' } } }
+      }
+    })
+    await scope.register(oidc, {
+      baseUrl: BASE_URL,
+      session: { secret: 'x'.repeat(32) },
+      providers: { one, two: { ...one, issuer: 'https://other.example.com' } },
+      bearer: { audience: 'x' }
+    })
     scope.get('/guarded', { preHandler: scope.oidc.required() }, async () => ({}))
-    scope.addHook('onReady', async () => { t.match((scope.swagger() as unknown as Document).components.securitySchemes, { oidcSession: {}, oidcToken: { description: 'mine' } }) })
+    scope.addHook('onReady', async () => {
+      t.match((scope.swagger() as unknown as Document).components.securitySchemes, {
+        oidcSession: {},
+        oidcToken: { description: 'mine' }
+      })
+    })
   })
   await app2.ready()
   const { app: plain } = await startApp(t)
@@ -72,6 +118,15 @@ t.test('without bearer, with several providers, and without @fastify/swagger', a
 })
 
 t.test('a document of its own is completed as well', async (t) => {
-  const { app } = await start(t, {}, { mode: 'static', specification: { document: { openapi: '3.0.3', info: { title: 'x', version: '1' }, paths: { '/x': { get: {} } } } } })
+  const { app } = await start(
+    t,
+    {},
+    {
+      mode: 'static',
+      specification: {
+        document: { openapi: '3.0.3', info: { title: 'x', version: '1' }, paths: { '/x': { get: {} } } }
+      }
+    }
+  )
   t.match(app.swagger(), { paths: { '/x': { get: {} } }, components: { securitySchemes: { oidcSession: {} } } })
 })

@@ -6,7 +6,13 @@ import { providerSettings } from './support/app.ts'
 import type { OidcOptions } from '../index.ts'
 
 const key = Buffer.alloc(32, 1).toString('base64')
-const good = { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 's3cret', baseUrl: 'https://app.example.com', session: { key } }
+const good = {
+  issuer: 'https://id.example.com',
+  clientId: 'web',
+  clientSecret: 's3cret',
+  baseUrl: 'https://app.example.com',
+  session: { key }
+}
 
 const parseOne = (options: object) => providerSettings({ ...good, ...options } as OidcOptions)
 const parse = (options: object) => parseOptions({ ...good, ...options } as OidcOptions)
@@ -29,7 +35,10 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ metadata: { issuer: 'https://id.example.com' } }, /"metadata.authorization_endpoint"/],
     [{ clientId: undefined }, /"clientId" must be/],
     [{ clientSecret: '' }, /"clientSecret" must be/],
-    [{ clientSecret: undefined, clientAuth: 'client_secret_post' }, /"clientSecret" does not go with "clientAuth" client_secret_post/],
+    [
+      { clientSecret: undefined, clientAuth: 'client_secret_post' },
+      /"clientSecret" does not go with "clientAuth" client_secret_post/
+    ],
     [{ clientAuth: 'none' }, /"clientSecret" does not go with "clientAuth" none/],
     [{ clientAuth: 'basic' }, /"clientAuth" must be one of/],
     [{ scope: 'profile' }, /"scope" must contain openid/],
@@ -78,7 +87,10 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ session: { key, maxAge: 3600.5 } }, /"session.maxAge" must be whole seconds/],
     [{ session: { key, idleTimeout: -1 } }, /"session.idleTimeout" must be a number from 1/],
     [{ session: { key, sameSite: 'loose' } }, /"session.sameSite" must be one of/],
-    [{ session: { key, sameSite: 'none' }, allowInsecureLoopback: true, baseUrl: 'http://localhost' }, /"session.sameSite" none needs an https/],
+    [
+      { session: { key, sameSite: 'none' }, allowInsecureLoopback: true, baseUrl: 'http://localhost' },
+      /"session.sameSite" none needs an https/
+    ],
     [{ session: { key, tokens: ['secret'] } }, /"session.tokens" must be one of/],
     [{ session: { key, trustedOrigins: ['https://www.example.com/'] } }, /"session.trustedOrigins" must be origins/],
     [{ session: { key, trustedOrigins: ['*'] } }, /"session.trustedOrigins" must be origins/],
@@ -102,7 +114,10 @@ t.test('S82 each wrong option is refused at registration, and the message names 
 
 t.test('S82 the provider must be named', async (t) => {
   const { issuer, ...rest } = good
-  t.throws(() => parseOptions(rest as OidcOptions), { code: 'FST_OIDC_OPTION', message: /one of "issuer", "discoveryUrl" and "metadata"/ })
+  t.throws(() => parseOptions(rest as OidcOptions), {
+    code: 'FST_OIDC_OPTION',
+    message: /one of "issuer", "discoveryUrl" and "metadata"/
+  })
   t.throws(() => parseOptions(null as never), { code: 'FST_OIDC_OPTION' })
   t.equal(issuer, 'https://id.example.com')
 })
@@ -142,30 +157,53 @@ t.test('defaults are those of the types', async (t) => {
     clockTolerance: 30,
     userinfo: false
   })
-  t.match({ baseUrl, defaultReturnTo }, { baseUrl: 'https://app.example.com', defaultReturnTo: 'https://app.example.com/' })
+  t.match(
+    { baseUrl, defaultReturnTo },
+    { baseUrl: 'https://app.example.com', defaultReturnTo: 'https://app.example.com/' }
+  )
   t.same(routes, {
-    login: '/auth/login', logout: '/auth/logout', loggedOut: '/auth/logged-out', userinfo: '/auth/userinfo', session: '/auth/session'
+    login: '/auth/login',
+    logout: '/auth/logout',
+    loggedOut: '/auth/logged-out',
+    userinfo: '/auth/userinfo',
+    session: '/auth/session'
   })
   t.same(providerRoutes('default'), {
-    login: '/auth/login', callback: '/auth/callback', initiateLogin: null, backchannelLogout: '/auth/backchannel-logout', frontchannelLogout: '/auth/frontchannel-logout'
+    login: '/auth/login',
+    callback: '/auth/callback',
+    initiateLogin: null,
+    backchannelLogout: '/auth/backchannel-logout',
+    frontchannelLogout: '/auth/frontchannel-logout'
   })
   t.match(session, { cookieName: '__Host-oidc', maxAge: 28_800, idleTimeout: 3600, sameSite: 'lax', secure: true })
 })
 
 t.test('options have the meaning that the types give', async (t) => {
   t.equal(parseOne({ clientSecret: undefined }).clientAuth, 'none')
-  t.match(parseOne({ offlineAccess: true }), { scope: 'openid profile email offline_access', authorizationParams: { prompt: 'consent' } })
+  t.match(parseOne({ offlineAccess: true }), {
+    scope: 'openid profile email offline_access',
+    authorizationParams: { prompt: 'consent' }
+  })
   t.equal(parseOne({ offlineAccess: true, scope: 'openid offline_access' }).scope, 'openid offline_access')
-  t.same(parseOne({ audience: 'api', authorizationParams: { audience: 'other' } }).authorizationParams, { audience: 'other' })
+  t.same(parseOne({ audience: 'api', authorizationParams: { audience: 'other' } }).authorizationParams, {
+    audience: 'other'
+  })
   t.same(parseOne({ resource: 'https://api' }).resource, ['https://api'])
   t.same(parse({ routes: { prefix: '/', login: '/in', logout: false } }).routes.login, '/in')
   t.equal(parse({ routes: { logout: false } }).routes.logout, null)
   t.equal(parse({ baseUrl: 'https://example.com/app/' }).baseUrl, 'https://example.com/app')
   t.equal(parse({ baseUrl: 'https://example.com/app' }).defaultReturnTo, 'https://example.com/app/')
   t.equal(parse({ defaultReturnTo: '/home' }).defaultReturnTo, 'https://app.example.com/home')
-  t.equal(parse({ session: { key, maxAge: 60 } }).session.idleTimeout, 60, 'idle time is never longer than the absolute one')
+  t.equal(
+    parse({ session: { key, maxAge: 60 } }).session.idleTimeout,
+    60,
+    'idle time is never longer than the absolute one'
+  )
   t.equal(parseOne({ expectedIssuer: 'https://other.example.com' }).issuer, 'https://other.example.com')
-  t.equal(parseOne({ issuer: 'https://id.example.com/realms/a/' }).discoveryUrl, 'https://id.example.com/realms/a/.well-known/openid-configuration')
+  t.equal(
+    parseOne({ issuer: 'https://id.example.com/realms/a/' }).discoveryUrl,
+    'https://id.example.com/realms/a/.well-known/openid-configuration'
+  )
   for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.8.9.10', '[::1]']) {
     t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}:3000` }).session.cookieName, 'oidc')
   }

@@ -3,10 +3,15 @@ import { OidcError } from '../index.ts'
 import { createCached } from '../lib/cached.ts'
 import { client, faults, startClock, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor } from './support/app.ts'
-import { CALLBACK, SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt, authorizationParams, cookiesSet, loginRoute, untilCallback } from './support/protocol.ts'
+import {
+  CALLBACK, SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt,
+  authorizationParams, cookiesSet, loginRoute, untilCallback
+} from './support/protocol.ts'
 import type { Test } from 'tap'
 import type { OidcOptions, ProviderMetadata } from '../index.ts'
-import type { Claims, Endpoint, Fault, FaultName, Provider, ProviderClient, ProviderOptions, ProviderRequest } from '../lib/testing/index.ts'
+import type {
+  Claims, Endpoint, Fault, FaultName, Provider, ProviderClient, ProviderOptions, ProviderRequest
+} from '../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
@@ -63,19 +68,31 @@ t.test('S51 an issuer with a path', async (t) => {
 
 function documentFor (issuer: string): ProviderMetadata {
   return {
-    issuer, authorization_endpoint: 'https://op.example/authorize', token_endpoint: 'https://op.example/token', jwks_uri: 'https://op.example/jwks'
+    issuer,
+    authorization_endpoint: 'https://op.example/authorize',
+    token_endpoint: 'https://op.example/token',
+    jwks_uri: 'https://op.example/jwks'
   }
 }
 
 function answering (document: unknown, init: ResponseInit = { headers: { 'content-type': 'application/json' } }) {
   const calls: string[] = []
-  return { calls, fetch: async (url: string) => { calls.push(url); return new Response(JSON.stringify(document), init) } }
+  return {
+    calls,
+    fetch: async (url: string) => {
+      calls.push(url)
+      return new Response(JSON.stringify(document), init)
+    }
+  }
 }
 
 const real: Partial<OidcOptions> = { clientSecret: 'secret', allowInsecureLoopback: false }
 
 t.test('S51 the address of the metadata is the issuer with a path behind it', async (t) => {
-  for (const issuer of ['https://op.example', 'https://op.example/', 'https://op.example/realm', 'https://op.example/realm/', 'https://op.example:8443/a/b']) {
+  for (const issuer of [
+    'https://op.example', 'https://op.example/', 'https://op.example/realm', 'https://op.example/realm/',
+    'https://op.example:8443/a/b'
+  ]) {
     const { calls, fetch } = answering(documentFor(issuer))
     const app = await buildApp(t, { ...optionsFor({ clients: [] } as unknown as Provider, { ...real, issuer, fetch }) })
     const { statusCode, headers } = await app.inject('/auth/login')
@@ -91,7 +108,10 @@ const badMetadata: Record<string, Fault> = {
   'no issuer': faults['metadata-without-issuer'],
   'an empty issuer': member('issuer', ''),
   'a list of issuers': metadata((document) => ({ ...document, issuer: [document['issuer']] })),
-  'an issuer in other capitals': metadata((document) => ({ ...document, issuer: String(document['issuer']).toUpperCase() })),
+  'an issuer in other capitals': metadata((document) => ({
+    ...document,
+    issuer: String(document['issuer']).toUpperCase()
+  })),
   'no jwks_uri': faults['metadata-without-jwks-uri'],
   'no token_endpoint': faults['metadata-without-token-endpoint'],
   'no authorization_endpoint': member('authorization_endpoint', undefined),
@@ -134,10 +154,24 @@ t.test('R6 metadata that is only unusual is accepted', async (t) => {
     'many scopes': faults['metadata-huge-array'],
     'no end_session_endpoint': faults['metadata-without-end-session-endpoint'],
     'no PKCE': faults['metadata-without-pkce'],
-    'nothing optional': metadata(({ issuer, authorization_endpoint: authorize, token_endpoint: token, jwks_uri: jwks }) =>
-      ({ issuer, authorization_endpoint: authorize, token_endpoint: token, jwks_uri: jwks })),
-    'unknown members': metadata((document) => ({ ...document, ...JSON.parse('{"__proto__":{"jwks_uri":"https://evil.example"},"constructor":7,"x":{}}') as Claims })),
-    'optional members of other types': metadata((document) => ({ ...document, scopes_supported: 'openid', response_types_supported: null, claims_supported: 7 }))
+    'nothing optional': metadata(
+      ({ issuer, authorization_endpoint: authorize, token_endpoint: token, jwks_uri: jwks }) => ({
+        issuer,
+        authorization_endpoint: authorize,
+        token_endpoint: token,
+        jwks_uri: jwks
+      })
+    ),
+    'unknown members': metadata((document) => ({
+      ...document,
+      ...(JSON.parse('{"__proto__":{"jwks_uri":"https://evil.example"},"constructor":7,"x":{}}') as Claims)
+    })),
+    'optional members of other types': metadata((document) => ({
+      ...document,
+      scopes_supported: 'openid',
+      response_types_supported: null,
+      claims_supported: 7
+    }))
   }
   for (const [what, fault] of Object.entries(good)) {
     await t.test(what, async (t) => {
@@ -153,12 +187,22 @@ t.test('R6 the authorization_endpoint may be elsewhere and have a query of its o
   provider.fault(member('authorization_endpoint', 'https://login.op.example/authorize?tenant=7&p=a%20b'))
   const page = await browser.step('/auth/login')
   t.match(page.location, /^https:\/\/login\.op\.example\/authorize\?tenant=7&/)
-  t.match(authorizationParams(page), { tenant: '7', p: 'a b', scope: 'openid profile email', client_id: 'web', redirect_uri: CALLBACK, state: String })
+  t.match(authorizationParams(page), {
+    tenant: '7',
+    p: 'a b',
+    scope: 'openid profile email',
+    client_id: 'web',
+    redirect_uri: CALLBACK,
+    state: String
+  })
 })
 
 t.test('S50 without the option for development every endpoint is https', async (t) => {
   const issuer = 'https://op.example'
-  for (const name of ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint', 'revocation_endpoint']) {
+  for (const name of [
+    'authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint',
+    'revocation_endpoint'
+  ]) {
     for (const host of ['127.0.0.1:8080', 'localhost', '[::1]', 'op.example']) {
       const { fetch } = answering({ ...documentFor(issuer), [name]: `http://${host}/x` })
       const app = await buildApp(t, optionsFor({ clients: [] } as unknown as Provider, { ...real, issuer, fetch }))
@@ -187,7 +231,10 @@ t.test('R4 discovery that is no JSON means: not available', async (t) => {
       t.equal(tried.page.headers.get('retry-after'), status === 503 ? '5' : null)
     })
   }
-  for (const type of ['application/json; charset=utf-8', 'Application/JSON', 'application/jwk-set+json', 'application/vnd.op.v1+json;x=y']) {
+  for (const type of [
+    'application/json; charset=utf-8', 'Application/JSON', 'application/jwk-set+json',
+    'application/vnd.op.v1+json;x=y'
+  ]) {
     const { browser } = await attempt(t, provider, { on: 'metadata', headers: { 'content-type': type } })
     await assertLoggedIn(t, browser)
   }
@@ -197,18 +244,34 @@ t.test('R4 discovery that is no JSON means: not available', async (t) => {
 
 t.test('metadata: nothing is discovered', async (t) => {
   const provider = await startedProvider(t)
-  const document = await (await fetch(`${provider.issuer}/.well-known/openid-configuration`)).json() as ProviderMetadata
-  for (const options of [{ metadata: document }, { metadata: document, issuer: provider.issuer }, { metadata: document, discovery: 'eager' as const }]) {
+  const document = (await (
+    await fetch(`${provider.issuer}/.well-known/openid-configuration`)
+  ).json()) as ProviderMetadata
+  for (const options of [
+    { metadata: document },
+    { metadata: document, issuer: provider.issuer },
+    { metadata: document, discovery: 'eager' as const }
+  ]) {
     const { browser } = await attempt(t, provider, [], options)
     await assertLoggedIn(t, browser)
     t.equal(provider.count('metadata'), 0)
   }
   const other = await attempt(t, provider, [], { metadata: document, issuer: `${provider.issuer}/other` })
   await assertRefused(t, other, 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  const unsafe = await attempt(t, provider, [], { metadata: { ...document, token_endpoint: 'http://op.example/token' } })
+  const unsafe = await attempt(t, provider, [], {
+    metadata: { ...document, token_endpoint: 'http://op.example/token' }
+  })
   await assertRefused(t, unsafe, 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  await t.rejects(anotherApp(t, provider, { metadata: { ...document, authorization_endpoint: 'javascript:x' }, discovery: 'eager' }), { code: 'FST_OIDC_PROVIDER_RESPONSE' })
-  const issued = await attempt(t, provider, { on: 'token', idToken: (claims) => ({ ...claims, iss: `${provider.issuer}/other` }) }, { metadata: document })
+  await t.rejects(
+    anotherApp(t, provider, { metadata: { ...document, authorization_endpoint: 'javascript:x' }, discovery: 'eager' }),
+    { code: 'FST_OIDC_PROVIDER_RESPONSE' }
+  )
+  const issued = await attempt(
+    t,
+    provider,
+    { on: 'token', idToken: (claims) => ({ ...claims, iss: `${provider.issuer}/other` }) },
+    { metadata: document }
+  )
   await assertRefused(t, issued, 403, 'FST_OIDC_ID_TOKEN')
 })
 
@@ -221,7 +284,12 @@ t.test('discoveryUrl: the metadata is elsewhere', async (t) => {
   t.equal(last(provider, 'metadata').path, '/somewhere/else.json')
   const other = await attempt(t, provider, [], { discoveryUrl, issuer: `${provider.issuer}/other` })
   await assertRefused(t, other, 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  const unknown = await attempt(t, provider, { on: 'authorize', authorizationResponse: (params) => params.set('iss', 'https://evil.example') }, { discoveryUrl, issuer: provider.issuer })
+  const unknown = await attempt(
+    t,
+    provider,
+    { on: 'authorize', authorizationResponse: (params) => params.set('iss', 'https://evil.example') },
+    { discoveryUrl, issuer: provider.issuer }
+  )
   await assertRefused(t, unknown, 400, 'FST_OIDC_RESPONSE_ISSUER')
 })
 
@@ -229,9 +297,17 @@ t.test('S51 discoveryUrl alone: the issuer is what stands before the well-known 
   const provider = await startedProvider(t)
   const discoveryUrl = `${provider.issuer}/.well-known/openid-configuration`
   await assertLoggedIn(t, (await attempt(t, provider, [], { discoveryUrl })).browser)
-  await assertRefused(t, await attempt(t, provider, member('issuer', 'https://evil.example'), { discoveryUrl }), 502, 'FST_OIDC_PROVIDER_RESPONSE')
+  await assertRefused(
+    t,
+    await attempt(t, provider, member('issuer', 'https://evil.example'), { discoveryUrl }),
+    502,
+    'FST_OIDC_PROVIDER_RESPONSE'
+  )
   const elsewhere = `${provider.issuer}/somewhere/else.json`
-  await t.rejects(anotherApp(t, provider, { discoveryUrl: elsewhere }), { code: 'FST_OIDC_OPTION', message: /"discoveryUrl" needs an "issuer"/ })
+  await t.rejects(anotherApp(t, provider, { discoveryUrl: elsewhere }), {
+    code: 'FST_OIDC_OPTION',
+    message: /"discoveryUrl" needs an "issuer"/
+  })
 })
 
 t.test('jwksUri: instead of that of the metadata', async (t) => {
@@ -259,8 +335,18 @@ t.test('expectedIssuer: the provider has another name than its address', async (
   t.equal(provider.count('metadata'), 1)
   await assertRefused(t, await attempt(t, provider, [], { expectedIssuer }), 502, 'FST_OIDC_PROVIDER_RESPONSE')
   await assertRefused(t, await attempt(t, provider, renamed), 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  await assertRefused(t, await attempt(t, provider, [renamed[0], renamed[2]] as Fault[], { expectedIssuer }), 403, 'FST_OIDC_ID_TOKEN')
-  await assertRefused(t, await attempt(t, provider, renamed.slice(0, 2), { expectedIssuer }), 400, 'FST_OIDC_RESPONSE_ISSUER')
+  await assertRefused(
+    t,
+    await attempt(t, provider, [renamed[0], renamed[2]] as Fault[], { expectedIssuer }),
+    403,
+    'FST_OIDC_ID_TOKEN'
+  )
+  await assertRefused(
+    t,
+    await attempt(t, provider, renamed.slice(0, 2), { expectedIssuer }),
+    400,
+    'FST_OIDC_RESPONSE_ISSUER'
+  )
 })
 
 // What is asked for
@@ -269,25 +355,51 @@ t.test('C14 the client authenticates as it is configured', async (t) => {
   const secret = 'a secret: with+every%kind/of=?&character; ü€😀'
   const clientId = 'https://app.example.com/?client=1&x:y z+%41'
   const assertions: string[] = []
-  const cases: Array<[options: Partial<OidcOptions>, client: Omit<ProviderClient, 'client_id'>, check: (request: ProviderRequest) => void]> = [
-    [{ clientSecret: secret }, { client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' }, ({ headers, body }) => {
-      t.match(headers.authorization, /^Basic [\w+/]+=*$/)
-      t.same([body['client_id'], body['client_secret'], body['client_assertion']], [undefined, undefined, undefined])
-    }],
-    [{ clientSecret: secret, clientAuth: 'client_secret_basic' }, { client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' }, () => {}],
-    [{ clientSecret: secret, clientAuth: 'client_secret_post' }, { client_secret: secret, token_endpoint_auth_method: 'client_secret_post' }, ({ headers, body }) => {
-      t.notOk(headers.authorization)
-      t.same([body['client_id'], body['client_secret']], [clientId, secret])
-    }],
-    [{ clientSecret: secret, clientAuth: 'client_secret_jwt' }, { client_secret: secret, token_endpoint_auth_method: 'client_secret_jwt' }, ({ headers, body }) => {
-      t.notOk(headers.authorization)
-      t.notOk(body['client_secret'])
-      assertions.push(body['client_assertion'] as string)
-    }],
-    [{}, { token_endpoint_auth_method: 'none' }, ({ headers, body }) => {
-      t.notOk(headers.authorization)
-      t.same([body['client_id'], body['client_secret'], body['client_assertion']], [clientId, undefined, undefined])
-    }]
+  const cases: Array<
+    [
+      options: Partial<OidcOptions>,
+      client: Omit<ProviderClient, 'client_id'>,
+      check: (request: ProviderRequest) => void
+    ]
+  > = [
+    [
+      { clientSecret: secret },
+      { client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' },
+      ({ headers, body }) => {
+        t.match(headers.authorization, /^Basic [\w+/]+=*$/)
+        t.same([body['client_id'], body['client_secret'], body['client_assertion']], [undefined, undefined, undefined])
+      }
+    ],
+    [
+      { clientSecret: secret, clientAuth: 'client_secret_basic' },
+      { client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' },
+      () => {}
+    ],
+    [
+      { clientSecret: secret, clientAuth: 'client_secret_post' },
+      { client_secret: secret, token_endpoint_auth_method: 'client_secret_post' },
+      ({ headers, body }) => {
+        t.notOk(headers.authorization)
+        t.same([body['client_id'], body['client_secret']], [clientId, secret])
+      }
+    ],
+    [
+      { clientSecret: secret, clientAuth: 'client_secret_jwt' },
+      { client_secret: secret, token_endpoint_auth_method: 'client_secret_jwt' },
+      ({ headers, body }) => {
+        t.notOk(headers.authorization)
+        t.notOk(body['client_secret'])
+        assertions.push(body['client_assertion'] as string)
+      }
+    ],
+    [
+      {},
+      { token_endpoint_auth_method: 'none' },
+      ({ headers, body }) => {
+        t.notOk(headers.authorization)
+        t.same([body['client_id'], body['client_secret'], body['client_assertion']], [clientId, undefined, undefined])
+      }
+    ]
   ]
   for (const [options, registered, check] of cases) {
     const provider = await startedProvider(t, { clients: [{ client_id: clientId, ...registered }] })
@@ -301,7 +413,9 @@ t.test('C14 the client authenticates as it is configured', async (t) => {
     t.equal(last(provider, 'authorize').query['client_id'], clientId)
     await assertLoggedIn(t, browser)
   }
-  const [first, second] = assertions.map((jwt) => JSON.parse(Buffer.from(jwt.split('.')[1] as string, 'base64url').toString()) as Claims)
+  const [first, second] = assertions.map(
+    (jwt) => JSON.parse(Buffer.from(jwt.split('.')[1] as string, 'base64url').toString()) as Claims
+  )
   t.match(first, { iss: clientId, sub: clientId, aud: String, jti: String, exp: Number }, 'S56 aud is one string')
   t.ok(Number(first?.['exp']) - Number(first?.['iat']) <= 60, 'S56 short-lived')
   t.not(first?.['jti'], second?.['jti'], 'S56 each once')
@@ -310,7 +424,10 @@ t.test('C14 the client authenticates as it is configured', async (t) => {
 t.test('C14 a client that the provider does not accept is a matter for the operator', async (t) => {
   const provider = await startedProvider(t)
   for (const clientAuth of ['client_secret_basic', 'client_secret_post', 'client_secret_jwt'] as const) {
-    const tried = await attempt(t, provider, [], { clientSecret: 'another secret than the one of the provider', clientAuth })
+    const tried = await attempt(t, provider, [], {
+      clientSecret: 'another secret than the one of the provider',
+      clientAuth
+    })
     await assertRefused(t, tried, 502, 'FST_OIDC_PROVIDER_RESPONSE')
     t.equal(provider.count('token'), 1)
   }
@@ -319,15 +436,30 @@ t.test('C14 a client that the provider does not accept is a matter for the opera
 t.test('scope, offlineAccess, audience, resource and authorizationParams', async (t) => {
   const provider = await startedProvider(t)
   const { app, browser } = await anotherApp(t, provider, {
-    scope: 'openid email', offlineAccess: true, audience: 'https://api.example.com', resource: ['https://a.example.com', 'https://b.example.com/?x=1'], authorizationParams: { ui_locales: 'de fr' }
+    scope: 'openid email',
+    offlineAccess: true,
+    audience: 'https://api.example.com',
+    resource: ['https://a.example.com', 'https://b.example.com/?x=1'],
+    authorizationParams: { ui_locales: 'de fr' }
   })
   loginRoute(app, '/silent', { authorizationParams: { prompt: 'none' } })
   const page = await browser.step('/auth/login?return_to=/me')
-  t.match(authorizationParams(page), { scope: 'openid email offline_access', prompt: 'consent', audience: 'https://api.example.com', ui_locales: 'de fr' })
-  t.same(new URL(page.location as string).searchParams.getAll('resource'), ['https://a.example.com', 'https://b.example.com/?x=1'])
+  t.match(authorizationParams(page), {
+    scope: 'openid email offline_access',
+    prompt: 'consent',
+    audience: 'https://api.example.com',
+    ui_locales: 'de fr'
+  })
+  t.same(new URL(page.location as string).searchParams.getAll('resource'), [
+    'https://a.example.com',
+    'https://b.example.com/?x=1'
+  ])
   t.equal(authorizationParams(await browser.step('/silent'))['prompt'], 'none', 'a login may ask for something else')
   t.equal((await browser.goto(page.location as string)).status, 200)
-  t.same(new URLSearchParams(last(provider, 'token').rawBody).getAll('resource'), ['https://a.example.com', 'https://b.example.com/?x=1'])
+  t.same(new URLSearchParams(last(provider, 'token').rawBody).getAll('resource'), [
+    'https://a.example.com',
+    'https://b.example.com/?x=1'
+  ])
 
   const plain = await anotherApp(t, provider, { resource: 'https://a.example.com' })
   const params = authorizationParams(await plain.browser.step('/auth/login'))
@@ -437,7 +569,12 @@ t.test('S52 metadata lasts an hour, and a day when the provider is away', async 
   t.match((await browser.step('/auth/login')).location, `${provider.issuer}/new`, 'new metadata is used')
   t.equal(provider.count('metadata'), 2)
 
-  for (const fault of [faults['metadata-500'], faults['discovery-issuer-mismatch'], faults['metadata-reset'], faults['metadata-html']]) {
+  for (const fault of [
+    faults['metadata-500'],
+    faults['discovery-issuer-mismatch'],
+    faults['metadata-reset'],
+    faults['metadata-html']
+  ]) {
     const off = provider.fault(fault)
     clock.advance(5 * 3600)
     t.match((await browser.step('/auth/login')).location, `${provider.issuer}/new`, 'the old metadata serves on')
@@ -458,7 +595,9 @@ t.test('S53 R7 keys last ten minutes, and a day when they cannot be fetched', as
   t.same([await logIn(), provider.count('jwks')], [200, 1])
   clock.advance(20)
   t.same([await logIn(), provider.count('jwks')], [200, 2])
-  for (const name of ['jwks-404', 'jwks-500', 'jwks-html', 'jwks-reset', 'jwks-redirect', 'jwks-not-an-array'] as const) {
+  for (const name of [
+    'jwks-404', 'jwks-500', 'jwks-html', 'jwks-reset', 'jwks-redirect', 'jwks-not-an-array'
+  ] as const) {
     const off = provider.fault(...[faults[name]].flat())
     clock.advance(3600)
     t.equal(await logIn(), 200, `${name}: the old keys serve on`)
@@ -481,7 +620,9 @@ t.test('R26 a thousand first requests: one discovery; a hundred first callbacks:
   const provider = await startedProvider(t)
   const { app } = await anotherApp(t, provider)
   provider.fault({ on: 'metadata', delay: 30 }, { on: 'jwks', delay: 30 })
-  const answers = await Promise.all(Array.from({ length: 1000 }, async () => (await app.inject('/auth/login')).statusCode))
+  const answers = await Promise.all(
+    Array.from({ length: 1000 }, async () => (await app.inject('/auth/login')).statusCode)
+  )
   t.same([...new Set(answers)], [302])
   t.equal(provider.count('metadata'), 1)
 
@@ -497,7 +638,9 @@ t.test('R26 R31 a herd while the provider is away: one request, and all of them 
   const provider = await startedProvider(t)
   const clock = startedClock(t)
   const { app } = await anotherApp(t, provider)
-  const herd = async (): Promise<number[]> => [...new Set(await Promise.all(Array.from({ length: 100 }, async () => (await app.inject('/auth/login')).statusCode)))]
+  const herd = async (): Promise<number[]> => [
+    ...new Set(await Promise.all(Array.from({ length: 100 }, async () => (await app.inject('/auth/login')).statusCode)))
+  ]
   provider.fault({ ...faults['metadata-503'], delay: 30, times: 1 })
   t.same(await herd(), [503])
   t.same(await herd(), [503])
@@ -552,7 +695,9 @@ t.test('R8 keys that rotate while many log in fail nobody', async (t) => {
     if (round > 0) provider.rotateKeys()
     clock.advance(2)
     const now = browsers.slice(round * 10, round * 10 + 10)
-    const pages = await Promise.all(now.map(async (browser, index) => await browser.goto((callbacks[round * 10 + index] as URL).href)))
+    const pages = await Promise.all(
+      now.map(async (browser, index) => await browser.goto((callbacks[round * 10 + index] as URL).href))
+    )
     t.same([...new Set(pages.map(({ status }) => status))], [200], `round ${round}`)
   }
   t.equal(provider.count('token'), 40)
@@ -566,7 +711,9 @@ t.test('R9 tokens of unknown keys cannot be used to flood the provider', async (
   await browser.goto('/auth/login')
   provider.clearRequests()
   const off = provider.fault(faults['sig-unknown-kid'])
-  const pages = await Promise.all(Array.from({ length: 60 }, async () => await client({ app, baseUrl: BASE_URL }).goto('/auth/login')))
+  const pages = await Promise.all(
+    Array.from({ length: 60 }, async () => await client({ app, baseUrl: BASE_URL }).goto('/auth/login'))
+  )
   off()
   t.same([...new Set(pages.map(({ status }) => status))], [403])
   t.equal(provider.count('token'), 60)
@@ -581,7 +728,10 @@ t.test('R9 tokens of unknown keys cannot be used to flood the provider', async (
 t.test('R7 a key set of 10,000 keys is too large, unless that is allowed', async (t) => {
   const provider = await startedProvider(t)
   await assertRefused(t, await attempt(t, provider, faults['jwks-10000-keys']), 502, 'FST_OIDC_PROVIDER_RESPONSE')
-  const { browser } = await attempt(t, provider, faults['jwks-10000-keys'], { maxResponseBytes: 16 * 2 ** 20, timeout: 20 })
+  const { browser } = await attempt(t, provider, faults['jwks-10000-keys'], {
+    maxResponseBytes: 16 * 2 ** 20,
+    timeout: 20
+  })
   await assertLoggedIn(t, browser)
 })
 
@@ -602,7 +752,9 @@ t.test('R34 two applications of two providers in one process do not know each ot
   const [first, second] = [await anotherApp(t, one), await anotherApp(t, two)]
   const callback = await untilCallback(first.browser)
   await second.browser.goto('/auth/login')
-  for (const { name, value } of first.browser.cookies.list(BASE_URL)) if (name !== SESSION_COOKIE) second.browser.cookies.set(name, value)
+  for (const { name, value } of first.browser.cookies.list(BASE_URL)) {
+    if (name !== SESSION_COOKIE) second.browser.cookies.set(name, value)
+  }
   t.equal((await second.browser.goto(callback.href)).status, 400, 'the login of one is none in the other')
   await assertLoggedIn(t, second.browser, 'bob')
   t.equal(two.count('token'), 1)

@@ -20,9 +20,17 @@ interface World {
 }
 
 /** An application whose `/token` answers with the access token, and a clock to let it expire. */
-async function start (t: Test, options: Partial<OidcOptions> = {}, providerOptions: ProviderOptions = {}): Promise<World> {
+async function start (
+  t: Test,
+  options: Partial<OidcOptions> = {},
+  providerOptions: ProviderOptions = {}
+): Promise<World> {
   const clock = stopClock(t)
-  const { app, provider } = await startApp(t, { offlineAccess: true, session: { key: SESSION_KEY, idleTimeout: 28_800 }, ...options }, providerOptions)
+  const { app, provider } = await startApp(
+    t,
+    { offlineAccess: true, session: { key: SESSION_KEY, idleTimeout: 28_800 }, ...options },
+    providerOptions
+  )
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
   const issued: World['issued'] = []
   provider.fault({ on: 'token', tokenResponse: (answer) => { issued.unshift(structuredClone(answer)) } })
@@ -50,7 +58,9 @@ function after (cookie: string, response: LightMyRequestResponse): string {
 }
 
 function refreshes (provider: Provider) {
-  return provider.requests.filter(({ endpoint, body }) => endpoint === 'token' && body['grant_type'] === 'refresh_token')
+  return provider.requests.filter(
+    ({ endpoint, body }) => endpoint === 'token' && body['grant_type'] === 'refresh_token'
+  )
 }
 
 t.test('C21 S58 a token is refreshed a little before it expires', async (t) => {
@@ -66,7 +76,11 @@ t.test('C21 S58 a token is refreshed a little before it expires', async (t) => {
   clock.advance(1)
   const renewed = await browser.goto('/token')
   t.equal(refreshes(provider).length, 1)
-  t.match(refreshes(provider)[0], { method: 'POST', body: { refresh_token: first['refresh_token'] }, headers: { authorization: /^Basic / } })
+  t.match(refreshes(provider)[0], {
+    method: 'POST',
+    body: { refresh_token: first['refresh_token'] },
+    headers: { authorization: /^Basic / }
+  })
   t.not(issued[0]?.['access_token'], first['access_token'])
   t.same(renewed.json(), { token: issued[0]?.['access_token'] })
   t.same(renewed.history[0]?.setCookie.map((line) => line.split('=', 1)[0]), [NAME, `${NAME}-tokens-0`])
@@ -75,7 +89,11 @@ t.test('C21 S58 a token is refreshed a little before it expires', async (t) => {
 
   t.same((await browser.goto('/token')).json(), renewed.json(), 'saved, so it is not refreshed again')
   await browser.goto('/auth/userinfo')
-  t.equal(provider.requests.find(({ endpoint }) => endpoint === 'userinfo')?.headers['authorization'], `Bearer ${String(issued[0]?.['access_token'])}`, 'UserInfo is asked with the new token')
+  t.equal(
+    provider.requests.find(({ endpoint }) => endpoint === 'userinfo')?.headers['authorization'],
+    `Bearer ${String(issued[0]?.['access_token'])}`,
+    'UserInfo is asked with the new token'
+  )
   t.equal(refreshes(provider).length, 1)
 
   clock.advance(TTL - 30)
@@ -84,7 +102,11 @@ t.test('C21 S58 a token is refreshed a little before it expires', async (t) => {
   t.equal(refreshes(provider)[1]?.body['refresh_token'], second['refresh_token'], 'the rotated refresh token was saved')
   t.not(second['refresh_token'], first['refresh_token'])
   const page2 = await browser.post('/auth/logout', '', { until: ({ pathname }) => pathname === '/end-session' })
-  t.equal(new URL(page2.location as string).searchParams.get('id_token_hint'), issued[0]?.['id_token'], 'and the newest ID token')
+  t.equal(
+    new URL(page2.location as string).searchParams.get('id_token_hint'),
+    issued[0]?.['id_token'],
+    'and the newest ID token'
+  )
 })
 
 t.test('S58 a provider that does not rotate, and one that sends no new ID token', async (t) => {
@@ -99,7 +121,11 @@ t.test('S58 a provider that does not rotate, and one that sends no new ID token'
     t.equal(refreshes(provider).at(-1)?.body['refresh_token'], refreshToken)
   }
   const page = await browser.post('/auth/logout', '', { until: ({ pathname }) => pathname === '/end-session' })
-  t.equal(new URL(page.location as string).searchParams.get('id_token_hint'), idToken, 'the ID token that there was is kept')
+  t.equal(
+    new URL(page.location as string).searchParams.get('id_token_hint'),
+    idToken,
+    'the ID token that there was is kept'
+  )
 })
 
 t.test('C56 tokens whose end the provider does not tell', async (t) => {
@@ -107,7 +133,9 @@ t.test('C56 tokens whose end the provider does not tell', async (t) => {
   const browser = await logIn({ app, provider }, 'alice')
   provider.fault(faults['token-endpoint-response-without-expires_in'])
   clock.advance(TTL)
-  for (let count = 0; count < 3; count++) t.same((await browser.goto('/token')).json(), { token: issued[0]?.['access_token'] })
+  for (let count = 0; count < 3; count++) {
+    t.same((await browser.goto('/token')).json(), { token: issued[0]?.['access_token'] })
+  }
   t.equal(refreshes(provider).length, 1, 'the end of the old token is not that of the new one')
 
   const other = await logIn({ app, provider }, 'bob')
@@ -146,11 +174,20 @@ t.test('R27 V16 a hundred requests at once refresh once', async (t) => {
   provider.fault({ on: 'token', delay: 50 })
   const responses = await Promise.all(Array.from({ length: 100 }, async () => await get(app, '/token', cookie)))
   t.equal(refreshes(provider).length, 1)
-  for (const response of responses) t.same([response.statusCode, response.json()], [200, { token: issued[0]?.['access_token'] }])
-  t.ok(responses.every((response) => setCookiesOf(response).length === 2), 'each writes what it got, whichever the browser takes last')
+  for (const response of responses) {
+    t.same([response.statusCode, response.json()], [200, { token: issued[0]?.['access_token'] }])
+  }
+  t.ok(
+    responses.every((response) => setCookiesOf(response).length === 2),
+    'each writes what it got, whichever the browser takes last'
+  )
 
   clock.advance(50)
-  t.same((await get(app, '/token', cookie)).json(), { token: issued[0]?.['access_token'] }, 'a straggler with the old cookie gets the same')
+  t.same(
+    (await get(app, '/token', cookie)).json(),
+    { token: issued[0]?.['access_token'] },
+    'a straggler with the old cookie gets the same'
+  )
   for (const response of [responses[0], responses[99]] as LightMyRequestResponse[]) {
     const next = await get(app, '/token', after(cookie, response))
     t.same([next.json(), setCookiesOf(next)], [{ token: issued[0]?.['access_token'] }, []])
@@ -193,8 +230,26 @@ t.test('S58 R3 a provider that fails for the moment logs nobody out', async (t) 
     ['token-403', 502, 'FST_OIDC_PROVIDER_RESPONSE'],
     ['token-html', 502, 'FST_OIDC_PROVIDER_RESPONSE'],
     ['token-redirect', 502, 'FST_OIDC_PROVIDER_RESPONSE'],
-    [{ on: 'token', status: 401, headers: { 'content-type': 'application/json', 'www-authenticate': 'Basic' }, body: '{"error":"invalid_client"}' }, 502, 'FST_OIDC_PROVIDER_RESPONSE'],
-    [{ on: 'token', status: 400, headers: { 'content-type': 'application/json' }, body: '{"error":"temporarily_unavailable"}' }, 502, 'FST_OIDC_PROVIDER_RESPONSE']
+    [
+      {
+        on: 'token',
+        status: 401,
+        headers: { 'content-type': 'application/json', 'www-authenticate': 'Basic' },
+        body: '{"error":"invalid_client"}'
+      },
+      502,
+      'FST_OIDC_PROVIDER_RESPONSE'
+    ],
+    [
+      {
+        on: 'token',
+        status: 400,
+        headers: { 'content-type': 'application/json' },
+        body: '{"error":"temporarily_unavailable"}'
+      },
+      502,
+      'FST_OIDC_PROVIDER_RESPONSE'
+    ]
   ]
   for (const [fault, status, code] of failures) {
     const title = JSON.stringify(fault)
@@ -249,19 +304,32 @@ t.test('S42 R11 a refresh token that the provider takes no more ends the session
     ended.length = 0
     const before = refreshes(provider).length
     const responses = await Promise.all(Array.from({ length: 20 }, async () => await get(app, '/token', cookie)))
-    for (const response of responses) t.match([response.statusCode, response.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], title)
-    t.same(responses.flatMap(setCookiesOf).map((line) => line.split('; ').slice(0, 2).join(';')), [`${NAME}=;Max-Age=0`, `${NAME}-tokens-0=;Max-Age=0`], title)
+    for (const response of responses) {
+      t.match([response.statusCode, response.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], title)
+    }
+    t.same(
+      responses.flatMap(setCookiesOf).map((line) => line.split('; ').slice(0, 2).join(';')),
+      [`${NAME}=;Max-Age=0`, `${NAME}-tokens-0=;Max-Age=0`],
+      title
+    )
     t.equal(refreshes(provider).length - before, 1, `${title}: asked once`)
     t.same(ended, [[id, 'refresh_failed']], `${title}: and told once`)
     t.equal((await get(app, '/me', cookie)).statusCode, 401, `${title}: a copy of the cookies is dead too`)
-    t.equal((await browser.goto('/me', { until: ({ origin }) => origin === provider.url })).status, 302, `${title}: a person logs in again`)
+    t.equal(
+      (await browser.goto('/me', { until: ({ origin }) => origin === provider.url })).status,
+      302,
+      `${title}: a person logs in again`
+    )
   }
 })
 
 t.test('C22 C23 S59 a refreshed ID token of somebody else', async (t) => {
   const wrong: Array<FaultName | Fault> = [
-    'refresh-token-invalid-issuer', 'refresh-token-invalid-sub', 'refresh-token-invalid-aud', 'refresh-token-invalid-nonce', 'refresh-token-invalid-auth-time',
-    'sig-other-key', 'sig-none-mixed-case', 'sig-hs256-public-pem', 'at-hash-invalid', 'invalid-expired-exp', 'typ-logout-token', 'token-response-id-token-garbage', 'token-response-unknown-token-type', 'token-response-without-access-token'
+    'refresh-token-invalid-issuer', 'refresh-token-invalid-sub', 'refresh-token-invalid-aud',
+    'refresh-token-invalid-nonce', 'refresh-token-invalid-auth-time', 'sig-other-key', 'sig-none-mixed-case',
+    'sig-hs256-public-pem', 'at-hash-invalid', 'invalid-expired-exp', 'typ-logout-token',
+    'token-response-id-token-garbage', 'token-response-unknown-token-type',
+    'token-response-without-access-token'
   ]
   const { app, provider, clock, issued } = await start(t, {}, { rotateRefreshTokens: false })
   for (const fault of wrong) {
@@ -272,11 +340,21 @@ t.test('C22 C23 S59 a refreshed ID token of somebody else', async (t) => {
     clock.advance(TTL - 20)
     provider.clearRequests()
     const still = await browser.goto('/token')
-    t.same([still.json(), still.history[0]?.setCookie], [{ token }, []], `${title}: the new tokens are not used, nor kept`)
+    t.same(
+      [still.json(), still.history[0]?.setCookie],
+      [{ token }, []],
+      `${title}: the new tokens are not used, nor kept`
+    )
     t.equal(refreshes(provider).length, 1)
     clock.advance(20)
     const page = await browser.goto('/token')
-    t.match([page.status, page.json().code], title.startsWith('token-response') ? [/502|403/, /FST_OIDC_PROVIDER_RESPONSE|FST_OIDC_ID_TOKEN/] : [403, 'FST_OIDC_ID_TOKEN'], title)
+    t.match(
+      [page.status, page.json().code],
+      title.startsWith('token-response')
+        ? [/502|403/, /FST_OIDC_PROVIDER_RESPONSE|FST_OIDC_ID_TOKEN/]
+        : [403, 'FST_OIDC_ID_TOKEN'],
+      title
+    )
     t.equal((await browser.goto('/auth/userinfo')).status, page.status, title)
     t.equal(provider.count('userinfo'), 0, `${title}: UserInfo is not asked with tokens that were refused`)
     t.equal((await browser.goto('/me')).json().claims.sub, 'alice', title)
@@ -289,12 +367,18 @@ t.test('S58 an answer that got lost, or was refused, from a provider that rotate
   for (const fault of ['token-lost', 'token-html', 'refresh-token-invalid-iss'] as const) {
     const browser = await logIn({ app, provider }, 'alice')
     const { access_token: token } = issued[0] as Record<string, unknown>
-    const clear = provider.fault(fault === 'refresh-token-invalid-iss' ? faults['refresh-token-invalid-issuer'] : faults[fault])
+    const clear = provider.fault(
+      fault === 'refresh-token-invalid-iss' ? faults['refresh-token-invalid-issuer'] : faults[fault]
+    )
     clock.advance(TTL - 20)
     t.same((await browser.goto('/token')).json(), { token }, `${fault}: the token that is still good`)
     clear()
     clock.advance(20)
-    t.match((await browser.goto('/token')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' }, `${fault}: the provider takes the old refresh token for a stolen one`)
+    t.match(
+      (await browser.goto('/token')).json(),
+      { code: 'FST_OIDC_LOGIN_REQUIRED' },
+      `${fault}: the provider takes the old refresh token for a stolen one`
+    )
     t.equal((await browser.fetch('/me')).status, 401, `${fault}: so the person logs in again`)
   }
 })
@@ -319,7 +403,11 @@ t.test('S59 what a refreshed ID token may lack', async (t) => {
   t.equal(typeof nonce, 'string')
   provider.fault({ on: 'token', times: 1, idToken: (claims) => ({ ...claims, nonce }) })
   clock.advance(TTL)
-  t.same((await other.goto('/token')).json(), { token: issued[0]?.['access_token'] }, 'the nonce of the login may be there again')
+  t.same(
+    (await other.goto('/token')).json(),
+    { token: issued[0]?.['access_token'] },
+    'the nonce of the login may be there again'
+  )
 })
 
 t.test('R28 S41 a logout while a token is refreshed', async (t) => {
@@ -342,15 +430,28 @@ t.test('R28 S41 a logout while a token is refreshed', async (t) => {
 
 t.test('V16 S47 fifty people at once each get a token of their own', async (t) => {
   const { app, provider, clock } = await start(t, { claims: [] }, { accessTokenFormat: 'jwt' })
-  app.get('/both', async (request) => ({ token: await app.oidc.accessToken(request), userinfo: await app.oidc.userinfo(request) }))
-  const people: Array<{ sub: string, cookie: string }> = []
+  app.get('/both', async (request) => ({
+    token: await app.oidc.accessToken(request),
+    userinfo: await app.oidc.userinfo(request)
+  }))
+  const people: Array<{ sub: string; cookie: string }> = []
   for (let number = 0; number < 50; number++) {
     const browser = await logIn({ app, provider }, `person-${number}`)
     people.push({ sub: `person-${number}`, cookie: browser.cookies.header('/') })
   }
   clock.advance(TTL)
-  provider.fault({ on: 'token', before: async () => await new Promise((resolve) => { setTimeout(resolve, Math.random() * 30) }) })
-  const rounds = await Promise.all([0, 1].flatMap(() => people).map(async ({ sub, cookie }) => ({ sub, answer: (await get(app, '/both', cookie)).json() })))
+  provider.fault({
+    on: 'token',
+    before: async () =>
+      await new Promise((resolve) => {
+        setTimeout(resolve, Math.random() * 30)
+      })
+  })
+  const rounds = await Promise.all(
+    [0, 1]
+      .flatMap(() => people)
+      .map(async ({ sub, cookie }) => ({ sub, answer: (await get(app, '/both', cookie)).json() }))
+  )
   for (const { sub, answer } of rounds) {
     t.same([decodeJwt(answer.token).sub, answer.userinfo.sub], [sub, sub])
   }
@@ -371,7 +472,11 @@ t.test('a refresh does not prolong the session', async (t) => {
   for (let minutes = 0; minutes < 480; minutes += 30) {
     const page = await other.goto('/token')
     t.equal(page.status, 200)
-    t.ok(page.history[0]?.setCookie.every((line) => Number(/Max-Age=(\d+)/.exec(line)?.[1]) <= expiresAt - Math.floor(Date.now() / 1000)))
+    t.ok(
+      page.history[0]?.setCookie.every(
+        (line) => Number(/Max-Age=(\d+)/.exec(line)?.[1]) <= expiresAt - Math.floor(Date.now() / 1000)
+      )
+    )
     await other.goto('/me')
     clock.advance(1800)
   }
@@ -401,7 +506,20 @@ t.test('S58 a scope that became smaller', async (t) => {
 t.test('R22 refreshed tokens that are too large for cookies', async (t) => {
   const lines: string[] = []
   const { provider, clock, issued } = await start(t)
-  const app = await buildApp(t, optionsFor(provider, { offlineAccess: true, claims: [], session: { key: SESSION_KEY, idleTimeout: 28_800 } }), { logger: { level: 'warn', stream: { write: (line) => { lines.push(line) } } } })
+  const app = await buildApp(
+    t,
+    optionsFor(provider, { offlineAccess: true, claims: [], session: { key: SESSION_KEY, idleTimeout: 28_800 } }),
+    {
+      logger: {
+        level: 'warn',
+        stream: {
+          write: (line) => {
+            lines.push(line)
+          }
+        }
+      }
+    }
+  )
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
   const browser = await logIn({ app, provider }, 'alice')
   const clear = provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: 'x'.repeat(6000) }) })
@@ -412,7 +530,11 @@ t.test('R22 refreshed tokens that are too large for cookies', async (t) => {
   t.same(browser.cookies.refused, [])
   clear()
   clock.advance(TTL)
-  t.same((await browser.goto('/token')).json(), { token: issued[0]?.['access_token'] }, 'and the refresh token was saved')
+  t.same(
+    (await browser.goto('/token')).json(),
+    { token: issued[0]?.['access_token'] },
+    'and the refresh token was saved'
+  )
   t.equal(refreshes(provider).length, 2)
 })
 
@@ -427,8 +549,14 @@ t.test('C11 S34 UserInfo', async (t) => {
     t.equal(page.headers.get('cache-control'), 'no-store')
     t.equal((await client({ app, baseUrl: BASE_URL }).goto(url)).status, 401)
     const failures: Array<[FaultName, number, string]> = [
-      ['userinfo-invalid-sub', 403, 'FST_OIDC_USERINFO'], ['userinfo-missing-sub', 403, 'FST_OIDC_USERINFO'], ['userinfo-html', 403, 'FST_OIDC_USERINFO'], ['userinfo-array', 403, 'FST_OIDC_USERINFO'],
-      ['userinfo-null', 403, 'FST_OIDC_USERINFO'], ['userinfo-empty', 403, 'FST_OIDC_USERINFO'], ['userinfo-503', 503, 'FST_OIDC_PROVIDER_UNAVAILABLE'], ['userinfo-redirect', 502, 'FST_OIDC_PROVIDER_RESPONSE']
+      ['userinfo-invalid-sub', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-missing-sub', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-html', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-array', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-null', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-empty', 403, 'FST_OIDC_USERINFO'],
+      ['userinfo-503', 503, 'FST_OIDC_PROVIDER_UNAVAILABLE'],
+      ['userinfo-redirect', 502, 'FST_OIDC_PROVIDER_RESPONSE']
     ]
     for (const [fault, status, code] of failures) {
       provider.fault(faults[fault])
@@ -440,7 +568,11 @@ t.test('C11 S34 UserInfo', async (t) => {
   }
   provider.forget()
   const revoked = await browser.fetch('/auth/userinfo')
-  t.match([revoked.status, revoked.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], 'neither the token nor its refresh token is known any more')
+  t.match(
+    [revoked.status, revoked.json().code],
+    [401, 'FST_OIDC_LOGIN_REQUIRED'],
+    'neither the token nor its refresh token is known any more'
+  )
   t.equal((await browser.fetch('/me')).status, 401)
 
   provider.fault({ on: 'metadata', metadata: (document) => { delete document.userinfo_endpoint } })
@@ -454,7 +586,13 @@ t.test('S60 a 401 of UserInfo means new tokens and one more try, and nothing els
   const browser = await logIn({ app, provider }, 'alice')
   const refuseOld = (status: number, headers: Record<string, string> = {}): (() => void) => {
     const token = `Bearer ${String(issued[0]?.['access_token'])}`
-    return provider.fault({ on: 'userinfo', status, headers, body: '{}', when: ({ headers }) => headers['authorization'] === token })
+    return provider.fault({
+      on: 'userinfo',
+      status,
+      headers,
+      body: '{}',
+      when: ({ headers }) => headers['authorization'] === token
+    })
   }
   for (const headers of [{}, { 'www-authenticate': 'Bearer error="invalid_token"' }]) {
     const [count, off] = [refreshes(provider).length, refuseOld(401, headers)]
@@ -496,13 +634,18 @@ t.test('S60 accessToken() gives another token when an API has refused the one be
   off()
 
   const without = await start(t, { offlineAccess: false })
-  without.app.get('/again', async (request) => ({ token: await without.app.oidc.accessToken(request, { refresh: true }) }))
+  without.app.get('/again', async (request) => ({
+    token: await without.app.oidc.accessToken(request, { refresh: true })
+  }))
   t.match((await (await logIn(without, 'alice')).fetch('/again')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' })
 })
 
 t.test('S42 a guard that refreshes lets in whoever has a good token', async (t) => {
   const { app, provider, clock, issued } = await start(t)
-  const whoIs = async ({ oidcClaims, oidcSession }: FastifyRequest) => ({ sub: oidcClaims?.sub ?? null, scopes: oidcSession?.scopes })
+  const whoIs = async ({ oidcClaims, oidcSession }: FastifyRequest) => ({
+    sub: oidcClaims?.sub ?? null,
+    scopes: oidcSession?.scopes
+  })
   app.get('/fresh', { preHandler: app.oidc.required({ refresh: true }) }, whoIs)
   app.get('/maybe-fresh', { preHandler: app.oidc.optional({ refresh: true }) }, whoIs)
   app.get('/profile', { preHandler: app.oidc.required({ refresh: true, scopes: 'profile' }) }, whoIs)
@@ -530,7 +673,12 @@ t.test('S42 a guard that refreshes lets in whoever has a good token', async (t) 
 
   const copy = browser.clone()
   clock.advance(TTL)
-  off = provider.fault({ on: 'token', status: 400, body: '{"error":"invalid_grant"}', headers: { 'content-type': 'application/json' } })
+  off = provider.fault({
+    on: 'token',
+    status: 400,
+    body: '{"error":"invalid_grant"}',
+    headers: { 'content-type': 'application/json' }
+  })
   t.same((await copy.fetch('/maybe-fresh')).json(), { sub: null }, 'whom the provider refuses is anonymous')
   t.equal((await browser.fetch('/me')).status, 401, 'everywhere')
   off()
@@ -540,18 +688,30 @@ t.test('S42 a guard that refreshes lets in whoever has a good token', async (t) 
   const other = await logIn(without, 'alice')
   t.equal((await other.fetch('/fresh')).status, 200)
   without.clock.advance(TTL)
-  t.match([(await other.fetch('/fresh')).status, (await other.fetch('/me')).status], [401, 200], 'a token that cannot be refreshed')
+  t.match(
+    [(await other.fetch('/fresh')).status, (await other.fetch('/me')).status],
+    [401, 200],
+    'a token that cannot be refreshed'
+  )
   const { location } = await other.goto('/fresh', { until: ({ origin }) => origin === without.provider.url })
   t.match(location, /\/authorize\?/, 'a person is sent to log in')
 
-  for (const refresh of ['yes', 1, null]) t.throws(() => app.oidc.required({ refresh } as never), { code: 'FST_OIDC_OPTION', message: /"refresh"/ })
+  for (const refresh of ['yes', 1, null]) {
+    t.throws(() => app.oidc.required({ refresh } as never), { code: 'FST_OIDC_OPTION', message: /"refresh"/ })
+  }
   const bare = await buildApp(t, optionsFor(provider, { session: { key: SESSION_KEY, tokens: ['id_token'] } }))
   t.throws(() => bare.oidc.required({ refresh: true }), { code: 'FST_OIDC_OPTION', message: /session\.tokens/ })
 })
 
 t.test('R24 R28 a slow answer after a change of the key does not bring the used refresh token back', async (t) => {
   const { app: before, provider, clock } = await start(t, {}, { refreshTokens: 'always' })
-  const app = await buildApp(t, optionsFor(provider, { offlineAccess: true, session: { key: [Buffer.alloc(32, 9), SESSION_KEY], idleTimeout: 28_800 } }))
+  const app = await buildApp(
+    t,
+    optionsFor(provider, {
+      offlineAccess: true,
+      session: { key: [Buffer.alloc(32, 9), SESSION_KEY], idleTimeout: 28_800 }
+    })
+  )
   const gate = createGate()
   app.get('/slow', { preHandler: app.oidc.required() }, async () => { await gate.pass() })
   app.get('/token', async (request) => await app.oidc.accessToken(request))

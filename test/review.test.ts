@@ -46,37 +46,56 @@ t.test('V24 a client that closes the connection while it is turned away does not
 
 t.test('V33 a reply that onClaims sends replaces the login, although another hook delays it', async (t) => {
   const answers = {
-    'without await': (reply: { code: (n: number) => { send: (b: string) => unknown } }) => { reply.code(403).send('blocked') },
+    'without await': (reply: { code: (n: number) => { send: (b: string) => unknown } }) => {
+      reply.code(403).send('blocked')
+    },
     returned: (reply: { code: (n: number) => { send: (b: string) => unknown } }) => reply.code(403).send('blocked')
   }
   for (const [name, answer] of Object.entries(answers)) {
-    const { app, browser } = await startApp(t, { onClaims: async (_claims, { reply }) => { await delay(1); return answer(reply as never) as never } })
-    app.addHook('onSend', async (_request, _reply, payload) => { await delay(20); return payload })
+    const { app, browser } = await startApp(t, {
+      onClaims: async (_claims, { reply }) => {
+        await delay(1)
+        return answer(reply as never) as never
+      }
+    })
+    app.addHook('onSend', async (_request, _reply, payload) => {
+      await delay(20)
+      return payload
+    })
     const page = await browser.goto('/me')
     t.equal(page.status, 403, name)
     t.equal(page.text(), 'blocked')
     t.equal(browser.cookies.get('__Host-oidc'), undefined)
-    t.equal((await app.inject({ url: '/me', headers: { cookie: browser.cookies.header(BASE_URL) ?? '' } })).statusCode, 401)
+    t.equal(
+      (await app.inject({ url: '/me', headers: { cookie: browser.cookies.header(BASE_URL) ?? '' } })).statusCode,
+      401
+    )
   }
 })
 
-t.test('a reply that onError sends stands, although another hook delays it; a failing onError leaves the plugin\'s own answer', async (t) => {
-  const seen: string[] = []
-  const { app } = await startApp(t, {
-    onError: (error: OidcError, { reply }) => {
-      seen.push(error.code)
-      if (error.code === 'FST_OIDC_STATE') throw new Error('onError itself is wrong')
-      reply.code(418).send({ own: error.code })
-    }
-  })
-  app.addHook('onSend', async (_request, _reply, payload) => { await delay(5); return payload })
-  const response = await app.inject('/me')
-  t.equal(response.statusCode, 418)
-  t.same(response.json(), { own: 'FST_OIDC_LOGIN_REQUIRED' })
-  const own = await app.inject('/auth/callback?state=x')
-  t.match([own.statusCode, own.json()], [400, { code: 'FST_OIDC_STATE' }])
-  t.same(seen, ['FST_OIDC_LOGIN_REQUIRED', 'FST_OIDC_STATE'])
-})
+t.test(
+  "a reply that onError sends stands, although another hook delays it; a failing onError leaves the plugin's own answer",
+  async (t) => {
+    const seen: string[] = []
+    const { app } = await startApp(t, {
+      onError: (error: OidcError, { reply }) => {
+        seen.push(error.code)
+        if (error.code === 'FST_OIDC_STATE') throw new Error('onError itself is wrong')
+        reply.code(418).send({ own: error.code })
+      }
+    })
+    app.addHook('onSend', async (_request, _reply, payload) => {
+      await delay(5)
+      return payload
+    })
+    const response = await app.inject('/me')
+    t.equal(response.statusCode, 418)
+    t.same(response.json(), { own: 'FST_OIDC_LOGIN_REQUIRED' })
+    const own = await app.inject('/auth/callback?state=x')
+    t.match([own.statusCode, own.json()], [400, { code: 'FST_OIDC_STATE' }])
+    t.same(seen, ['FST_OIDC_LOGIN_REQUIRED', 'FST_OIDC_STATE'])
+  }
+)
 
 t.test('R27 S47 a parallel request that only touches the session does not lose the refreshed tokens', async (t) => {
   const clock = startClock()
@@ -98,7 +117,11 @@ t.test('R27 S47 a parallel request that only touches the session does not lose t
 t.test('S38 a request that touches the session and refreshes prolongs the idle time', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
-  const { app, browser } = await startApp(t, { scope: 'openid offline_access', session: { key: SESSION_KEY, idleTimeout: 3600 } }, { accessTokenTtl: 300 })
+  const { app, browser } = await startApp(
+    t,
+    { scope: 'openid offline_access', session: { key: SESSION_KEY, idleTimeout: 3600 } },
+    { accessTokenTtl: 300 }
+  )
   app.get('/token', { preHandler: app.oidc.required() }, async (request) => await app.oidc.accessToken(request))
   await browser.goto('/me')
   clock.advance(3000)
@@ -109,8 +132,14 @@ t.test('S38 a request that touches the session and refreshes prolongs the idle t
 
 t.test('S29 S34 UserInfo does not decide when, how and in which session a person authenticated', async (t) => {
   const { app, browser, provider } = await startApp(t, { userinfo: true })
-  provider.fault({ on: 'userinfo', userinfo: (claims) => ({ ...claims, auth_time: '1700000000', acr: 'gold', sid: 'forged', department: 'sales' }) })
-  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, auth_time: undefined, acr: undefined, sid: undefined }) })
+  provider.fault({
+    on: 'userinfo',
+    userinfo: (claims) => ({ ...claims, auth_time: '1700000000', acr: 'gold', sid: 'forged', department: 'sales' })
+  })
+  provider.fault({
+    on: 'token',
+    idToken: (claims) => ({ ...claims, auth_time: undefined, acr: undefined, sid: undefined })
+  })
   app.get('/recent', { preHandler: app.oidc.required({ maxAge: 60 }) }, async () => 'recent')
   const me = (await browser.goto('/me')).json() as { claims: Record<string, unknown>, session: Record<string, unknown> }
   t.match(me.claims, { department: 'sales' })
@@ -118,29 +147,38 @@ t.test('S29 S34 UserInfo does not decide when, how and in which session a person
   t.equal((await browser.fetch('/recent')).status, 401)
 })
 
-t.test('S44 GET logout does nothing without a click: an image, a script, a refresh, a redirect of a login', async (t) => {
-  for (const sameSite of ['lax', 'strict'] as const) {
-    const { app, browser } = await startApp(t, { session: { key: SESSION_KEY, sameSite } })
-    await browser.goto('/me')
-    const cookie = browser.cookies.header(BASE_URL) as string
-    const from = { 'sec-fetch-site': 'same-origin', cookie }
-    const image = await app.inject({ url: '/auth/logout', headers: { ...from, 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' } })
-    t.match(image, { statusCode: 403, headers: { 'cache-control': 'no-store' } })
-    const refresh = await app.inject({ url: '/auth/logout', headers: { ...from, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' } })
-    t.equal(refresh.statusCode, 403)
-    t.match(refresh.body, /<form method="post" action="https:\/\/app.example.com\/auth\/logout"><button>/)
-    t.equal(refresh.headers['referrer-policy'], 'same-origin', 'so that the form has an Origin')
-    t.equal((await browser.fetch('/me')).status, 200)
+t.test(
+  'S44 GET logout does nothing without a click: an image, a script, a refresh, a redirect of a login',
+  async (t) => {
+    for (const sameSite of ['lax', 'strict'] as const) {
+      const { app, browser } = await startApp(t, { session: { key: SESSION_KEY, sameSite } })
+      await browser.goto('/me')
+      const cookie = browser.cookies.header(BASE_URL) as string
+      const from = { 'sec-fetch-site': 'same-origin', cookie }
+      const image = await app.inject({
+        url: '/auth/logout',
+        headers: { ...from, 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' }
+      })
+      t.match(image, { statusCode: 403, headers: { 'cache-control': 'no-store' } })
+      const refresh = await app.inject({
+        url: '/auth/logout',
+        headers: { ...from, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' }
+      })
+      t.equal(refresh.statusCode, 403)
+      t.match(refresh.body, /<form method="post" action="https:\/\/app.example.com\/auth\/logout"><button>/)
+      t.equal(refresh.headers['referrer-policy'], 'same-origin', 'so that the form has an Origin')
+      t.equal((await browser.fetch('/me')).status, 200)
 
-    await browser.goto('/auth/logout', { from: `${BASE_URL}/` })
-    t.equal((await browser.fetch('/me')).status, 401)
-  }
-})
+      await browser.goto('/auth/logout', { from: `${BASE_URL}/` })
+      t.equal((await browser.fetch('/me')).status, 401)
+    }
+  })
 
 t.test('roles of another client are none here', async (t) => {
   const { app } = await startApp(t)
   app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
-  const status = async (claims: Record<string, unknown>): Promise<number> => (await app.inject({ url: '/admin', headers: { cookie: sessionCookie(app, { claims }) } })).statusCode
+  const status = async (claims: Record<string, unknown>): Promise<number> =>
+    (await app.inject({ url: '/admin', headers: { cookie: sessionCookie(app, { claims }) } })).statusCode
   t.equal(await status({ resource_access: { wiki: { roles: ['admin'] } } }), 403)
   t.equal(await status({ resource_access: { web: { roles: ['admin'] } } }), 200)
 })
@@ -148,8 +186,15 @@ t.test('roles of another client are none here', async (t) => {
 t.test('an error of another plugin keeps its status: one that limits requests', async (t) => {
   const app = Fastify()
   t.teardown(async () => await app.close())
-  app.addHook('onRequest', async () => { throw Object.assign(new Error('slow down'), { statusCode: 429 }) })
-  await app.register(oidc, { issuer: 'https://id.example.com', clientId: 'web', baseUrl: BASE_URL, session: { key: SESSION_KEY } })
+  app.addHook('onRequest', async () => {
+    throw Object.assign(new Error('slow down'), { statusCode: 429 })
+  })
+  await app.register(oidc, {
+    issuer: 'https://id.example.com',
+    clientId: 'web',
+    baseUrl: BASE_URL,
+    session: { key: SESSION_KEY }
+  })
   const response = await app.inject('/auth/session')
   t.equal(response.statusCode, 429)
   t.match(response.json(), { message: 'slow down' })
@@ -157,9 +202,19 @@ t.test('an error of another plugin keeps its status: one that limits requests', 
 
 t.test('R15 S21 other methods get 405 and their queries are not logged', async (t) => {
   const lines: string[] = []
-  const { app } = await startApp(t, {}, {}, { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } })
+  const { app } = await startApp(
+    t,
+    {},
+    {},
+    { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }
+  )
   for (const method of ['HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE'] as const) {
-    const response = await app.inject({ method: method as 'HEAD', url: '/auth/callback?code=the-code&state=the-state', payload: '{}', headers: { 'content-type': 'application/json' } })
+    const response = await app.inject({
+      method: method as 'HEAD',
+      url: '/auth/callback?code=the-code&state=the-state',
+      payload: '{}',
+      headers: { 'content-type': 'application/json' }
+    })
     t.equal(response.statusCode, 405, method)
     t.equal(response.headers.allow, 'GET')
   }
@@ -193,7 +248,11 @@ t.test('R32 a bounded map lets go of what is over', async (t) => {
 t.test('R22 a refreshed ID token that does not fit does not cost the session', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
-  const { app, browser, provider } = await startApp(t, { scope: 'openid offline_access', claims: [] }, { accessTokenTtl: 300 })
+  const { app, browser, provider } = await startApp(
+    t,
+    { scope: 'openid offline_access', claims: [] },
+    { accessTokenTtl: 300 }
+  )
   app.get('/token', { preHandler: app.oidc.required() }, async (request) => await app.oidc.accessToken(request))
   await browser.goto('/me')
   clock.advance(400)
@@ -207,7 +266,16 @@ t.test('S42 parallel requests whose refresh is refused end the session once', as
   const clock = startClock()
   t.teardown(() => clock.restore())
   const ends: string[] = []
-  const { app, browser, provider } = await startApp(t, { scope: 'openid offline_access', onLogout: (_session, { reason }) => { ends.push(reason) } }, { accessTokenTtl: 300 })
+  const { app, browser, provider } = await startApp(
+    t,
+    {
+      scope: 'openid offline_access',
+      onLogout: (_session, { reason }) => {
+        ends.push(reason)
+      }
+    },
+    { accessTokenTtl: 300 }
+  )
   app.get('/token', { preHandler: app.oidc.required() }, async (request) => await app.oidc.accessToken(request))
   await browser.goto('/me')
   clock.advance(400)
@@ -226,7 +294,9 @@ t.test('R31 R3 a failed refresh is not tried again for five seconds, then it is'
   clock.advance(280)
   const off = provider.fault({ on: 'token', status: 503 })
   const before = provider.count('token')
-  for (let count = 0; count < 3; count++) t.equal((await browser.fetch('/token')).status, 200, 'the token is still valid')
+  for (let count = 0; count < 3; count++) {
+    t.equal((await browser.fetch('/token')).status, 200, 'the token is still valid')
+  }
   t.equal(provider.count('token'), before + 1)
   off()
   clock.advance(6)
@@ -257,21 +327,31 @@ t.test('S12 a login is not begun inside a frame', async (t) => {
   const page = await browser.goto('/auth/login', { from: 'https://evil.test/', dest: 'iframe' })
   t.equal(page.status, 400)
   t.same(browser.cookies.list(), [])
-  t.equal((await app.inject({ url: '/auth/login', headers: { 'sec-fetch-dest': 'document', 'sec-fetch-mode': 'navigate' } })).statusCode, 302)
+  t.equal(
+    (await app.inject({ url: '/auth/login', headers: { 'sec-fetch-dest': 'document', 'sec-fetch-mode': 'navigate' } }))
+      .statusCode,
+    302
+  )
 })
 
-t.test('V27 S5 forty tabs that begin at the very same moment leave room in the header, and the last of them logs in', async (t) => {
-  const { browser } = await startApp(t)
-  await Promise.all(Array.from({ length: 40 }, async () => await browser.step('/me')))
-  t.equal(browser.cookies.list(BASE_URL).length, 40)
-  t.ok(browser.cookies.bytes(BASE_URL) < 14_500, `${browser.cookies.bytes(BASE_URL)} bytes`)
-  t.equal((await browser.goto('/me')).status, 200)
-  t.ok(browser.cookies.bytes(BASE_URL) < 8000, `${browser.cookies.bytes(BASE_URL)} bytes`)
-})
+t.test(
+  'V27 S5 forty tabs that begin at the very same moment leave room in the header, and the last of them logs in',
+  async (t) => {
+    const { browser } = await startApp(t)
+    await Promise.all(Array.from({ length: 40 }, async () => await browser.step('/me')))
+    t.equal(browser.cookies.list(BASE_URL).length, 40)
+    t.ok(browser.cookies.bytes(BASE_URL) < 14_500, `${browser.cookies.bytes(BASE_URL)} bytes`)
+    t.equal((await browser.goto('/me')).status, 200)
+    t.ok(browser.cookies.bytes(BASE_URL) < 8000, `${browser.cookies.bytes(BASE_URL)} bytes`)
+  }
+)
 
 t.test('S29 app.oidc.login refuses a maxAge that is none', async (t) => {
   const { app } = await startApp(t)
-  app.get('/in', async (request, reply) => await app.oidc.login(request, reply, { maxAge: Number(request.headers['x-age']) }))
+  app.get(
+    '/in',
+    async (request, reply) => await app.oidc.login(request, reply, { maxAge: Number(request.headers['x-age']) })
+  )
   await app.ready()
   for (const age of ['-1', 'x', '1.5']) {
     t.match((await app.inject({ url: '/in', headers: { 'x-age': age } })).json(), { code: 'FST_OIDC_OPTION' })
@@ -283,8 +363,15 @@ t.test('whatever is thrown in the scope of the routes gets an answer', async (t)
   for (const thrown of [null, undefined, 'text', new Error('a bug')]) {
     const app = Fastify()
     t.teardown(async () => await app.close())
-    app.addHook('onRequest', async () => { throw thrown })
-    await app.register(oidc, { issuer: 'https://id.example.com', clientId: 'web', baseUrl: BASE_URL, session: { key: SESSION_KEY } })
+    app.addHook('onRequest', async () => {
+      throw thrown
+    })
+    await app.register(oidc, {
+      issuer: 'https://id.example.com',
+      clientId: 'web',
+      baseUrl: BASE_URL,
+      session: { key: SESSION_KEY }
+    })
     const response = await app.inject('/auth/session')
     t.equal(response.statusCode, 500)
     t.notMatch(response.body, /a bug/)

@@ -43,8 +43,18 @@ async function statusOf (app: FastifyInstance, url: string, cookie: string): Pro
 }
 
 /** Nobody is logged in, whatever the cookie; when one was sent it is removed. */
-async function anonymous (t: Test, app: FastifyInstance, cookie: string, message: string, removed: string[] = [NAME]): Promise<void> {
-  const [me, maybe, session] = [await get(app, '/me', cookie), await get(app, '/maybe', cookie), await get(app, '/auth/session', cookie)]
+async function anonymous (
+  t: Test,
+  app: FastifyInstance,
+  cookie: string,
+  message: string,
+  removed: string[] = [NAME]
+): Promise<void> {
+  const [me, maybe, session] = [
+    await get(app, '/me', cookie),
+    await get(app, '/maybe', cookie),
+    await get(app, '/auth/session', cookie)
+  ]
   t.match([me.statusCode, me.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], message)
   t.match([maybe.statusCode, maybe.json()], [200, { claims: null }], message)
   t.equal(session.statusCode, 401, message)
@@ -77,20 +87,47 @@ function valueOf ({ cookies }: TestBrowser, name = NAME): string {
 t.test('S35 V21 the cookies of a session', async (t) => {
   const cases: Array<[title: string, options: Partial<OidcOptions>, names: string[], attributes: string]> = [
     ['https', {}, ['__Host-oidc', '__Host-oidc-tokens-0'], 'Max-Age=28800; Path=/; HttpOnly; Secure; SameSite=Lax'],
-    ['none', { session: { key: SESSION_KEY, sameSite: 'none', maxAge: 60 } }, ['__Host-oidc', '__Host-oidc-tokens-0'], 'Max-Age=60; Path=/; HttpOnly; Secure; SameSite=None'],
-    ['a name and no tokens', { session: { key: SESSION_KEY, cookieName: 'my.app', tokens: [] } }, ['__Host-my.app'], 'Max-Age=28800; Path=/; HttpOnly; Secure; SameSite=Lax'],
-    ['http on loopback', { baseUrl: 'http://localhost:3000' }, ['oidc', 'oidc-tokens-0'], 'Max-Age=28800; Path=/; HttpOnly; SameSite=Lax']
+    [
+      'none',
+      { session: { key: SESSION_KEY, sameSite: 'none', maxAge: 60 } },
+      ['__Host-oidc', '__Host-oidc-tokens-0'],
+      'Max-Age=60; Path=/; HttpOnly; Secure; SameSite=None'
+    ],
+    [
+      'a name and no tokens',
+      { session: { key: SESSION_KEY, cookieName: 'my.app', tokens: [] } },
+      ['__Host-my.app'],
+      'Max-Age=28800; Path=/; HttpOnly; Secure; SameSite=Lax'
+    ],
+    [
+      'http on loopback',
+      { baseUrl: 'http://localhost:3000' },
+      ['oidc', 'oidc-tokens-0'],
+      'Max-Age=28800; Path=/; HttpOnly; SameSite=Lax'
+    ]
   ]
   for (const [title, options, names, attributes] of cases) {
     const { browser } = await startApp(t, options)
     const page = await browser.goto('/auth/login?return_to=/me', {
-      headers: { 'x-forwarded-proto': title === 'https' ? 'http' : 'https', 'x-forwarded-host': 'evil.example', forwarded: 'proto=http;host=evil.example' }
+      headers: {
+        'x-forwarded-proto': title === 'https' ? 'http' : 'https',
+        'x-forwarded-host': 'evil.example',
+        forwarded: 'proto=http;host=evil.example'
+      }
     })
     t.equal(page.status, 200, title)
-    const lines = page.history.flatMap(({ setCookie }) => setCookie).filter((line) => names.includes(line.split('=', 1)[0] as string))
+    const lines = page.history
+      .flatMap(({ setCookie }) => setCookie)
+      .filter((line) => names.includes(line.split('=', 1)[0] as string))
     t.same(namesOf(lines), names, title)
-    for (const line of lines) t.equal(line.slice(line.indexOf('; ') + 2), attributes, `${title}: no other attribute, above all no Domain`)
-    t.match(lines.map((line) => line.slice(0, line.indexOf(';'))), lines.map(() => /^[\w.-]+=[A-Za-z0-9+/=.]+$/), `${title}: nothing that needs an encoding`)
+    for (const line of lines) {
+      t.equal(line.slice(line.indexOf('; ') + 2), attributes, `${title}: no other attribute, above all no Domain`)
+    }
+    t.match(
+      lines.map((line) => line.slice(0, line.indexOf(';'))),
+      lines.map(() => /^[\w.-]+=[A-Za-z0-9+/=.]+$/),
+      `${title}: nothing that needs an encoding`
+    )
     t.same(browser.cookies.refused, [], title)
   }
 })
@@ -100,7 +137,12 @@ t.test('S35 with SameSite=Strict a login still ends on the page, logged in', asy
   const page = await browser.goto('/auth/login?return_to=/me', { from: 'https://elsewhere.example.net/' })
   t.equal(page.status, 200)
   t.equal(page.json().claims.sub, 'alice')
-  t.ok(browser.cookies.list('/').filter(({ name }) => !name.includes('-login-')).every(({ sameSite }) => sameSite === 'strict'))
+  t.ok(
+    browser.cookies
+      .list('/')
+      .filter(({ name }) => !name.includes('-login-'))
+      .every(({ sameSite }) => sameSite === 'strict')
+  )
   const foreign = await browser.goto('/me', { from: 'https://elsewhere.example.net/', until: () => true })
   t.equal(foreign.status, 302, 'a link on another site does not bring the session along')
   t.equal((await app.inject('/me')).statusCode, 401)
@@ -108,7 +150,11 @@ t.test('S35 with SameSite=Strict a login still ends on the page, logged in', asy
 
 t.test('S36 V9 V10 a login makes a new identity, and the session before it ends', async (t) => {
   const ended: unknown[] = []
-  const { app, provider } = await startApp(t, { onLogout: (session, { reason }) => { ended.push([session.id, reason]) } })
+  const { app, provider } = await startApp(t, {
+    onLogout: (session, { reason }) => {
+      ended.push([session.id, reason])
+    }
+  })
   const attacker = await logIn({ app, provider }, 'mallory')
   const planted = attacker.cookies.header('/')
   const [{ session: before }] = [(await attacker.goto('/me')).json()]
@@ -147,7 +193,11 @@ t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
   const purposes = ['session', 'tokens', 'login', 'logout'] as const
   for (const purpose of purposes) {
     const sealed = sealer.seal(purpose, { purpose })
-    t.same(purposes.filter((other) => sealer.open(other, sealed) !== null), [purpose], 'each purpose has a key of its own')
+    t.same(
+      purposes.filter((other) => sealer.open(other, sealed) !== null),
+      [purpose],
+      'each purpose has a key of its own'
+    )
   }
 
   const { app, provider, browser } = await startApp(t)
@@ -156,7 +206,9 @@ t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
   const pending = browser.cookies.list('/').find(({ name }) => name.includes('-login-'))
   t.ok(pending)
   const { cookies } = await logIn({ app, provider }, 'alice')
-  const leaving = await moveTo(app, { cookies } as TestBrowser).post('/auth/logout', '', { until: ({ pathname }) => pathname === '/end-session' })
+  const leaving = await moveTo(app, { cookies } as TestBrowser).post('/auth/logout', '', {
+    until: ({ pathname }) => pathname === '/end-session'
+  })
   const state = new URL(leaving.location as string).searchParams.get('state') as string
   const values = { login: pending?.value as string, tokens: cookies.get(TOKENS) as string, logout: state }
   for (const [purpose, value] of Object.entries(values)) {
@@ -168,7 +220,10 @@ t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
   for (const value of [session, values.login, values.logout]) {
     t.equal(await statusOf(app, '/token', `${NAME}=${session}; ${TOKENS}=${value}`), 401, 'as tokens')
   }
-  const callback = new URL((await browser.goto(waiting.location as string, { until: ({ pathname }) => pathname === '/auth/callback' })).location as string)
+  const callback = new URL(
+    (await browser.goto(waiting.location as string, { until: ({ pathname }) => pathname === '/auth/callback' }))
+      .location as string
+  )
   for (const value of [session, cookies.get(TOKENS), values.logout]) {
     const response = await get(app, callback.pathname + callback.search, `${pending?.name}=${value}`)
     t.match([response.statusCode, response.json().code], [400, 'FST_OIDC_STATE'], 'as a pending login')
@@ -191,7 +246,9 @@ t.test('S38 R23 each byte of a cookie counts', async (t) => {
     if (await statusOf(app, '/me', `${NAME}=${flip(session, at)}`) !== 401) passed.push(`session, byte ${at}`)
   }
   for (let at = 0; at < tokens.length; at++) {
-    if (await statusOf(app, '/token', `${NAME}=${session}; ${TOKENS}=${flip(tokens, at)}`) !== 401) passed.push(`tokens, byte ${at}`)
+    if ((await statusOf(app, '/token', `${NAME}=${session}; ${TOKENS}=${flip(tokens, at)}`)) !== 401) {
+      passed.push(`tokens, byte ${at}`)
+    }
   }
   t.same(passed, [])
 
@@ -201,8 +258,25 @@ t.test('S38 R23 each byte of a cookie counts', async (t) => {
   }
   const [cipher, nonce] = session.split('.') as [string, string]
   for (const value of [
-    `${session}A`, `A${session}`, `${session}.`, `${session}=`, `"${session}"`, encodeURIComponent(session.replace('.', ';')), `${cipher}.`, `.${nonce}`,
-    `${nonce}.${cipher}`, `${cipher}..${nonce}`, `${cipher}.${nonce}.${nonce}`, `${cipher} .${nonce}`, `${cipher}%2e${nonce}`, '.', 'é', '\u0000', '%00', 'null', '{}'
+    `${session}A`,
+    `A${session}`,
+    `${session}.`,
+    `${session}=`,
+    `"${session}"`,
+    encodeURIComponent(session.replace('.', ';')),
+    `${cipher}.`,
+    `.${nonce}`,
+    `${nonce}.${cipher}`,
+    `${cipher}..${nonce}`,
+    `${cipher}.${nonce}.${nonce}`,
+    `${cipher} .${nonce}`,
+    `${cipher}%2e${nonce}`,
+    '.',
+    'é',
+    '\u0000',
+    '%00',
+    'null',
+    '{}'
   ]) {
     await anonymous(t, app, `${NAME}=${value}`, JSON.stringify(value.slice(0, 20)))
   }
@@ -218,7 +292,9 @@ t.test('R23 the spelling of base64 is checked too: one session, one cookie value
     const padding = cipher.length - cipher.replaceAll('=', '').length
     paddings.add(padding)
     const last = cipher.length - padding - 1
-    const others = [...alphabet].map((letter) => cipher.slice(0, last) + letter + cipher.slice(last + 1)).filter((other) => other !== cipher)
+    const others = [...alphabet]
+      .map((letter) => cipher.slice(0, last) + letter + cipher.slice(last + 1))
+      .filter((other) => other !== cipher)
     for (const other of [...others, cipher.replaceAll('=', '') + (padding === 0 ? '=' : ''), `${cipher}====`]) {
       t.equal(sealer.open('session', `${other}.${nonce}`), null)
     }
@@ -229,10 +305,17 @@ t.test('R23 the spelling of base64 is checked too: one session, one cookie value
 
 t.test('R23 S47 parts of other sessions, and older parts of the same', async (t) => {
   const { app, provider } = await startApp(t, { offlineAccess: true, claims: ['email'] })
-  app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({ sub: request.oidcClaims?.sub, token: await app.oidc.accessToken(request) }))
+  app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({
+    sub: request.oidcClaims?.sub,
+    token: await app.oidc.accessToken(request)
+  }))
   provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: 'x'.repeat(2500) }) })
   const [alice, bob] = [await logIn({ app, provider }, 'alice'), await logIn({ app, provider }, 'bob')]
-  const of = (browser: TestBrowser): [string, string, string] => [valueOf(browser), valueOf(browser, TOKENS), valueOf(browser, '__Host-oidc-tokens-1')]
+  const of = (browser: TestBrowser): [string, string, string] => [
+    valueOf(browser),
+    valueOf(browser, TOKENS),
+    valueOf(browser, '__Host-oidc-tokens-1')
+  ]
   const header = (session: string, ...chunks: Array<string | undefined>): string =>
     [`${NAME}=${session}`, ...chunks.map((chunk, index) => `__Host-oidc-tokens-${index}=${chunk ?? ''}`)].join('; ')
   const [[a, a0, a1], [b, b0, b1]] = [of(alice), of(bob)]
@@ -240,12 +323,24 @@ t.test('R23 S47 parts of other sessions, and older parts of the same', async (t)
   t.equal(good.sub, 'alice')
   t.equal((await get(app, '/token', header(b, b0, b1))).json().sub, 'bob')
   t.not((await get(app, '/token', header(b, b0, b1))).json().token, good.token)
-  t.same((await get(app, '/token', `__Host-oidc-tokens-1=${a1}; ${TOKENS}=${a0}; ${NAME}=${a}`)).json(), good, 'the order in the header does not matter')
-  for (const left of [b1, a1, 'x', '']) t.same((await get(app, '/token', header(a, a0, a1, left))).json(), good, 'nor does a chunk that was left over')
+  t.same(
+    (await get(app, '/token', `__Host-oidc-tokens-1=${a1}; ${TOKENS}=${a0}; ${NAME}=${a}`)).json(),
+    good,
+    'the order in the header does not matter'
+  )
+  for (const left of [b1, a1, 'x', '']) {
+    t.same((await get(app, '/token', header(a, a0, a1, left))).json(), good, 'nor does a chunk that was left over')
+  }
 
   const mixes: Array<[string, string]> = [
-    ['all of bob\'s tokens', header(a, b0, b1)], ['one chunk of bob\'s', header(a, a0, b1)], ['another', header(a, b0, a1)], ['swapped', header(a, a1, a0)],
-    ['the first alone', header(a, a0)], ['the second missing', header(a, a0, undefined)], ['the first twice', header(a, a0, a0)], ['none', header(a)],
+    ["all of bob's tokens", header(a, b0, b1)],
+    ["one chunk of bob's", header(a, a0, b1)],
+    ['another', header(a, b0, a1)],
+    ['swapped', header(a, a1, a0)],
+    ['the first alone', header(a, a0)],
+    ['the second missing', header(a, a0, undefined)],
+    ['the first twice', header(a, a0, a0)],
+    ['none', header(a)],
     ['numbers that are none', `${NAME}=${a}; __Host-oidc-tokens-00=${a0}; __Host-oidc-tokens-01=${a1}`]
   ]
   for (const [title, cookie] of mixes) {
@@ -261,9 +356,17 @@ t.test('R23 S47 parts of other sessions, and older parts of the same', async (t)
   t.not(a2, a)
   t.equal(await statusOf(app, '/token', header(a2, t0, t1)), 200)
   for (const cookie of [header(a2, a0, a1), header(a2, a0, t1), header(a2, t0, a1)]) {
-    t.equal(await statusOf(app, '/token', cookie), 401, 'tokens from before the refresh do not go with the session after it')
+    t.equal(
+      await statusOf(app, '/token', cookie),
+      401,
+      'tokens from before the refresh do not go with the session after it'
+    )
   }
-  t.equal(await statusOf(app, '/token', header(a, t0, t1)), 200, 'but a request that was on the way may have written the session after the tokens')
+  t.equal(
+    await statusOf(app, '/token', header(a, t0, t1)),
+    200,
+    'but a request that was on the way may have written the session after the tokens'
+  )
 })
 
 t.test('R23 the session of another application with the same key', async (t) => {
@@ -274,7 +377,11 @@ t.test('R23 the session of another application with the same key', async (t) => 
   const twin = await buildApp(t, optionsFor(provider))
   t.equal(await statusOf(twin, '/me', `${NAME}=${value}`), 200, 'two processes of one application share their sessions')
   const strangers: Array<Partial<OidcOptions>> = [
-    { clientId: 'another' }, { issuer: other.issuer }, { baseUrl: 'https://other.example.com' }, { baseUrl: `${BASE_URL}/other` }, { session: { key: NEW_KEY } },
+    { clientId: 'another' },
+    { issuer: other.issuer },
+    { baseUrl: 'https://other.example.com' },
+    { baseUrl: `${BASE_URL}/other` },
+    { session: { key: NEW_KEY } },
     { session: { secret: SESSION_KEY } }
   ]
   for (const options of strangers) {
@@ -289,16 +396,41 @@ t.test('R23 V25 R19 Cookie headers that nobody expects', async (t) => {
   const value = valueOf(await logIn({ app, provider }, 'alice'))
   const good = `${NAME}=${value}`
   for (const cookie of [
-    good, `  ${good}  `, `;;; ;${good};;`, `a=1;${good};b=2`, `a=1;   ${good}   ; b`, `__proto__=1; constructor=2; ${good}`, `${good}; ${NAME}=x`, `${NAME}x=1; x${NAME}=1; ${good}`,
-    `=; =x; ${good}`, `${NAME}; ${good}`, `${good}; a="${NAME}=x"`
+    good,
+    `  ${good}  `,
+    `;;; ;${good};;`,
+    `a=1;${good};b=2`,
+    `a=1;   ${good}   ; b`,
+    `__proto__=1; constructor=2; ${good}`,
+    `${good}; ${NAME}=x`,
+    `${NAME}x=1; x${NAME}=1; ${good}`,
+    `=; =x; ${good}`,
+    `${NAME}; ${good}`,
+    `${good}; a="${NAME}=x"`
   ]) {
     t.equal((await get(app, '/me', cookie)).json().claims?.sub, 'alice', JSON.stringify(cookie.replace(value, 'value')))
   }
   // The first cookie of a name counts, as it is the one of the more specific path.
   await anonymous(t, app, `${NAME}=x; ${good}`, 'twice, the first is wrong')
   for (const cookie of [
-    `x="${good}"`, `x=${good}`, `x${good}`, `x=1 ${good}`, `x=1, ${good}`, `=${good}`, `x==${good}`, `\t${good}`, `x=1;\u00a0${good}`, `${NAME} =${value}`, `${NAME.toLowerCase()}=${value}`,
-    `${NAME}`, `${NAME}-tokens-0`, '', ';', '; ;', '=', `${NAME}x=${value}`
+    `x="${good}"`,
+    `x=${good}`,
+    `x${good}`,
+    `x=1 ${good}`,
+    `x=1, ${good}`,
+    `=${good}`,
+    `x==${good}`,
+    `\t${good}`,
+    `x=1;\u00a0${good}`,
+    `${NAME} =${value}`,
+    `${NAME.toLowerCase()}=${value}`,
+    `${NAME}`,
+    `${NAME}-tokens-0`,
+    '',
+    ';',
+    '; ;',
+    '=',
+    `${NAME}x=${value}`
   ]) {
     await anonymous(t, app, cookie, JSON.stringify(cookie.replace(value, 'value')), [])
   }
@@ -306,7 +438,10 @@ t.test('R23 V25 R19 Cookie headers that nobody expects', async (t) => {
   const numbers = ['99999999', '-1', '1e9', '01', '0x1', '', '__proto__', 'NaN', '0 0', '\u0001', 'é', '"', 'a/b']
   const planted = numbers.map((number) => `${NAME}-tokens-${number}=x`).join('; ')
   t.equal((await get(app, '/me', `${good}; ${planted}`)).json().claims.sub, 'alice')
-  await anonymous(t, app, `${NAME}=x; ${planted}`, 'planted chunks', [NAME, ...['99999999', '-1', '1e9', '01', '0x1', '', '__proto__', 'NaN'].map((number) => `${NAME}-tokens-${number}`)])
+  await anonymous(t, app, `${NAME}=x; ${planted}`, 'planted chunks', [
+    NAME,
+    ...['99999999', '-1', '1e9', '01', '0x1', '', '__proto__', 'NaN'].map((number) => `${NAME}-tokens-${number}`)
+  ])
 
   const many = Array.from({ length: 500 }, (_, index) => `${NAME}-tokens-${index}=`).join('; ')
   t.equal((await get(app, '/me', `${good}; ${many}`)).json().claims.sub, 'alice')
@@ -314,13 +449,24 @@ t.test('R23 V25 R19 Cookie headers that nobody expects', async (t) => {
 
 t.test('R35 the parser of cookies, held against a plain one', async (t) => {
   const fragment = fc.constantFrom('n', 'nn', 'n-1', 'n-2', '=', ';', ' ', '"', 'v', '\t', ',', '__proto__', '\u00e9')
-  const plainRead = (header: string, name: string): string | undefined => header.split(';').map((pair) => pair.replace(/^ +/, '').trimEnd())
-    .find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1)
-  fc.assert(fc.property(fc.array(fragment, { maxLength: 25 }), (fragments) => {
-    const header = fragments.join('')
-    const names = cookieNames(header, 'n-')
-    return readCookie(header, 'n') === plainRead(header, 'n') && names.every((name) => /^n-[^\s;="]*$/.test(name)) && new Set(names).size === names.length
-  }), { numRuns: 300 })
+  const plainRead = (header: string, name: string): string | undefined =>
+    header
+      .split(';')
+      .map((pair) => pair.replace(/^ +/, '').trimEnd())
+      .find((pair) => pair.startsWith(`${name}=`))
+      ?.slice(name.length + 1)
+  fc.assert(
+    fc.property(fc.array(fragment, { maxLength: 25 }), (fragments) => {
+      const header = fragments.join('')
+      const names = cookieNames(header, 'n-')
+      return (
+        readCookie(header, 'n') === plainRead(header, 'n') &&
+        names.every((name) => /^n-[^\s;="]*$/.test(name)) &&
+        new Set(names).size === names.length
+      )
+    }),
+    { numRuns: 300 }
+  )
   t.equal(readCookie(undefined, 'n'), undefined)
   t.same(cookieNames(undefined, 'n'), [])
 })
@@ -328,12 +474,22 @@ t.test('R35 the parser of cookies, held against a plain one', async (t) => {
 t.test('R35 no Cookie header makes an error, or a session', async (t) => {
   const { app, provider } = await startApp(t)
   const value = valueOf(await logIn({ app, provider }, 'alice'))
-  const name = fc.oneof(fc.constantFrom(NAME, TOKENS, `${NAME}-login-0`, `${NAME}-tokens-`, '__proto__', ''), fc.string({ maxLength: 12 }))
-  const content = fc.oneof(fc.string({ maxLength: 80 }), fc.nat(value.length - 1).map((at) => flip(value, at)), fc.nat(value.length - 1).map((at) => value.slice(0, at)))
-  await fc.assert(fc.asyncProperty(fc.array(fc.tuple(name, content), { maxLength: 8 }), async (pairs) => {
-    const cookie = pairs.map((pair) => pair.join('=')).join('; ')
-    return await statusOf(app, '/me', cookie) === 401 && await statusOf(app, '/maybe', cookie) === 200
-  }), { numRuns: 150 })
+  const name = fc.oneof(
+    fc.constantFrom(NAME, TOKENS, `${NAME}-login-0`, `${NAME}-tokens-`, '__proto__', ''),
+    fc.string({ maxLength: 12 })
+  )
+  const content = fc.oneof(
+    fc.string({ maxLength: 80 }),
+    fc.nat(value.length - 1).map((at) => flip(value, at)),
+    fc.nat(value.length - 1).map((at) => value.slice(0, at))
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(name, content), { maxLength: 8 }), async (pairs) => {
+      const cookie = pairs.map((pair) => pair.join('=')).join('; ')
+      return (await statusOf(app, '/me', cookie)) === 401 && (await statusOf(app, '/maybe', cookie)) === 200
+    }),
+    { numRuns: 150 }
+  )
 })
 
 t.test('S38 V15 a session ends by the clock of the server', async (t) => {
@@ -406,7 +562,10 @@ t.test('S38 V15 a session ends by the clock of the server', async (t) => {
     const cookie = `${NAME}=${valueOf(await logIn({ app, provider }, 'alice'))}`
     const strict = await buildApp(t, optionsFor(provider, { session: { key: SESSION_KEY, maxAge: 100 } }))
     const idle = await buildApp(t, optionsFor(provider, { session: { key: SESSION_KEY, idleTimeout: 50 } }))
-    const long = await buildApp(t, optionsFor(provider, { session: { key: SESSION_KEY, maxAge: 86_400, idleTimeout: 86_400 } }))
+    const long = await buildApp(
+      t,
+      optionsFor(provider, { session: { key: SESSION_KEY, maxAge: 86_400, idleTimeout: 86_400 } })
+    )
     clock.advance(49)
     t.equal(await statusOf(idle, '/me', cookie), 200)
     clock.advance(1)
@@ -493,12 +652,20 @@ t.test('S40 V14 no cache keeps what depends on a session', async (t) => {
     [{ 'cache-control': 'max-age=3600', vary: 'accept-encoding, COOKIE' }, 'no-store', 'accept-encoding, COOKIE'],
     [{ 'cache-control': 'private, max-age=60', vary: '*' }, 'private, max-age=60', '*'],
     [{ 'cache-control': 'max-age=60 , Private', vary: 'x-cookie' }, 'max-age=60 , Private', 'x-cookie, Cookie'],
-    [{ 'cache-control': 'private="x-secret"', vary: ['accept', 'accept-language'] }, 'no-store', 'accept,accept-language, Cookie'],
+    [
+      { 'cache-control': 'private="x-secret"', vary: ['accept', 'accept-language'] },
+      'no-store',
+      'accept,accept-language, Cookie'
+    ],
     [{ 'cache-control': 'x-private' }, 'no-store', 'Cookie'],
     [{ 'cache-control': 'no-store, max-age=0' }, 'no-store', 'Cookie']
   ]
   for (const [index, [headers]] of cases.entries()) {
-    app.get(`/headers/${index}`, { preHandler: app.oidc.optional() }, async (_request, reply) => await reply.headers(headers).send('text'))
+    app.get(
+      `/headers/${index}`,
+      { preHandler: app.oidc.optional() },
+      async (_request, reply) => await reply.headers(headers).send('text')
+    )
   }
   app.get('/public', async (_request, reply) => await reply.header('cache-control', 'public, max-age=60').send('text'))
   app.get('/broken', { preHandler: app.oidc.required() }, async () => { throw new Error('a fault of the application') })
@@ -507,21 +674,36 @@ t.test('S40 V14 no cache keeps what depends on a session', async (t) => {
   for (const [index, [headers, cacheControl, vary]] of cases.entries()) {
     for (const sent of [cookie, '']) {
       const response = await get(app, `/headers/${index}`, sent)
-      t.same([response.statusCode, response.headers['cache-control'], String(response.headers.vary)], [200, cacheControl, vary], JSON.stringify(headers))
+      t.same(
+        [response.statusCode, response.headers['cache-control'], String(response.headers.vary)],
+        [200, cacheControl, vary],
+        JSON.stringify(headers)
+      )
     }
   }
-  t.match((await get(app, '/broken', cookie)), { statusCode: 500, headers: { 'cache-control': 'no-store', vary: 'Cookie' } })
+  t.match(await get(app, '/broken', cookie), {
+    statusCode: 500,
+    headers: { 'cache-control': 'no-store', vary: 'Cookie' }
+  })
   for (const path of ['/me', '/auth/session', '/auth/userinfo']) {
-    for (const sent of [cookie, '']) t.match((await get(app, path, sent)).headers, { 'cache-control': 'no-store' }, path)
+    for (const sent of [cookie, '']) {
+      t.match((await get(app, path, sent)).headers, { 'cache-control': 'no-store' }, path)
+    }
   }
   const open = await get(app, '/public', cookie)
-  t.same([open.headers['cache-control'], open.headers.vary], ['public, max-age=60', undefined], 'a page that asks for no session is the application\'s own')
+  t.same(
+    [open.headers['cache-control'], open.headers.vary],
+    ['public, max-age=60', undefined],
+    "a page that asks for no session is the application's own"
+  )
 
   clock.advance(400)
   const written = await get(app, '/headers/3', cookie)
   t.same(namesOf(setCookiesOf(written)), [NAME])
   t.equal(written.headers['cache-control'], 'no-store', 'with a cookie in it not even a private cache keeps it')
-  for (const hop of (await browser.goto('/auth/login')).history.filter(({ url }) => url.startsWith(`${BASE_URL}/auth`))) {
+  for (const hop of (await browser.goto('/auth/login')).history.filter(({ url }) =>
+    url.startsWith(`${BASE_URL}/auth`)
+  )) {
     t.equal(hop.headers.get('cache-control'), 'no-store', hop.url)
   }
 })
@@ -542,18 +724,28 @@ t.test('S40 a later hook that fails does not double the cookies', async (t) => {
 t.test('R24 keys are rotated without anybody noticing', async (t) => {
   const ways: Array<[title: string, old: SessionOptions, both: SessionOptions, fresh: SessionOptions]> = [
     ['key', { key: SESSION_KEY }, { key: [NEW_KEY, SESSION_KEY] }, { key: NEW_KEY }],
-    ['bytes', { key: Buffer.alloc(32, 7) }, { key: [Buffer.alloc(32, 9), new Uint8Array(32).fill(7)] }, { key: NEW_KEY }],
+    [
+      'bytes',
+      { key: Buffer.alloc(32, 7) },
+      { key: [Buffer.alloc(32, 9), new Uint8Array(32).fill(7)] },
+      { key: NEW_KEY }
+    ],
     ['secret', { secret: 'o'.repeat(32) }, { secret: ['n'.repeat(40), 'o'.repeat(32)] }, { secret: 'n'.repeat(40) }]
   ]
   for (const [title, old, both, fresh] of ways) {
     await t.test(title, async (t) => {
       const { app, provider } = await startApp(t, { session: old })
-      const [during, after] = [await buildApp(t, optionsFor(provider, { session: both })), await buildApp(t, optionsFor(provider, { session: fresh }))]
+      const [during, after] = [
+        await buildApp(t, optionsFor(provider, { session: both })),
+        await buildApp(t, optionsFor(provider, { session: fresh }))
+      ]
       for (const one of [during, after]) one.get('/token', async (request) => await one.oidc.accessToken(request))
       const browser = await logIn({ app, provider }, 'alice')
       const oldCookies = browser.cookies.header('/')
       const { session } = (await browser.goto('/me')).json()
-      const waiting = await browser.goto('/auth/login?return_to=/maybe', { until: ({ pathname }) => pathname === '/authorize' })
+      const waiting = await browser.goto('/auth/login?return_to=/maybe', {
+        until: ({ pathname }) => pathname === '/authorize'
+      })
 
       const moved = moveTo(during, browser)
       const page = await moved.goto('/me')
@@ -567,9 +759,16 @@ t.test('R24 keys are rotated without anybody noticing', async (t) => {
 
       provider.options.approve = () => 'alice'
       const done = await moveTo(during, browser).goto(waiting.location as string)
-      t.match([done.status, done.url, done.json().claims?.sub], [200, `${BASE_URL}/maybe`, 'alice'], 'a login that was under way goes on')
+      t.match(
+        [done.status, done.url, done.json().claims?.sub],
+        [200, `${BASE_URL}/maybe`, 'alice'],
+        'a login that was under way goes on'
+      )
       await anonymous(t, after, oldCookies, 'with the old key gone the old cookies are nothing', [NAME, TOKENS])
-      const reversed = await buildApp(t, optionsFor(provider, { session: title === 'key' ? { key: [SESSION_KEY, NEW_KEY] } : both }))
+      const reversed = await buildApp(
+        t,
+        optionsFor(provider, { session: title === 'key' ? { key: [SESSION_KEY, NEW_KEY] } : both })
+      )
       t.equal(await statusOf(reversed, '/me', moved.cookies.header('/')), 200, 'the order of the keys loses nobody')
     })
   }
@@ -594,7 +793,9 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
   t.teardown(async () => await app.close())
   const sealer = await createSealer(app, settings)
   t.equal(derived, 9, 'one for each purpose')
-  for (const purpose of ['session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'] as const) {
+  for (const purpose of [
+    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'
+  ] as const) {
     t.same(sealer.open(purpose, sealer.seal(purpose, { purpose }))?.content, { purpose })
   }
   t.equal(derived, 9)
@@ -603,8 +804,21 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
 t.test('S82 V28 weak keys are refused', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  for (const session of [{}, { key: 'short' }, { key: Buffer.alloc(31) }, { key: [] }, { key: [SESSION_KEY, 'short'] }, { secret: 'x'.repeat(31) }, { secret: [] }, { key: SESSION_KEY, secret: 'x'.repeat(32) }] as SessionOptions[]) {
-    t.throws(() => parseOptions(optionsFor(provider, { session })), { code: 'FST_OIDC_OPTION' }, JSON.stringify(session))
+  for (const session of [
+    {},
+    { key: 'short' },
+    { key: Buffer.alloc(31) },
+    { key: [] },
+    { key: [SESSION_KEY, 'short'] },
+    { secret: 'x'.repeat(31) },
+    { secret: [] },
+    { key: SESSION_KEY, secret: 'x'.repeat(32) }
+  ] as SessionOptions[]) {
+    t.throws(
+      () => parseOptions(optionsFor(provider, { session })),
+      { code: 'FST_OIDC_OPTION' },
+      JSON.stringify(session)
+    )
   }
 })
 
@@ -612,7 +826,12 @@ t.test('S82 V28 weak keys are refused', async (t) => {
 async function parts (t: Test, session: SessionOptions = {}) {
   const app = Fastify()
   t.teardown(async () => await app.close())
-  const settings = parseOptions({ issuer: 'https://id.example.com', clientId: 'web', baseUrl: BASE_URL, session: { key: SESSION_KEY, ...session } })
+  const settings = parseOptions({
+    issuer: 'https://id.example.com',
+    clientId: 'web',
+    baseUrl: BASE_URL,
+    session: { key: SESSION_KEY, ...session }
+  })
   const sealer = await createSealer(app, settings)
   return { settings, sealer, cookies: createSessionCookies(settings, sealer) }
 }
@@ -651,18 +870,31 @@ t.test('R22 V26 tokens are cut at the limit of browsers, to the byte', async (t)
       if (Math.abs(size - limit) > 4) continue
       differences.add(size - limit)
       const { session, setCookies, bytes } = cookies.write(undefined, sessionOf(), tokens, 28_800)
-      t.same(namesOf(setCookies), ['', '-tokens-0', ...(size > limit ? ['-tokens-1'] : [])].map((suffix) => settings.session.cookieName + suffix), `${size} of ${limit} bytes`)
-      t.ok(setCookies.every((line) => line.length <= 4096), 'name, value and attributes fit')
+      t.same(
+        namesOf(setCookies),
+        ['', '-tokens-0', ...(size > limit ? ['-tokens-1'] : [])].map((suffix) => settings.session.cookieName + suffix),
+        `${size} of ${limit} bytes`
+      )
+      t.ok(
+        setCookies.every((line) => line.length <= 4096),
+        'name, value and attributes fit'
+      )
       t.same(cookies.openTokens(headerOf(setCookies), session), tokens, 'and what is written can be read')
       t.same(cookies.open(headerOf(setCookies))?.session, session)
       t.equal(bytes, headerOf(setCookies).length + 2, 'the size is that of the header and a separator')
     }
   }
-  t.ok([-1, 0, 1].every((difference) => differences.has(difference)), `the border itself was tried: ${[...differences].sort().join(', ')}`)
+  t.ok(
+    [-1, 0, 1].every((difference) => differences.has(difference)),
+    `the border itself was tried: ${[...differences].sort().join(', ')}`
+  )
 })
 
 function chunksOf (cookies: SessionCookies, length: number): string[] {
-  return cookies.write(undefined, sessionOf(), tokensOf(length), 28_800).setCookies.slice(1).map((line) => line.slice(line.indexOf('=') + 1, line.indexOf(';')))
+  return cookies
+    .write(undefined, sessionOf(), tokensOf(length), 28_800)
+    .setCookies.slice(1)
+    .map((line) => line.slice(line.indexOf('=') + 1, line.indexOf(';')))
 }
 
 t.test('R22 V26 a session that shrinks takes exactly its own cookies back', async (t) => {
@@ -693,7 +925,11 @@ t.test('R22 V26 the largest session that is written is one that a browser takes'
   const hot = border((length) => succeeds(() => cookies.write(undefined, user(length), {}, 28_800)))
   t.ok(hot > 2400, `${hot} characters of user`)
   t.ok(cookies.write(undefined, user(hot), {}, 400 * 86_400).setCookies.every((line) => line.length <= 4096))
-  t.throws(() => cookies.write(undefined, user(hot + 1), {}, 28_800), { code: 'FST_OIDC_SESSION_TOO_LARGE', statusCode: 431, detail: /cookie of \d+ bytes, 4096 .* fewer "claims".*"onClaims"/ })
+  t.throws(() => cookies.write(undefined, user(hot + 1), {}, 28_800), {
+    code: 'FST_OIDC_SESSION_TOO_LARGE',
+    statusCode: 431,
+    detail: /cookie of \d+ bytes, 4096 .* fewer "claims".*"onClaims"/
+  })
 
   const cold = border((length) => succeeds(() => cookies.write(undefined, sessionOf(), tokensOf(length), 28_800)))
   t.ok(cold > 4000, `${cold} characters of tokens`)
@@ -701,7 +937,8 @@ t.test('R22 V26 the largest session that is written is one that a browser takes'
   t.ok(bytes <= 7000 && bytes > 6990, `${bytes} bytes`)
   t.ok(headerOf(setCookies).length <= bytes)
   t.throws(() => cookies.write(undefined, sessionOf(), tokensOf(cold + 3), 28_800), {
-    code: 'FST_OIDC_SESSION_TOO_LARGE', detail: new RegExp(`7000 is the limit: keep fewer "session.tokens" \\(access_token 1, refresh_token ${cold + 3}\\)`)
+    code: 'FST_OIDC_SESSION_TOO_LARGE',
+    detail: new RegExp(`7000 is the limit: keep fewer "session.tokens" \\(access_token 1, refresh_token ${cold + 3}\\)`)
   })
 })
 
@@ -733,8 +970,15 @@ t.test('R22 V26 a login that is too large says so, and breaks nothing', async (t
     lines.length = 0
     const page = await browser.goto('/auth/login?return_to=/me')
     t.equal(page.status, 431)
-    t.match(page.text(), /does not fit into the browser&#39;s cookies.*FST_OIDC_SESSION_TOO_LARGE.*href="https:\/\/app\.example\.com\/auth\/login/)
-    t.same(namesOf(page.history.at(-1)?.setCookie ?? []).filter((name) => !name.includes('-login-')), [], 'no broken cookie, and no loop')
+    t.match(
+      page.text(),
+      /does not fit into the browser&#39;s cookies.*FST_OIDC_SESSION_TOO_LARGE.*href="https:\/\/app\.example\.com\/auth\/login/
+    )
+    t.same(
+      namesOf(page.history.at(-1)?.setCookie ?? []).filter((name) => !name.includes('-login-')),
+      [],
+      'no broken cookie, and no loop'
+    )
     const line = lines.find((line) => line.includes('FST_OIDC_SESSION_TOO_LARGE')) as string
     t.match(line, advice, 'the log says what to do')
     t.equal(JSON.parse(line).level, 50)
@@ -751,7 +995,9 @@ t.test('R13 R22 all cookies together stay below 8000 bytes', async (t) => {
   for (const length of [0, 300, 1900]) {
     const browser = client({ app, baseUrl: BASE_URL })
     const begin = async (): Promise<string> => {
-      const page = await browser.goto(`/auth/login?return_to=/maybe?${'x'.repeat(length)}`, { until: ({ pathname }) => pathname === '/authorize' })
+      const page = await browser.goto(`/auth/login?return_to=/maybe?${'x'.repeat(length)}`, {
+        until: ({ pathname }) => pathname === '/authorize'
+      })
       t.ok(browser.cookies.bytes('/') < 8000, `${browser.cookies.bytes('/')} bytes`)
       return page.location as string
     }
@@ -763,7 +1009,11 @@ t.test('R13 R22 all cookies together stay below 8000 bytes', async (t) => {
     t.equal((await browser.goto('/token')).status, 200, 'and nothing of the session is missing')
     for (let count = 0; count < 15; count++) starts.push(await begin())
     t.equal((await browser.goto('/token')).status, 200, 'further logins do not push the session out')
-    t.equal((await browser.goto(starts.at(-1) as string)).url.split('?')[0], length < 1000 ? `${BASE_URL}/maybe` : `${BASE_URL}/`, 'a long address is given up where there is no room for it')
+    t.equal(
+      (await browser.goto(starts.at(-1) as string)).url.split('?')[0],
+      length < 1000 ? `${BASE_URL}/maybe` : `${BASE_URL}/`,
+      'a long address is given up where there is no room for it'
+    )
     t.equal((await browser.goto('/me')).json().claims.sub, 'alice')
     t.same(browser.cookies.refused, [])
   }
@@ -777,9 +1027,18 @@ t.test('R13 R22 a session that grows makes room among the pending logins', async
   let newest = ''
   for (let count = 0; count < 12; count++) {
     clock.advance(1)
-    newest = (await browser.goto(`/auth/login?return_to=/maybe?${count}`, { until: ({ pathname }) => pathname === '/authorize' })).location as string
+    newest = (
+      await browser.goto(`/auth/login?return_to=/maybe?${count}`, {
+        until: ({ pathname }) => pathname === '/authorize'
+      })
+    ).location as string
   }
-  const pending = (): string[] => browser.cookies.list('/').map(({ name }) => name).filter((name) => name.includes('-login-')).sort()
+  const pending = (): string[] =>
+    browser.cookies
+      .list('/')
+      .map(({ name }) => name)
+      .filter((name) => name.includes('-login-'))
+      .sort()
   const before = pending()
   provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: 'x'.repeat(2500) }) })
   clock.advance(3570)
@@ -802,7 +1061,10 @@ t.test('S46 the endpoint for front ends tells who it is, and nothing else', asyn
   t.notOk(['nonce', 'at_hash', 'aud', 'exp', 'sid'].some((name) => name in claims))
   t.notMatch(page.text(), /secret|eyJ/)
   const anonymous = await client({ app, baseUrl: BASE_URL }).fetch('/auth/session')
-  t.match([anonymous.status, anonymous.json()], [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }])
+  t.match(
+    [anonymous.status, anonymous.json()],
+    [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }]
+  )
 })
 
 t.test('a handler cannot change what other requests see', async (t) => {
@@ -835,7 +1097,11 @@ t.test('a handler cannot change what other requests see', async (t) => {
   }
   t.equal(raised.length, changes.length, 'and the application notices that it tried')
   user.teams.push('blue')
-  t.same(user, { name: 'Alice', teams: ['red', 'blue'] }, 'the object that onClaims returned stays the application\'s own')
+  t.same(
+    user,
+    { name: 'Alice', teams: ['red', 'blue'] },
+    "the object that onClaims returned stays the application's own"
+  )
   t.same((await browser.goto('/me')).json().user, { name: 'Alice', teams: ['red'] })
 })
 
@@ -851,15 +1117,26 @@ t.test('what onClaims returns must be JSON', async (t) => {
 })
 
 t.test('R19 claims and users named like parts of every object', async (t) => {
-  const { app, provider } = await startApp(t, { onClaims: () => JSON.parse('{"__proto__":{"isAdmin":true},"name":"x"}') as object })
+  const { app, provider } = await startApp(t, {
+    onClaims: () => JSON.parse('{"__proto__":{"isAdmin":true},"name":"x"}') as object
+  })
   app.get('/admin', { preHandler: app.oidc.required({ claims: { isAdmin: true } }) }, async () => 'admin')
   app.get('/own', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcUser }) => ({
-    claims: [Object.getPrototypeOf(oidcClaims) === Object.prototype, Object.keys(oidcClaims as object).filter((name) => ['__proto__', 'constructor', 'toString'].includes(name)).sort(), oidcClaims?.['isAdmin'] ?? null],
+    claims: [
+      Object.getPrototypeOf(oidcClaims) === Object.prototype,
+      Object.keys(oidcClaims as object)
+        .filter((name) => ['__proto__', 'constructor', 'toString'].includes(name))
+        .sort(),
+      oidcClaims?.['isAdmin'] ?? null
+    ],
     user: [Object.getPrototypeOf(oidcUser) === Object.prototype, (oidcUser as { isAdmin?: boolean }).isAdmin ?? null]
   }))
   provider.fault(faults['claims-prototype'])
   const browser = await logIn({ app, provider }, 'alice')
-  t.same((await browser.goto('/own')).json(), { claims: [true, ['__proto__', 'constructor', 'toString'], null], user: [true, null] })
+  t.same((await browser.goto('/own')).json(), {
+    claims: [true, ['__proto__', 'constructor', 'toString'], null],
+    user: [true, null]
+  })
   t.equal((await browser.goto('/admin')).status, 403)
   t.notOk('isAdmin' in {})
 })
@@ -877,7 +1154,10 @@ t.test('S47 sessions are never mixed under load', async (t) => {
     people.push({ sub: `person-${number}`, cookie: browser.cookies.header('/') })
   }
   const known = new Map<string, string>()
-  const requests = Array.from({ length: 360 }, (_, index) => people[(index * 7) % people.length] as typeof people[number])
+  const requests = Array.from(
+    { length: 360 },
+    (_, index) => people[(index * 7) % people.length] as (typeof people)[number]
+  )
   const answers = await Promise.all(requests.map(async ({ cookie }) => (await get(app, '/token', cookie)).json()))
   answers.forEach((answer, index) => {
     const sub = requests[index]?.sub as string
@@ -899,7 +1179,11 @@ t.test('R32 a bounded map', async (t) => {
   t.same([map.get('a'), map.get('b'), map.get('c'), map.size], [1, 2, 3, 3])
   map.set('a', 10)
   map.set('d', 4)
-  t.same([map.get('a'), map.get('b'), map.get('c'), map.get('d'), map.size], [10, undefined, 3, 4, 3], 'the one that was set longest ago goes')
+  t.same(
+    [map.get('a'), map.get('b'), map.get('c'), map.get('d'), map.size],
+    [10, undefined, 3, 4, 3],
+    'the one that was set longest ago goes'
+  )
   map.set('e', 5, now + 10)
   clock.advance(9)
   t.equal(map.get('e'), 5)
@@ -926,10 +1210,14 @@ t.test('R32 a bounded map', async (t) => {
 
 t.test('R32 opened cookies are kept, but not without end', async (t) => {
   const { cookies } = await parts(t)
-  const headers = Array.from({ length: 4100 }, (_, index) => `${NAME}=${/=([^;]+)/.exec(cookies.rewrite(sessionOf(null, `id-${index}`), 60))?.[1]}`)
+  const headers = Array.from(
+    { length: 4100 },
+    (_, index) => `${NAME}=${/=([^;]+)/.exec(cookies.rewrite(sessionOf(null, `id-${index}`), 60))?.[1]}`
+  )
   const [first, last] = [headers[0] as string, headers.at(-1) as string]
   const often = (header: string) => [1, 2, 3].map(() => cookies.open(header))[2]
-  const isKept = (header: string): boolean => [1, 2].map(() => cookies.open(header)?.session).every((session, _index, [first]) => session === first)
+  const isKept = (header: string): boolean =>
+    [1, 2].map(() => cookies.open(header)?.session).every((session, _index, [first]) => session === first)
   const opened = often(first)
   t.equal(opened?.session.session.id, 'id-0')
   t.equal(cookies.open(first), opened, 'what comes again and again is not opened each time')
@@ -940,7 +1228,11 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
   t.not(cookies.open(first), opened, 'the oldest were forgotten')
   t.same(cookies.open(first)?.session, opened?.session, 'and are opened again')
   const [value, other] = [first.slice(NAME.length + 1), last.slice(NAME.length + 1)]
-  t.equal(cookies.open(`${NAME}=${other.slice(0, -32)}${value.slice(-32)}`), null, 'the nonce of a known cookie does not stand for it')
+  t.equal(
+    cookies.open(`${NAME}=${other.slice(0, -32)}${value.slice(-32)}`),
+    null,
+    'the nonce of a known cookie does not stand for it'
+  )
 })
 
 t.test('a session is opened once for a request, and what comes once takes no place of others', async (t) => {
@@ -966,7 +1258,11 @@ t.test('what is worth a place in a cache', async (t) => {
   const random = (...words: number[]): string => Buffer.from(new Int32Array(words).buffer).toString('base64')
   const isWorthIt = createAdmission(100)
   const [one, two] = [random(8192 + 5, 7, 1), random(2 * 8192 + 5, 9, 1)]
-  t.same([one, two, one, two].map((each) => isWorthIt(each, 99)), [false, false, true, true], 'two that come in turn, and share a place in its memory, are both known again')
+  t.same(
+    [one, two, one, two].map((each) => isWorthIt(each, 99)),
+    [false, false, true, true],
+    'two that come in turn, and share a place in its memory, are both known again'
+  )
   t.equal(isWorthIt(random(3, 9, 1), 99), false)
   const admitted = Array.from({ length: 4000 }, () => isWorthIt(one, 100)).filter(Boolean).length
   t.ok(admitted > 700 && admitted < 1300, `a quarter gets into a full cache: ${admitted} of 4000`)
@@ -976,7 +1272,10 @@ t.test('a session whose provider is not known yet is neither used nor removed', 
   const { settings, sealer, cookies } = await parts(t)
   const { setCookies } = cookies.write(undefined, sessionOf(), tokensOf(1), 60)
   const sessions = createSessions(settings, {
-    cookies: createSessionCookies(settings, sealer), providers: { ...createProviders(settings), known: () => undefined }, registry: createRegistry(settings.session, undefined), records: undefined
+    cookies: createSessionCookies(settings, sealer),
+    providers: { ...createProviders(settings), known: () => undefined },
+    registry: createRegistry(settings.session, undefined),
+    records: undefined
   })
   const request = { headers: { cookie: headerOf(setCookies) } } as FastifyRequest
   t.equal(sessions.read(request), null)
@@ -986,7 +1285,10 @@ t.test('a session whose provider is not known yet is neither used nor removed', 
 t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const session = sessionOf()
   const stub: SessionCookies = {
-    open: (header) => ({ session: { ...session, session: { ...session.session, id: String(header) } }, rotated: false }),
+    open: (header) => ({
+      session: { ...session, session: { ...session.session, id: String(header) } },
+      rotated: false
+    }),
     openTokens: () => ({}),
     write: () => { throw new Error('not here') },
     rewrite: () => '',
@@ -995,7 +1297,12 @@ t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const { settings } = await parts(t)
   const providers = createProviders(settings)
   session.issuedBy = providers.all()[0]?.id as string
-  const sessions = createSessions(settings, { cookies: stub, providers, registry: createRegistry(settings.session, undefined), records: undefined })
+  const sessions = createSessions(settings, {
+    cookies: stub,
+    providers,
+    registry: createRegistry(settings.session, undefined),
+    records: undefined
+  })
   const request = (id: string): FastifyRequest => ({ headers: { cookie: id } }) as unknown as FastifyRequest
   for (let id = 0; id < 100_000; id++) await sessions.end(request(String(id)))
   t.equal(sessions.read(request('0')), null)

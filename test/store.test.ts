@@ -15,7 +15,9 @@ import { createSqliteStore, openDatabase } from '../lib/store/sqlite.ts'
 import { storeContract } from '../lib/testing/index.ts'
 import { now } from '../lib/time.ts'
 import { stopClock } from './support/app.ts'
-import { POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, skipWithoutSqlite, uniqueName } from './support/services.ts'
+import {
+  POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, skipWithoutSqlite, uniqueName
+} from './support/services.ts'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Test } from 'tap'
 import type { Store } from '../types/store.ts'
@@ -149,8 +151,12 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
   t.test(`${name}: processes that start at the same moment, and race`, { skip }, async (t) => {
     const { url, options } = await (address as NonNullable<Backend['address']>)(t)
     const module = url.charAt(0).toUpperCase() + url.slice(1)
-    const run = async (): Promise<{ created: number, taken: number }> => {
-      const process_ = spawn(process.execPath, [...process.execArgv, '--input-type=module', '-e', child(module, options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const run = async (): Promise<{ created: number; taken: number }> => {
+      const process_ = spawn(
+        process.execPath,
+        [...process.execArgv, '--input-type=module', '-e', child(module, options)],
+        { stdio: ['ignore', 'pipe', 'inherit'] }
+      )
       const chunks: Buffer[] = []
       process_.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
       const [code] = await once(process_, 'close')
@@ -158,8 +164,17 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
       return JSON.parse(Buffer.concat(chunks).toString())
     }
     const first = await Promise.all([run(), run(), run()])
-    t.equal(first.reduce((sum, { created }) => sum + created, 0), 40, 'each was created once')
-    const store = module === 'Sqlite' ? await createSqliteStore(options as { path: string }) : module === 'Redis' ? await createRedisStore(options as { url: string }) : await createPostgresStore(options as { url: string })
+    t.equal(
+      first.reduce((sum, { created }) => sum + created, 0),
+      40,
+      'each was created once'
+    )
+    const store =
+      module === 'Sqlite'
+        ? await createSqliteStore(options as { path: string })
+        : module === 'Redis'
+          ? await createRedisStore(options as { url: string })
+          : await createPostgresStore(options as { url: string })
     t.equal((await store.list('race')).length, 40)
     for (let index = 0; index < 40; index++) await store.set(`taken-${index}`, 'x', { expiresAt: now() + 60 })
     await store.close()
@@ -169,7 +184,11 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
 }
 
 /** A way to a server that can be cut and mended. */
-async function cuttable (t: Test, target: string, port: number): Promise<{ url: string, cut: () => void, mend: () => void, hang: () => void }> {
+async function cuttable (
+  t: Test,
+  target: string,
+  port: number
+): Promise<{ url: string; cut: () => void; mend: () => void; hang: () => void }> {
   const url = new URL(target)
   const [host, realPort] = [url.hostname, url.port === '' ? port : Number(url.port)]
   const sockets = new Set<Socket>()
@@ -190,15 +209,35 @@ async function cuttable (t: Test, target: string, port: number): Promise<{ url: 
   t.teardown(() => { drop(); server.close() })
   url.hostname = '127.0.0.1'
   url.port = String((server.address() as AddressInfo).port)
-  return { url: url.href, cut: () => { state = 'cut'; drop() }, hang: () => { state = 'hangs'; drop() }, mend: () => { state = 'through'; drop() } }
+  return {
+    url: url.href,
+    cut: () => {
+      state = 'cut'
+      drop()
+    },
+    hang: () => {
+      state = 'hangs'
+      drop()
+    },
+    mend: () => {
+      state = 'through'
+      drop()
+    }
+  }
 }
 
-for (const [name, skip, target, port] of [['postgres', skipWithoutPostgres, POSTGRES, 5432], ['redis', skipWithoutRedis, REDIS, 6379]] as const) {
+for (const [name, skip, target, port] of [
+  ['postgres', skipWithoutPostgres, POSTGRES, 5432],
+  ['redis', skipWithoutRedis, REDIS, 6379]
+] as const) {
   t.test(`R18 ${name}: a server that goes away is an error in bounded time, and comes back`, { skip }, async (t) => {
     const place = uniqueName()
     t.teardown(async () => await (name === 'postgres' ? dropTable(place) : dropKeys(place)))
     const way = await cuttable(t, target, port)
-    const store = name === 'postgres' ? await createPostgresStore({ url: way.url, table: place }) : await createRedisStore({ url: way.url, prefix: place })
+    const store =
+      name === 'postgres'
+        ? await createPostgresStore({ url: way.url, table: place })
+        : await createRedisStore({ url: way.url, prefix: place })
     t.teardown(async () => await store.close())
     way.cut()
     await t.rejects(store.get('key'), 'away from the start')
@@ -231,7 +270,9 @@ async function until (work: () => Promise<unknown>): Promise<void> {
 
 t.test('R32 memory: the oldest go when it is full', async (t) => {
   const store = createMemoryStore({ max: 100 })
-  for (let index = 0; index < 150; index++) await store.set(`key-${index}`, 'x', { expiresAt: now() + 60, tags: [index % 2 === 0 ? 'even' : 'odd'] })
+  for (let index = 0; index < 150; index++) {
+    await store.set(`key-${index}`, 'x', { expiresAt: now() + 60, tags: [index % 2 === 0 ? 'even' : 'odd'] })
+  }
   t.same([await store.get('key-49'), await store.get('key-50')], [null, 'x'])
   t.equal((await store.list('even')).length, 50, 'and their tags with them')
   const usual = createMemoryStore()
@@ -239,51 +280,72 @@ t.test('R32 memory: the oldest go when it is full', async (t) => {
   t.same([await usual.get('key-0'), await usual.get('key-1')], [null, 'x'])
 })
 
-t.test('sqlite: a database that is locked or broken is an error, and half of a change is none', { skip: skipWithoutSqlite }, async (t) => {
-  const database = await openDatabase(':memory:')
-  const store = await createSqliteStore({ database })
-  await store.set('key', 'value', { expiresAt: now() + 60 })
-  database.exec('DROP TABLE oidc_tags; CREATE TABLE oidc_tags (other TEXT)')
-  await t.rejects(store.set('key', 'new', { expiresAt: now() + 60, tags: ['tag'] }))
-  database.exec('DROP TRIGGER oidc_entries_removed')
-  t.equal(await store.get('key'), 'value')
-  database.close()
-  await t.rejects(store.get('key'))
-})
+t.test(
+  'sqlite: a database that is locked or broken is an error, and half of a change is none',
+  { skip: skipWithoutSqlite },
+  async (t) => {
+    const database = await openDatabase(':memory:')
+    const store = await createSqliteStore({ database })
+    await store.set('key', 'value', { expiresAt: now() + 60 })
+    database.exec('DROP TABLE oidc_tags; CREATE TABLE oidc_tags (other TEXT)')
+    await t.rejects(store.set('key', 'new', { expiresAt: now() + 60, tags: ['tag'] }))
+    database.exec('DROP TRIGGER oidc_entries_removed')
+    t.equal(await store.get('key'), 'value')
+    database.close()
+    await t.rejects(store.get('key'))
+  }
+)
 
 t.test('S82 an address that names no store, and packages that are missing', async (t) => {
-  for (const store of ['', 'mysql://x', 'oidc.db', 'Redis://x']) await t.rejects(openStore(store), { code: 'FST_OIDC_OPTION', message: /"store" must be/ })
+  for (const store of ['', 'mysql://x', 'oidc.db', 'Redis://x']) {
+    await t.rejects(openStore(store), { code: 'FST_OIDC_OPTION', message: /"store" must be/ })
+  }
   const missing = async () => await Promise.reject(new Error('not installed'))
   await t.rejects(openPool('postgres://x', missing), { code: 'FST_OIDC_OPTION', message: /package pg/ })
   await t.rejects(openClient('redis://x', missing), { code: 'FST_OIDC_OPTION', message: /package ioredis/ })
-  await t.rejects(openDatabase(':memory:', [['no-such-package', 'default']]), { code: 'FST_OIDC_OPTION', message: /package better-sqlite3/ })
-  await t.rejects(createPostgresStore({ url: POSTGRES, table: 'x; DROP TABLE y' }), { code: 'FST_OIDC_OPTION', message: /"table"/ })
+  await t.rejects(openDatabase(':memory:', [['no-such-package', 'default']]), {
+    code: 'FST_OIDC_OPTION',
+    message: /package better-sqlite3/
+  })
+  await t.rejects(createPostgresStore({ url: POSTGRES, table: 'x; DROP TABLE y' }), {
+    code: 'FST_OIDC_OPTION',
+    message: /"table"/
+  })
   const own = createMemoryStore()
   t.equal(await openStore(own), own)
-  for (const url of ['postgresql://root@127.0.0.1:1/x', 'postgres://root@127.0.0.1:1/x', 'redis://127.0.0.1:1', 'rediss://127.0.0.1:1']) {
+  for (const url of [
+    'postgresql://root@127.0.0.1:1/x', 'postgres://root@127.0.0.1:1/x', 'redis://127.0.0.1:1',
+    'rediss://127.0.0.1:1'
+  ]) {
     const store = await openStore(url)
     await t.rejects(store.get('key'), url)
     await store.close()
   }
 })
 
-t.test('sqlite: while another process holds the lock, this one goes on with everything else', { skip: skipWithoutSqlite }, async (t) => {
-  const path = join(t.testdir(), 'oidc.db')
-  const store = await createSqliteStore({ path })
-  t.teardown(async () => await store.close())
-  const other = await openDatabase(path)
-  t.teardown(() => other.close())
-  other.exec('BEGIN IMMEDIATE')
-  let turns = 0
-  const timer = setInterval(() => { turns++ }, 10)
-  t.teardown(() => clearInterval(timer))
-  const written = store.set('key', 'value', { expiresAt: now() + 60 })
-  await delay(300)
-  t.ok(turns > 5, `${turns} turns`)
-  other.exec('COMMIT')
-  await written
-  t.equal(await store.get('key'), 'value')
-  other.exec('BEGIN IMMEDIATE')
-  await t.rejects(store.set('key', 'another', { expiresAt: now() + 60 }), /locked/, 'but not for ever')
-  other.exec('COMMIT')
-})
+t.test(
+  'sqlite: while another process holds the lock, this one goes on with everything else',
+  { skip: skipWithoutSqlite },
+  async (t) => {
+    const path = join(t.testdir(), 'oidc.db')
+    const store = await createSqliteStore({ path })
+    t.teardown(async () => await store.close())
+    const other = await openDatabase(path)
+    t.teardown(() => other.close())
+    other.exec('BEGIN IMMEDIATE')
+    let turns = 0
+    const timer = setInterval(() => {
+      turns++
+    }, 10)
+    t.teardown(() => clearInterval(timer))
+    const written = store.set('key', 'value', { expiresAt: now() + 60 })
+    await delay(300)
+    t.ok(turns > 5, `${turns} turns`)
+    other.exec('COMMIT')
+    await written
+    t.equal(await store.get('key'), 'value')
+    other.exec('BEGIN IMMEDIATE')
+    await t.rejects(store.set('key', 'another', { expiresAt: now() + 60 }), /locked/, 'but not for ever')
+    other.exec('COMMIT')
+  }
+)

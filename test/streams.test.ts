@@ -40,11 +40,20 @@ async function start (t: Test): Promise<{ app: FastifyInstance, provider: Provid
 }
 
 /** The first message, or the status and headers of the refusal. */
-async function connect (port: number, headers: Record<string, string>): Promise<string | { status: number, headers: IncomingMessage['headers'] }> {
+async function connect (
+  port: number,
+  headers: Record<string, string>
+): Promise<string | { status: number; headers: IncomingMessage['headers'] }> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`, { headers })
   return await new Promise((resolve, reject) => {
-    socket.on('message', (message: Buffer) => { resolve(message.toString()); socket.close() })
-    socket.on('unexpected-response', (_request, response) => { resolve({ status: response.statusCode as number, headers: response.headers }); response.destroy() })
+    socket.on('message', (message: Buffer) => {
+      resolve(message.toString())
+      socket.close()
+    })
+    socket.on('unexpected-response', (_request, response) => {
+      resolve({ status: response.statusCode as number, headers: response.headers })
+      response.destroy()
+    })
     socket.on('error', reject)
   })
 }
@@ -54,9 +63,16 @@ t.test('S83 V39 a WebSocket is guarded like any other route', async (t) => {
   const cookie = sessionCookie(app)
   const token = `Bearer ${provider.accessToken({ sub: 'bob', overrides: { aud: API } })}`
   t.match(await connect(port, {}), { status: 401, headers: { 'www-authenticate': /^Bearer / } })
-  t.match(await connect(port, { cookie, origin: 'https://evil.test' }), { status: 403 }, 'S43 another site can open it as well, and its cookie comes along')
+  t.match(
+    await connect(port, { cookie, origin: 'https://evil.test' }),
+    { status: 403 },
+    'S43 another site can open it as well, and its cookie comes along'
+  )
   t.match(await connect(port, { cookie }), { status: 403 })
-  t.match(await connect(port, { authorization: 'Bearer x' }), { status: 401, headers: { 'www-authenticate': /invalid_token/ } })
+  t.match(await connect(port, { authorization: 'Bearer x' }), {
+    status: 401,
+    headers: { 'www-authenticate': /invalid_token/ }
+  })
   t.same(handled, [], 'V24 no handler ran')
   t.equal(await connect(port, { cookie, origin: BASE_URL }), 'hello alice')
   t.equal(await connect(port, { authorization: token }), 'hello bob')
@@ -67,7 +83,10 @@ t.test('S83 V39 a WebSocket is guarded like any other route', async (t) => {
 t.test('server-sent events', async (t) => {
   const { app, provider, port, handled } = await start(t)
   const read = async (headers: Record<string, string>): Promise<[number, string]> => {
-    const [response] = await once(get({ port, host: '127.0.0.1', path: '/events', headers: { accept: 'text/event-stream', ...headers } }), 'response') as [IncomingMessage]
+    const [response] = (await once(
+      get({ port, host: '127.0.0.1', path: '/events', headers: { accept: 'text/event-stream', ...headers } }),
+      'response'
+    )) as [IncomingMessage]
     const chunks: Buffer[] = []
     for await (const chunk of response) chunks.push(chunk as Buffer)
     return [response.statusCode as number, Buffer.concat(chunks).toString()]
@@ -76,5 +95,8 @@ t.test('server-sent events', async (t) => {
   t.match(await read({ authorization: 'Bearer x' }), [401, /FST_OIDC_TOKEN/])
   t.same(handled, [])
   t.same(await read({ cookie: sessionCookie(app) }), [200, 'data: hello alice\n\ndata: bye\n\n'])
-  t.same(await read({ authorization: `Bearer ${provider.accessToken({ sub: 'bob', overrides: { aud: API } })}` }), [200, 'data: hello bob\n\ndata: bye\n\n'])
+  t.same(await read({ authorization: `Bearer ${provider.accessToken({ sub: 'bob', overrides: { aud: API } })}` }), [
+    200,
+    'data: hello bob\n\ndata: bye\n\n'
+  ])
 })

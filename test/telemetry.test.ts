@@ -1,5 +1,7 @@
 import { metrics, trace } from '@opentelemetry/api'
-import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
+import {
+  AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader
+} from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import t from 'tap'
 import { createTelemetry } from '../lib/telemetry.ts'
@@ -21,8 +23,11 @@ function startSdk () {
     async counters () {
       await reader.forceFlush()
       const metrics = exporter.getMetrics().at(-1)?.scopeMetrics[0]?.metrics ?? []
-      return Object.fromEntries(metrics.flatMap(({ descriptor, dataPoints }) => dataPoints.map(({ attributes, value }) =>
-        [[descriptor.name, ...Object.values(attributes)].join(' '), value])))
+      return Object.fromEntries(
+        metrics.flatMap(({ descriptor, dataPoints }) =>
+          dataPoints.map(({ attributes, value }) => [[descriptor.name, ...Object.values(attributes)].join(' '), value])
+        )
+      )
     }
   }
 }
@@ -30,9 +35,21 @@ function startSdk () {
 t.test('the token endpoint: a span, and a counter by grant', async (t) => {
   const sdk = startSdk()
   const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }
-  const { app, provider } = await startApp(t, { telemetry, store: 'memory:', broker: { audience: 'https://api.example.com' } }, { deviceInterval: 1 })
+  const { app, provider } = await startApp(
+    t,
+    { telemetry, store: 'memory:', broker: { audience: 'https://api.example.com' } },
+    { deviceInterval: 1 }
+  )
   const grantType = 'urn:ietf:params:oauth:grant-type:device_code'
-  const post = async (path: string, form: Record<string, string>) => (await app.inject({ method: 'POST', url: `/auth/${path}`, headers: { 'content-type': 'application/x-www-form-urlencoded' }, payload: new URLSearchParams(form).toString() })).json()
+  const post = async (path: string, form: Record<string, string>) =>
+    (
+      await app.inject({
+        method: 'POST',
+        url: `/auth/${path}`,
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        payload: new URLSearchParams(form).toString()
+      })
+    ).json()
   const { device_code: code } = await post('device', {})
   provider.approveDevice()
   t.match(await post('token', { grant_type: grantType, device_code: code }), { access_token: String })
@@ -61,10 +78,18 @@ t.test('a login, a refusal, a logout: spans and counters', async (t) => {
   await browser.goto('/me')
   await app.inject('/me')
   await browser.post('/auth/logout')
-  provider.fault({ on: 'token', status: 400, body: JSON.stringify({ error: 'invalid_grant' }), headers: { 'content-type': 'application/json' }, times: 1 })
+  provider.fault({
+    on: 'token',
+    status: 400,
+    body: JSON.stringify({ error: 'invalid_grant' }),
+    headers: { 'content-type': 'application/json' },
+    times: 1
+  })
   t.equal((await second.goto('/me')).status, 400)
 
-  const names = sdk.spans().map(({ name, status, attributes }) => [name, status.message, attributes['error.type']].filter(Boolean).join(' '))
+  const names = sdk
+    .spans()
+    .map(({ name, status, attributes }) => [name, status.message, attributes['error.type']].filter(Boolean).join(' '))
   t.same(names, [
     'oidc.login', 'oidc.token_exchange', 'oidc.userinfo', 'oidc.callback', 'oidc.logout',
     'oidc.login', 'oidc.token_exchange FST_OIDC_CODE FST_OIDC_CODE', 'oidc.callback FST_OIDC_CODE FST_OIDC_CODE'
@@ -84,7 +109,9 @@ t.test('V38 nothing personal and no secret in spans', async (t) => {
   const { browser, provider } = await startApp(t, { telemetry: { tracer: sdk.tracerProvider.getTracer('test') } })
   await browser.goto('/me?secret=in-the-address')
   await browser.post('/auth/logout')
-  const written = JSON.stringify(sdk.spans().map(({ name, attributes, events, status }) => ({ name, attributes, events, status })))
+  const written = JSON.stringify(
+    sdk.spans().map(({ name, attributes, events, status }) => ({ name, attributes, events, status }))
+  )
   for (const secret of ['alice', 'in-the-address', provider.issuer, 'code=', 'state=']) t.notMatch(written, secret)
   t.equal(sdk.spans().length, 4)
 })
@@ -104,7 +131,12 @@ t.test('telemetry: false measures nothing, and neither does a missing package; t
   const sdk = startSdk()
   trace.setGlobalTracerProvider(sdk.tracerProvider)
   t.teardown(() => trace.disable())
-  const { browser } = await startApp(t, { telemetry: false, onClaims: async (_claims, { userinfo }) => { await userinfo() } })
+  const { browser } = await startApp(t, {
+    telemetry: false,
+    onClaims: async (_claims, { userinfo }) => {
+      await userinfo()
+    }
+  })
   t.equal((await browser.goto('/me')).status, 200)
   await browser.post('/auth/logout')
   t.equal((await browser.goto('/auth/callback?state=x')).status, 400)
@@ -118,8 +150,18 @@ t.test('telemetry: false measures nothing, and neither does a missing package; t
 t.test('an error that is not the plugin\'s own is told as such', async (t) => {
   const sdk = startSdk()
   const telemetry = await createTelemetry({ tracer: sdk.tracerProvider.getTracer('test') })
-  await t.rejects(telemetry.span('work', async () => { throw new Error('secret text') }), { message: 'secret text' })
-  t.match(sdk.spans()[0], { name: 'work', status: { message: 'FST_OIDC_UNEXPECTED' }, attributes: { 'error.type': 'FST_OIDC_UNEXPECTED' }, events: [] })
+  await t.rejects(
+    telemetry.span('work', async () => {
+      throw new Error('secret text')
+    }),
+    { message: 'secret text' }
+  )
+  t.match(sdk.spans()[0], {
+    name: 'work',
+    status: { message: 'FST_OIDC_UNEXPECTED' },
+    attributes: { 'error.type': 'FST_OIDC_UNEXPECTED' },
+    events: []
+  })
 })
 
 t.test('V38 R37 no secret in any log line of a full cycle, at the level trace', async (t) => {
@@ -127,29 +169,50 @@ t.test('V38 R37 no secret in any log line of a full cycle, at the level trace', 
   const options: Partial<OidcOptions> = {
     scope: 'openid profile email offline_access',
     clientSecret: 'web-secret-of-this-test-0123456789',
-    onClaims: async (_claims, { userinfo, tokens }) => { secrets.push(...Object.values(tokens).filter((value) => typeof value === 'string' && value.length > 20)); await userinfo() }
+    onClaims: async (_claims, { userinfo, tokens }) => {
+      secrets.push(...Object.values(tokens).filter((value) => typeof value === 'string' && value.length > 20))
+      await userinfo()
+    }
   }
   const secrets: string[] = ['web-secret-of-this-test-0123456789']
-  const { app, browser, provider } = await startApp(t, options, { clients: [{ client_id: 'web', client_secret: 'web-secret-of-this-test-0123456789' }] }, {
-    logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } }
-  })
+  const { app, browser, provider } = await startApp(
+    t,
+    options,
+    { clients: [{ client_id: 'web', client_secret: 'web-secret-of-this-test-0123456789' }] },
+    {
+      logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } }
+    }
+  )
   const page = await browser.goto('/me')
   t.equal(page.status, 200)
   for (const hop of page.history) {
     const { searchParams } = new URL(hop.url)
-    secrets.push(...['code', 'state', 'nonce', 'code_challenge'].map((name) => searchParams.get(name) ?? '').filter(Boolean))
+    secrets.push(
+      ...['code', 'state', 'nonce', 'code_challenge'].map((name) => searchParams.get(name) ?? '').filter(Boolean)
+    )
   }
   secrets.push(...browser.cookies.list().map(({ value }) => value).filter((value) => value.length > 20))
   await browser.goto('/auth/userinfo')
   await browser.clone().goto(page.history.find(({ url }) => url.includes('code='))?.url as string)
 
-  for (const fault of [{ status: 400, body: '{"error":"invalid_grant","error_description":"leaky-description"}', headers: { 'content-type': 'application/json' } }, { status: 500, body: 'leaky-body' }, { body: '[1]' }, { idToken: (claims: Record<string, unknown>) => ({ ...claims, nonce: 'wrong' }) }]) {
+  for (const fault of [
+    {
+      status: 400,
+      body: '{"error":"invalid_grant","error_description":"leaky-description"}',
+      headers: { 'content-type': 'application/json' }
+    },
+    { status: 500, body: 'leaky-body' },
+    { body: '[1]' },
+    { idToken: (claims: Record<string, unknown>) => ({ ...claims, nonce: 'wrong' }) }
+  ]) {
     provider.fault({ on: 'token', times: 1, ...fault })
     const refused = await client({ app, baseUrl: BASE_URL }).goto('/me')
     t.ok(refused.status >= 400)
     secrets.push(new URL(refused.url).searchParams.get('code') as string)
   }
-  await app.inject(`/auth/callback?state=x&error=access_denied&error_description=${encodeURIComponent('line\nbreak'.repeat(300))}`)
+  await app.inject(
+    `/auth/callback?state=x&error=access_denied&error_description=${encodeURIComponent('line\nbreak'.repeat(300))}`
+  )
   await browser.post('/auth/logout')
 
   secrets.push(...provider.requests.map(({ body }) => body['code_verifier'] ?? '').filter(Boolean))

@@ -29,11 +29,23 @@ interface World {
 const shared = { baseUrl: BASE_URL, session: { key: SESSION_KEY, idleTimeout: 28_800 }, allowInsecureLoopback: true }
 
 function optionsOf (provider: Provider, options: Partial<ProviderOptions> = {}): Partial<ProviderOptions> {
-  return { issuer: provider.issuer, clientId: 'web', clientSecret: provider.clients[0]?.client_secret as string, ...options }
+  return {
+    issuer: provider.issuer,
+    clientId: 'web',
+    clientSecret: provider.clients[0]?.client_secret as string,
+    ...options
+  }
 }
 
 async function startedProvider (t: Test, sub: string): Promise<Provider> {
-  const provider = await startProvider({ users: [{ sub }], refreshTokens: 'always', clients: [{ client_id: 'web', client_secret: `the secret of ${sub}` }, { client_id: 'other', client_secret: 'other secret' }] })
+  const provider = await startProvider({
+    users: [{ sub }],
+    refreshTokens: 'always',
+    clients: [
+      { client_id: 'web', client_secret: `the secret of ${sub}` },
+      { client_id: 'other', client_secret: 'other secret' }
+    ]
+  })
   t.teardown(async () => await provider.close())
   return provider
 }
@@ -53,12 +65,26 @@ async function start (t: Test, options: Partial<OidcOptions> = {}, server: Fasti
   }
   const app = await buildApp(t, { ...shared, resolveProvider, ...options }, server)
   const provider = ({ params }: FastifyRequest): string => (params as { tenant: string }).tenant
-  const whoIs = async ({ oidcClaims, oidcSession }: FastifyRequest) => ({ sub: oidcClaims?.sub, provider: oidcSession?.provider })
+  const whoIs = async ({ oidcClaims, oidcSession }: FastifyRequest) => ({
+    sub: oidcClaims?.sub,
+    provider: oidcSession?.provider
+  })
   app.get('/t/:tenant/home', { preHandler: app.oidc.required({ provider }) }, whoIs)
   app.get('/t/:tenant', { preHandler: app.oidc.optional({ provider }) }, whoIs)
   app.get('/fixed', { preHandler: app.oidc.required({ provider: ['acme', 'not yet there'] }) }, whoIs)
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
-  return { app, clock, acme, globex, tenants, asked, fail: (error) => { failure = error }, browser: () => client({ app, baseUrl: BASE_URL }) }
+  return {
+    app,
+    clock,
+    acme,
+    globex,
+    tenants,
+    asked,
+    fail: (error) => {
+      failure = error
+    },
+    browser: () => client({ app, baseUrl: BASE_URL })
+  }
 }
 
 /** A browser in which a person of the tenant has logged in. */
@@ -69,7 +95,8 @@ async function logIn (t: Test, { browser }: World, tenant: string): Promise<Test
   return own
 }
 
-const removesSession = ({ headers }: { headers: Headers }): boolean => headers.getSetCookie().some((line) => line.startsWith(`${SESSION_COOKIE}=; Max-Age=0`))
+const removesSession = ({ headers }: { headers: Headers }): boolean =>
+  headers.getSetCookie().some((line) => line.startsWith(`${SESSION_COOKIE}=; Max-Age=0`))
 
 t.test('each tenant has its login and callback, and is asked for once a minute', async (t) => {
   const world = await start(t)
@@ -84,34 +111,75 @@ t.test('each tenant has its login and callback, and is asked for once a minute',
   clock.advance(1)
   await Promise.all(Array.from({ length: 20 }, async () => await person.fetch('/me')))
   t.same(asked, ['acme', 'globex', 'acme'], 'once for all who wait')
-  t.same([acme.count('metadata'), acme.count('jwks'), globex.count('metadata')], [1, 1, 1], 'and the same options keep metadata and keys')
-  t.match(authorizationParams({ location: (await app.inject('/auth/login?provider=globex')).headers.location as string }), { redirect_uri: `${BASE_URL}/auth/globex/callback` })
+  t.same(
+    [acme.count('metadata'), acme.count('jwks'), globex.count('metadata')],
+    [1, 1, 1],
+    'and the same options keep metadata and keys'
+  )
+  t.match(
+    authorizationParams({ location: (await app.inject('/auth/login?provider=globex')).headers.location as string }),
+    { redirect_uri: `${BASE_URL}/auth/globex/callback` }
+  )
   t.match(await app.oidc.health(), { status: 'ok', providers: { acme: { status: 'ok' }, globex: { status: 'ok' } } })
-  t.equal((await app.inject({ url: '/me', headers: { cookie: sessionCookie(app, { provider: 'globex' }) } })).statusCode, 200)
+  t.equal(
+    (await app.inject({ url: '/me', headers: { cookie: sessionCookie(app, { provider: 'globex' }) } })).statusCode,
+    200
+  )
 })
 
 t.test('S55 names that nobody has, or that are none', async (t) => {
   const { app, asked } = await start(t)
-  for (const name of ['other', '__proto__', 'constructor', '..', '%2e%2e', 'a%2fb', 'x'.repeat(65), '%00', 'ä', '%20', '-a', 'a%0d%0ab', 'a:b']) {
-    for (const url of [`/auth/${name}/login`, `/auth/${name}/callback?code=x&state=y`, `/auth/login?provider=${name}`]) {
+  for (const name of [
+    'other',
+    '__proto__',
+    'constructor',
+    '..',
+    '%2e%2e',
+    'a%2fb',
+    'x'.repeat(65),
+    '%00',
+    'ä',
+    '%20',
+    '-a',
+    'a%0d%0ab',
+    'a:b'
+  ]) {
+    for (const url of [
+      `/auth/${name}/login`,
+      `/auth/${name}/callback?code=x&state=y`,
+      `/auth/login?provider=${name}`
+    ]) {
       const response = await app.inject({ url, headers: { accept: 'text/html' } })
       t.ok([400, 404].includes(response.statusCode), `${response.statusCode} ${url}`)
       t.notOk(response.headers.location)
       t.notOk(response.headers['set-cookie'])
     }
   }
-  t.same([...new Set(asked.filter((name) => name !== undefined))], ['other', 'constructor'], 'the application hears only of names')
+  t.same(
+    [...new Set(asked.filter((name) => name !== undefined))],
+    ['other', 'constructor'],
+    'the application hears only of names'
+  )
 })
 
 t.test('a login that names no tenant is for the one of the request, if it has one', async (t) => {
   const { app } = await start(t)
   for (const url of ['/me', '/auth/login']) {
     const headers = { accept: 'text/html', 'x-tenant': 'acme' }
-    t.match(authorizationParams({ location: (await app.inject({ url, headers })).headers.location as string }), { redirect_uri: `${BASE_URL}/auth/acme/callback` })
-    t.equal((await app.inject({ url, headers: { ...headers, 'x-tenant': 'other' } })).headers.location, url === '/me' ? `${BASE_URL}/auth/login?return_to=https%3A%2F%2Fapp.example.com%2Fme` : undefined)
+    t.match(authorizationParams({ location: (await app.inject({ url, headers })).headers.location as string }), {
+      redirect_uri: `${BASE_URL}/auth/acme/callback`
+    })
+    t.equal(
+      (await app.inject({ url, headers: { ...headers, 'x-tenant': 'other' } })).headers.location,
+      url === '/me' ? `${BASE_URL}/auth/login?return_to=https%3A%2F%2Fapp.example.com%2Fme` : undefined
+    )
   }
   const nowhere = await app.inject({ url: '/auth/login?return_to=/me', headers: { accept: 'text/html' } })
-  t.match([nowhere.statusCode, nowhere.body], [404, /FST_OIDC_PROVIDER_UNKNOWN/], 'tenants are not listed for everybody')
+  t.match(
+    [nowhere.statusCode, nowhere.body],
+    [404, /FST_OIDC_PROVIDER_UNKNOWN/],
+    'tenants are not listed for everybody'
+  )
 })
 
 t.test('a page of the application where people name their tenant', async (t) => {
@@ -139,7 +207,14 @@ t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
   const world = await start(t)
   const { acme, globex, tenants, app } = world
   const browser = world.browser()
-  const stop = async (name: string): Promise<URL> => new URL((await browser.goto(`/auth/${name}/login?return_to=/me`, { until: ({ pathname }) => pathname.endsWith('/callback') })).location as string)
+  const stop = async (name: string): Promise<URL> =>
+    new URL(
+      (
+        await browser.goto(`/auth/${name}/login?return_to=/me`, {
+          until: ({ pathname }) => pathname.endsWith('/callback')
+        })
+      ).location as string
+    )
 
   const mixed = await stop('acme')
   mixed.pathname = '/auth/globex/callback'
@@ -147,7 +222,13 @@ t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
   t.equal(globex.count('token'), 0)
 
   // The administrator of one tenant signs what the other one would say, under the key id of the other one.
-  acme.fault({ on: 'token', idToken: (claims, header) => { claims['iss'] = globex.issuer; header['kid'] = String(globex.jwks().keys[0]?.kid) } })
+  acme.fault({
+    on: 'token',
+    idToken: (claims, header) => {
+      claims['iss'] = globex.issuer
+      header['kid'] = String(globex.jwks().keys[0]?.kid)
+    }
+  })
   t.match((await browser.goto('/auth/acme/login?return_to=/me')).text(), 'FST_OIDC_ID_TOKEN')
   acme.clearFaults()
 
@@ -160,7 +241,11 @@ t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
   tenants['acme'] = tenants['twin']
   world.clock.advance(61)
   t.equal((await twin.fetch('/me')).status, 200)
-  t.equal((await app.inject({ url: '/me', headers: { cookie: alice.cookies.header(`${BASE_URL}/me`) } })).statusCode, 401, 'the name alone is not the tenant')
+  t.equal(
+    (await app.inject({ url: '/me', headers: { cookie: alice.cookies.header(`${BASE_URL}/me`) } })).statusCode,
+    401,
+    'the name alone is not the tenant'
+  )
 })
 
 t.test('S16 an answer comes in the way of its tenant', async (t) => {
@@ -183,10 +268,14 @@ t.test('a tenant is added, changed and removed while the application runs', asyn
   const alice = await logIn(t, world, 'acme')
   tenants['acme'] = optionsOf(acme, { scope: 'openid' })
   clock.advance(61)
-  t.match(authorizationParams({ location: (await app.inject('/auth/acme/login')).headers.location as string }), { scope: 'openid' })
+  t.match(authorizationParams({ location: (await app.inject('/auth/acme/login')).headers.location as string }), {
+    scope: 'openid'
+  })
   t.equal((await alice.fetch('/me')).status, 200, 'other settings of the same client end no session')
 
-  const waiting = await alice.goto('/auth/acme/login?return_to=/me', { until: ({ pathname }) => pathname.endsWith('/callback') })
+  const waiting = await alice.goto('/auth/acme/login?return_to=/me', {
+    until: ({ pathname }) => pathname.endsWith('/callback')
+  })
   tenants['acme'] = optionsOf(globex)
   clock.advance(61)
   const after = await alice.fetch('/me')
@@ -207,8 +296,16 @@ t.test('a tenant is added, changed and removed while the application runs', asyn
   const gone = await removed.fetch('/me')
   t.equal(gone.status, 401)
   t.equal((await added.fetch('/me')).status, 200, 'others go on')
-  const bye = await app.inject({ method: 'POST', url: '/auth/logout', headers: { cookie: kept, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' } })
-  t.match([bye.statusCode, bye.headers.location], [303, `${BASE_URL}/`], 'a logout tells nobody, and removes the cookies')
+  const bye = await app.inject({
+    method: 'POST',
+    url: '/auth/logout',
+    headers: { cookie: kept, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' }
+  })
+  t.match(
+    [bye.statusCode, bye.headers.location],
+    [303, `${BASE_URL}/`],
+    'a logout tells nobody, and removes the cookies'
+  )
   t.match(String(bye.headers['set-cookie']), `${SESSION_COOKIE}=; Max-Age=0`)
   t.equal(globex.count('revocation'), 0)
 })
@@ -224,7 +321,9 @@ t.test('R3 while the application cannot say: known tenants go on, and nobody los
   t.equal((await alice.goto('/auth/acme/login?return_to=/me')).status, 200)
   const before = asked.length
   const cookie = alice.cookies.header(`${BASE_URL}/me`)
-  const answers = await Promise.all(Array.from({ length: 50 }, async () => await app.inject({ url: '/me', headers: { cookie } })))
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, async () => await app.inject({ url: '/me', headers: { cookie } }))
+  )
   t.ok(answers.every(({ statusCode }) => statusCode === 200))
   t.ok(asked.length - before <= 1, 'a failure is not tried again at once')
   const unknown = await app.inject({ url: '/auth/globex/login', headers: { accept: 'text/html' } })
@@ -235,9 +334,17 @@ t.test('R3 while the application cannot say: known tenants go on, and nobody los
   clock.advance(601)
   for (const url of ['/me', '/maybe', '/auth/session', '/token', '/t/acme']) {
     const response = await app.inject({ url, headers: { cookie } })
-    t.match([response.statusCode, response.headers['set-cookie']], [503, undefined], `${url}: neither anonymous nor logged out`)
+    t.match(
+      [response.statusCode, response.headers['set-cookie']],
+      [503, undefined],
+      `${url}: neither anonymous nor logged out`
+    )
   }
-  const bye = await app.inject({ method: 'POST', url: '/auth/logout', headers: { cookie, 'sec-fetch-site': 'same-origin' } })
+  const bye = await app.inject({
+    method: 'POST',
+    url: '/auth/logout',
+    headers: { cookie, 'sec-fetch-site': 'same-origin' }
+  })
   t.equal(bye.statusCode, 503, 'a logout does not claim success')
   t.equal((await app.inject('/me')).statusCode, 401, 'whoever has no session needs no tenant')
   fail(null)
@@ -245,14 +352,24 @@ t.test('R3 while the application cannot say: known tenants go on, and nobody los
   t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 200, 'and it recovers by itself')
   const rejecting = await buildApp(t, { ...shared, resolveProvider: async () => await Promise.reject(new Error('no')) })
   t.equal((await rejecting.inject('/auth/acme/login')).statusCode, 503)
-  const throwing = await buildApp(t, { ...shared, resolveProvider: () => { throw 'no' } }) // eslint-disable-line no-throw-literal
+  const throwing = await buildApp(t, {
+    ...shared,
+    resolveProvider: () => {
+      throw 'no' // eslint-disable-line no-throw-literal
+    }
+  })
   t.equal((await throwing.inject('/auth/acme/login')).statusCode, 503)
 })
 
 t.test('wrong options of a tenant are a matter of the log', async (t) => {
   const { lines, server } = captureLog()
   const { app, tenants } = await start(t, {}, server)
-  const wrong: ResolvedProvider[] = [{}, { issuer: 'x', clientId: 'web' }, { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 'top secret', ...{ colour: 'red' } }, 7 as never]
+  const wrong: ResolvedProvider[] = [
+    {},
+    { issuer: 'x', clientId: 'web' },
+    { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 'top secret', ...{ colour: 'red' } },
+    7 as never
+  ]
   for (const [index, options] of wrong.entries()) {
     tenants[`wrong${index}`] = options
     const response = await app.inject({ url: `/auth/wrong${index}/login` })
@@ -316,11 +433,24 @@ t.test('R32 a thousand tenants are kept, and names that nobody has drive none of
 
 t.test('R38 whatever name comes: no 5xx, no redirect elsewhere', async (t) => {
   const { app, acme, globex } = await start(t)
-  await fc.assert(fc.asyncProperty(fc.oneof(fc.string(), fc.constantFrom('acme', 'globex')), fc.constantFrom('login', 'callback'), async (name, route) => {
-    for (const url of [`/auth/${encodeURIComponent(name)}/${route}`, `/auth/login?provider=${encodeURIComponent(name)}`]) {
-      const { statusCode, headers } = await app.inject({ url, headers: { accept: 'text/html' } })
-      if (statusCode >= 500 || (headers.location !== undefined && ![acme.url, globex.url].includes(new URL(headers.location).origin))) return false
-    }
-    return true
-  }), { numRuns: 200 })
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(fc.string(), fc.constantFrom('acme', 'globex')),
+      fc.constantFrom('login', 'callback'),
+      async (name, route) => {
+        for (const url of [
+          `/auth/${encodeURIComponent(name)}/${route}`,
+          `/auth/login?provider=${encodeURIComponent(name)}`
+        ]) {
+          const { statusCode, headers } = await app.inject({ url, headers: { accept: 'text/html' } })
+          if (
+            statusCode >= 500 ||
+            (headers.location !== undefined && ![acme.url, globex.url].includes(new URL(headers.location).origin))
+          ) { return false }
+        }
+        return true
+      }
+    ),
+    { numRuns: 200 }
+  )
 })

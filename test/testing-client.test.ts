@@ -26,20 +26,31 @@ const createApp = (t: Test): FastifyInstance => {
     reply.header('set-cookie', c)
     return to ? reply.redirect(to) : reply.send('set')
   })
-  app.all<{ Querystring: { to?: string, status?: string } }>('/go*', async ({ query: { to, status = '302' } }, reply) =>
-    reply.code(Number(status)).header('location', to ?? '').send('gone'))
-  app.get<{ Querystring: { html: string } }>('/page*', async ({ query: { html } }, reply) => reply.type('text/html; charset=utf-8').send(html))
+  app.all<{ Querystring: { to?: string; status?: string } }>('/go*', async ({ query: { to, status = '302' } }, reply) =>
+    reply
+      .code(Number(status))
+      .header('location', to ?? '')
+      .send('gone')
+  )
+  app.get<{ Querystring: { html: string } }>('/page*', async ({ query: { html } }, reply) =>
+    reply.type('text/html; charset=utf-8').send(html)
+  )
   return app
 }
 
-const browse = (t: Test, options: Partial<ClientOptions> = {}): TestBrowser => client({ app: createApp(t), baseUrl, ...options })
+const browse = (t: Test, options: Partial<ClientOptions> = {}): TestBrowser =>
+  client({ app: createApp(t), baseUrl, ...options })
 
 const query = (fields: Record<string, string>): string => new URLSearchParams(fields).toString()
 
 const set = (browser: TestBrowser, line: string, path = '/set') => browser.goto(`${path}?${query({ c: line })}`)
 
 /** The names of the cookies in a header. */
-const names = (cookie: string | undefined): string[] => (cookie ?? '').split('; ').filter(Boolean).map((pair) => pair.split('=')[0]!)
+const names = (cookie: string | undefined): string[] =>
+  (cookie ?? '')
+    .split('; ')
+    .filter(Boolean)
+    .map((pair) => pair.split('=')[0]!)
 
 const sent = async (browser: TestBrowser, options: { from?: string, dest?: 'iframe' } = {}): Promise<string[]> =>
   names((await browser.goto('/echo', options)).json().headers.cookie)
@@ -56,7 +67,12 @@ t.test('a navigation', async (t) => {
     method: 'GET',
     url: '/echo?a=1',
     headers: {
-      host: 'app.example.com', accept: /^text\/html/, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'none', 'sec-fetch-user': '?1'
+      host: 'app.example.com',
+      accept: /^text\/html/,
+      'sec-fetch-mode': 'navigate',
+      'sec-fetch-dest': 'document',
+      'sec-fetch-site': 'none',
+      'sec-fetch-user': '?1'
     }
   })
   t.notOk('origin' in echo.headers || 'cookie' in echo.headers)
@@ -67,8 +83,15 @@ t.test('a navigation', async (t) => {
 
 t.test('headers: for all requests, for one, and both', async (t) => {
   const browser = browse(t, { headers: { 'x-all': '1', accept: 'application/json' } })
-  t.match((await browser.goto('/echo', { headers: { 'x-one': '2' } })).json().headers, { 'x-all': '1', 'x-one': '2', accept: 'application/json' })
-  t.match((await browser.post('/echo', { a: '1' })).json().headers, { 'x-all': '1', 'content-type': 'application/x-www-form-urlencoded' })
+  t.match((await browser.goto('/echo', { headers: { 'x-one': '2' } })).json().headers, {
+    'x-all': '1',
+    'x-one': '2',
+    accept: 'application/json'
+  })
+  t.match((await browser.post('/echo', { a: '1' })).json().headers, {
+    'x-all': '1',
+    'content-type': 'application/x-www-form-urlencoded'
+  })
   t.match((await browser.fetch('/echo', { headers: { 'x-all': '3' } })).json().headers, { 'x-all': '3' })
 })
 
@@ -84,16 +107,35 @@ t.test('redirects', async (t) => {
   ])
   t.match(page.json().headers, { cookie: 'a=1', 'sec-fetch-site': 'none' })
 
-  for (const [status, method] of [[301, 'GET'], [302, 'GET'], [303, 'GET'], [307, 'POST'], [308, 'POST']]) {
-    const { method: got, body, headers } = (await browser.post(`/go?${query({ to: '/echo', status: String(status) })}`, { a: '1' })).json() as Echo
+  for (const [status, method] of [
+    [301, 'GET'],
+    [302, 'GET'],
+    [303, 'GET'],
+    [307, 'POST'],
+    [308, 'POST']
+  ]) {
+    const {
+      method: got,
+      body,
+      headers
+    } = (await browser.post(`/go?${query({ to: '/echo', status: String(status) })}`, { a: '1' })).json() as Echo
     t.equal(got, method, `POST after ${status}`)
     t.equal(body, method === 'POST' ? 'a=1' : '')
     t.equal('content-type' in headers, method === 'POST')
     t.equal('origin' in headers, method === 'POST')
   }
-  t.equal((await browser.fetch(`/go?${query({ to: '/echo', status: '302' })}`, { method: 'PUT', body: 'x' })).json().method, 'PUT')
-  t.equal((await browser.fetch(`/go?${query({ to: '/echo', status: '303' })}`, { method: 'PUT', body: 'x' })).json().method, 'GET')
-  t.equal((await browser.fetch(`/go?${query({ to: '/echo', status: '303' })}`, { method: 'HEAD' })).history[1]!.method, 'HEAD')
+  t.equal(
+    (await browser.fetch(`/go?${query({ to: '/echo', status: '302' })}`, { method: 'PUT', body: 'x' })).json().method,
+    'PUT'
+  )
+  t.equal(
+    (await browser.fetch(`/go?${query({ to: '/echo', status: '303' })}`, { method: 'PUT', body: 'x' })).json().method,
+    'GET'
+  )
+  t.equal(
+    (await browser.fetch(`/go?${query({ to: '/echo', status: '303' })}`, { method: 'HEAD' })).history[1]!.method,
+    'HEAD'
+  )
 })
 
 t.test('redirects that are not followed', async (t) => {
@@ -101,11 +143,18 @@ t.test('redirects that are not followed', async (t) => {
   t.match(await browser.goto('/go?to=myapp://callback%3Fcode=1'), { status: 302, location: 'myapp://callback?code=1' })
   t.match(await browser.goto('/go?to=http://['), { status: 302, location: undefined })
   t.match(await browser.goto('/go?to=/echo&status=200'), { status: 200, location: `${baseUrl}/echo` })
-  t.match(await browser.goto('/go?to=/echo', { until: ({ pathname }) => pathname === '/echo' }), { status: 302, location: `${baseUrl}/echo` })
+  t.match(await browser.goto('/go?to=/echo', { until: ({ pathname }) => pathname === '/echo' }), {
+    status: 302,
+    location: `${baseUrl}/echo`
+  })
   t.match(await browser.step('/go?to=/echo'), { status: 302, location: `${baseUrl}/echo` })
   t.match(await browser.fetch('/go?to=/echo', { redirect: 'manual' }), { status: 302, location: `${baseUrl}/echo` })
   t.match((await browser.step('/echo', { method: 'DELETE' })).json(), { method: 'DELETE', headers: { origin: 'null' } })
-  t.match((await browser.step('/echo', { body: 'a=b', from: baseUrl })).json(), { method: 'POST', body: 'a=b', headers: { origin: baseUrl } })
+  t.match((await browser.step('/echo', { body: 'a=b', from: baseUrl })).json(), {
+    method: 'POST',
+    body: 'a=b',
+    headers: { origin: baseUrl }
+  })
   t.match((await browser.step('/echo', { body: {}, method: 'PUT' })).json(), { method: 'PUT' })
 })
 
@@ -128,14 +177,36 @@ t.test('fetch metadata and Origin', async (t) => {
   t.equal(typed['sec-fetch-site'], 'none')
   t.equal((await got(browser.goto('/echo', { from: baseUrl })))['sec-fetch-site'], 'same-origin')
   t.equal((await got(browser.goto('/echo', { from: 'https://www.example.com/page' })))['sec-fetch-site'], 'same-site')
-  t.equal((await got(browser.goto('/echo', { from: 'http://app.example.com' })))['sec-fetch-site'], 'cross-site', 'sites have a scheme')
+  t.equal(
+    (await got(browser.goto('/echo', { from: 'http://app.example.com' })))['sec-fetch-site'],
+    'cross-site',
+    'sites have a scheme'
+  )
   t.equal((await got(browser.goto('/echo', { from: evil })))['sec-fetch-site'], 'cross-site')
-  t.match(await got(browser.goto('/echo', { from: evil, dest: 'iframe' })), { 'sec-fetch-dest': 'iframe', 'sec-fetch-user': undefined })
+  t.match(await got(browser.goto('/echo', { from: evil, dest: 'iframe' })), {
+    'sec-fetch-dest': 'iframe',
+    'sec-fetch-user': undefined
+  })
 
-  t.match(await got(browser.post('/echo')), { origin: baseUrl, 'sec-fetch-site': 'same-origin', 'content-type': 'application/x-www-form-urlencoded' })
-  t.match(await got(browser.post('/echo', {}, { from: evil })), { origin: evil, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' })
+  t.match(await got(browser.post('/echo')), {
+    origin: baseUrl,
+    'sec-fetch-site': 'same-origin',
+    'content-type': 'application/x-www-form-urlencoded'
+  })
+  t.match(await got(browser.post('/echo', {}, { from: evil })), {
+    origin: evil,
+    'sec-fetch-site': 'cross-site',
+    'sec-fetch-mode': 'navigate'
+  })
 
-  t.match(await got(browser.fetch('/echo')), { accept: '*/*', origin: undefined, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'sec-fetch-user': undefined })
+  t.match(await got(browser.fetch('/echo')), {
+    accept: '*/*',
+    origin: undefined,
+    'sec-fetch-site': 'same-origin',
+    'sec-fetch-mode': 'cors',
+    'sec-fetch-dest': 'empty',
+    'sec-fetch-user': undefined
+  })
   t.match(await got(browser.fetch('/echo', { method: 'POST' })), { origin: baseUrl })
   t.match(await got(browser.fetch('/echo', { from: evil })), { origin: evil, 'sec-fetch-site': 'cross-site' })
 })
@@ -149,11 +220,28 @@ t.test('a form post', async (t) => {
 
 t.test('a script', async (t) => {
   const browser = browse(t)
-  t.match((await browser.fetch('/echo', { method: 'POST', body: 'text' })).json(), { body: 'text', headers: { 'content-type': 'text/plain;charset=UTF-8' } })
-  t.match((await browser.fetch('/echo', { method: 'POST', json: { a: 1 } })).json(), { body: '{"a":1}', headers: { 'content-type': 'application/json' } })
-  t.match((await browser.fetch('/echo', { method: 'POST', body: new URLSearchParams({ a: '1' }) })).json(), { body: 'a=1', headers: { 'content-type': 'application/x-www-form-urlencoded' } })
+  t.match((await browser.fetch('/echo', { method: 'POST', body: 'text' })).json(), {
+    body: 'text',
+    headers: { 'content-type': 'text/plain;charset=UTF-8' }
+  })
+  t.match((await browser.fetch('/echo', { method: 'POST', json: { a: 1 } })).json(), {
+    body: '{"a":1}',
+    headers: { 'content-type': 'application/json' }
+  })
+  t.match((await browser.fetch('/echo', { method: 'POST', body: new URLSearchParams({ a: '1' }) })).json(), {
+    body: 'a=1',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' }
+  })
   t.match((await browser.fetch('/go?to=/echo')).history, [{ status: 302 }, { status: 200 }])
-  t.match((await browser.fetch(`/page?${query({ html: '<form action="/echo"></form><script>document.forms[0].submit()</script>' })}`)).history.length, 1, 'a script submits nothing')
+  t.match(
+    (
+      await browser.fetch(
+        `/page?${query({ html: '<form action="/echo"></form><script>document.forms[0].submit()</script>' })}`
+      )
+    ).history.length,
+    1,
+    'a script submits nothing'
+  )
 })
 
 t.test('the cookies of a script', async (t) => {
@@ -165,7 +253,11 @@ t.test('the cookies of a script', async (t) => {
   t.same(await cookies({ credentials: 'omit' }), [])
   t.same(await cookies({ from: evil }), [], 'credentials are for the same origin by default')
   t.same(await cookies({ from: evil, credentials: 'include' }), ['none'])
-  t.same(await cookies({ from: 'https://www.example.com', credentials: 'include' }), ['lax', 'none'], 'a sibling domain is the same site')
+  t.same(
+    await cookies({ from: 'https://www.example.com', credentials: 'include' }),
+    ['lax', 'none'],
+    'a sibling domain is the same site'
+  )
 
   await browser.fetch('/set?c=omitted%3D1', { credentials: 'omit' })
   await browser.fetch('/set?c=foreign%3D1', { from: evil })
@@ -222,8 +314,14 @@ t.test('a redirect chain through another site counts as cross-site', async (t) =
   const clicked = (await browser.goto(through, { from: baseUrl })).json() as Echo
   t.same(names(clicked.headers.cookie), ['lax'])
   t.equal(clicked.headers['sec-fetch-site'], 'cross-site')
-  t.same(names((await browser.goto('/go?to=/echo')).json().headers.cookie), ['lax', 'strict'], 'a chain of its own does not')
-  const stored = await browser.goto(`${away}/go?${query({ to: `${baseUrl}/set?${query({ c: 'new=1; SameSite=Strict' })}` })}`)
+  t.same(
+    names((await browser.goto('/go?to=/echo')).json().headers.cookie),
+    ['lax', 'strict'],
+    'a chain of its own does not'
+  )
+  const stored = await browser.goto(
+    `${away}/go?${query({ to: `${baseUrl}/set?${query({ c: 'new=1; SameSite=Strict' })}` })}`
+  )
   t.equal(stored.status, 200)
   t.equal(browser.cookies.get('new'), '1', 'a navigation may set Strict cookies all the same')
 })
@@ -240,7 +338,13 @@ t.test('Path', async (t) => {
   t.same(await at('/echo/auth'), ['auth', 'slash', 'root'])
   t.same(await at('/echo/authentic'), ['slash', 'root'])
   t.same(await at('/echo'), ['root'])
-  t.match(browser.cookies.list().filter(({ path }) => path === '/set/deep').map(({ name }) => name), ['default', 'relative'])
+  t.match(
+    browser.cookies
+      .list()
+      .filter(({ path }) => path === '/set/deep')
+      .map(({ name }) => name),
+    ['default', 'relative']
+  )
 })
 
 t.test('Domain', async (t) => {
@@ -255,7 +359,10 @@ t.test('Domain', async (t) => {
   await set(browser, 'x=1; Domain=other.example.com')
   await set(browser, 'x=1; Domain=ple.com')
   await set(browser, 'x=1; Domain=com')
-  t.match(browser.cookies.refused.map(({ reason }) => reason), ['Domain of another host', 'Domain of another host', 'Domain is a public suffix'])
+  t.match(
+    browser.cookies.refused.map(({ reason }) => reason),
+    ['Domain of another host', 'Domain of another host', 'Domain is a public suffix']
+  )
   const local = client({ app: createApp(t), baseUrl: 'http://localhost:3000' })
   await set(local, 'x=1; Domain=localhost')
   t.equal(local.cookies.get('x', '/set'), '1')
@@ -296,8 +403,9 @@ t.test('an insecure origin does not write over a Secure cookie', async (t) => {
 t.test('prefixes', async (t) => {
   const browser = browse(t)
   const accepted = [
-    '__Secure-a=1; Secure', '__Secure-b=1; Secure; Domain=example.com; Path=/x', '__Host-c=1; Secure; Path=/', '__host-d=1; Path=/; Secure; HttpOnly',
-    '__Http-e=1; Secure; HttpOnly', '__Host-Http-f=1; Secure; HttpOnly; Path=/'
+    '__Secure-a=1; Secure', '__Secure-b=1; Secure; Domain=example.com; Path=/x', '__Host-c=1; Secure; Path=/',
+    '__host-d=1; Path=/; Secure; HttpOnly', '__Http-e=1; Secure; HttpOnly',
+    '__Host-Http-f=1; Secure; HttpOnly; Path=/'
   ]
   for (const line of accepted) await set(browser, line)
   t.same(browser.cookies.refused, [])
@@ -342,7 +450,16 @@ t.test('names, values and size', async (t) => {
 })
 
 t.test('control characters', async (t) => {
-  const raw = client({ app: { inject: (async () => ({ statusCode: 200, headers: { 'set-cookie': ['ok=1', 'bad=\u0001'], 'x-number': 7, 'x-none': undefined }, rawPayload: Buffer.alloc(0) })) as never }, baseUrl })
+  const raw = client({
+    app: {
+      inject: (async () => ({
+        statusCode: 200,
+        headers: { 'set-cookie': ['ok=1', 'bad=\u0001'], 'x-number': 7, 'x-none': undefined },
+        rawPayload: Buffer.alloc(0)
+      })) as never
+    },
+    baseUrl
+  })
   const page = await raw.goto('/')
   t.same(names(raw.cookies.header()), ['ok'])
   t.match(raw.cookies.refused, [{ reason: 'control character' }])
@@ -389,7 +506,16 @@ t.test('the jar in the hands of a test', async (t) => {
   const browser = browse(t)
   await set(browser, '__Host-session=right; Path=/; Secure; HttpOnly; SameSite=Strict')
   browser.cookies.set('__Host-session', 'tampered')
-  t.match(browser.cookies.list(), [{ name: '__Host-session', value: 'tampered', httpOnly: true, sameSite: 'strict', hostOnly: true, domain: 'app.example.com' }])
+  t.match(browser.cookies.list(), [
+    {
+      name: '__Host-session',
+      value: 'tampered',
+      httpOnly: true,
+      sameSite: 'strict',
+      hostOnly: true,
+      domain: 'app.example.com'
+    }
+  ])
   browser.cookies.set('new', '1')
   t.equal(browser.cookies.header(), '__Host-session=tampered; new=1')
   browser.cookies.list()[0]!.value = 'outside'
@@ -409,15 +535,28 @@ t.test('the jar in the hands of a test', async (t) => {
   t.same(names((await twin.goto('/echo')).json().headers.cookie), ['__Host-session', 'twin'])
 })
 
-const selfPosting = (form: string): string => `/page?${query({ html: `<body onload="document.forms[0].submit()">${form}</body>` })}`
+const selfPosting = (form: string): string =>
+  `/page?${query({ html: `<body onload="document.forms[0].submit()">${form}</body>` })}`
 
 t.test('pages that submit themselves', async (t) => {
   const browser = browse(t)
   await set(browser, 'lax=1; Path=/')
-  const form = '<form method="post" action="/echo?a=1&amp;b=2"><input type=hidden name=code value="x&quot;&#39;&#x41;&unknown;"><INPUT value=\'y\' name=\'state\'><input name=empty><input type=submit></form>'
+  const form =
+    '<form method="post" action="/echo?a=1&amp;b=2"><input type=hidden name=code value="x&quot;&#39;&#x41;&unknown;"><INPUT value=\'y\' name=\'state\'><input name=empty><input type=submit></form>'
   const page = await browser.goto(selfPosting(form))
-  t.match(page.json(), { method: 'POST', url: '/echo?a=1&b=2', headers: { origin: baseUrl, cookie: 'lax=1', 'sec-fetch-user': undefined } })
-  t.same([...new URLSearchParams(page.json().body)], [['code', 'x"\'A&unknown;'], ['state', 'y'], ['empty', '']])
+  t.match(page.json(), {
+    method: 'POST',
+    url: '/echo?a=1&b=2',
+    headers: { origin: baseUrl, cookie: 'lax=1', 'sec-fetch-user': undefined }
+  })
+  t.same(
+    [...new URLSearchParams(page.json().body)],
+    [
+      ['code', 'x"\'A&unknown;'],
+      ['state', 'y'],
+      ['empty', '']
+    ]
+  )
   t.equal(page.form, undefined)
   t.match(page.history, [{ method: 'GET' }, { method: 'POST', url: `${baseUrl}/echo?a=1&b=2` }])
 
@@ -428,10 +567,24 @@ t.test('pages that submit themselves', async (t) => {
   t.ok((await client({ app: createApp(t), baseUrl, submit: false }).goto(selfPosting(form))).form)
   t.ok((await browser.goto(selfPosting(form), { until: ({ pathname }) => pathname === '/echo' })).form)
 
-  t.match((await browser.goto(selfPosting('<form action="/echo"><input name=q value=1></form>'))).json(), { method: 'GET', url: '/echo?q=1' })
-  t.match((await browser.goto(selfPosting('<form action="/echo?kept=1"></form>'))).json(), { method: 'GET', url: '/echo?kept=1' })
-  await t.rejects(browser.goto(selfPosting('<form></form>')), /more than 20/, 'a form without an action posts to its own page')
-  t.match(await browser.goto('/page?html=<form action="/echo"></form>'), { status: 200, form: undefined }, 'a form without a script waits for a person')
+  t.match((await browser.goto(selfPosting('<form action="/echo"><input name=q value=1></form>'))).json(), {
+    method: 'GET',
+    url: '/echo?q=1'
+  })
+  t.match((await browser.goto(selfPosting('<form action="/echo?kept=1"></form>'))).json(), {
+    method: 'GET',
+    url: '/echo?kept=1'
+  })
+  await t.rejects(
+    browser.goto(selfPosting('<form></form>')),
+    /more than 20/,
+    'a form without an action posts to its own page'
+  )
+  t.match(
+    await browser.goto('/page?html=<form action="/echo"></form>'),
+    { status: 200, form: undefined },
+    'a form without a script waits for a person'
+  )
   t.match(await browser.goto('/page?html=.submit()'), { status: 200, form: undefined })
 })
 
@@ -449,7 +602,11 @@ t.test('pages that refresh', async (t) => {
   await set(browser, 'strict=1; Path=/; SameSite=Strict')
   const refresh = (content: string) => `/page?${query({ html: `<meta http-equiv="refresh" content="${content}">` })}`
   const page = await browser.goto(refresh("0;url='/echo?a=1&amp;b=2'"), { from: evil })
-  t.match(page.json(), { url: '/echo?a=1&b=2', headers: { cookie: 'strict=1', 'sec-fetch-site': 'same-origin' } }, 'it is a link of its own')
+  t.match(
+    page.json(),
+    { url: '/echo?a=1&b=2', headers: { cookie: 'strict=1', 'sec-fetch-site': 'same-origin' } },
+    'it is a link of its own'
+  )
   t.equal((await browser.goto(refresh('0; URL=/echo'))).url, `${baseUrl}/echo`)
   t.equal((await browser.goto(refresh('5;url=/echo'))).history.length, 1, 'a delay is for a person')
   t.equal((await browser.goto('/page?html=<meta http-equiv=refresh>')).history.length, 1)
@@ -460,7 +617,11 @@ t.test('without an application it goes over the network', async (t) => {
   const url = await createApp(t).listen({ host: '127.0.0.1', port: 0 })
   const browser = client({ baseUrl: url })
   await set(browser, '__Host-a=1; Path=/; Secure')
-  t.match((await browser.post('/echo', { x: 'y' })).json(), { method: 'POST', body: 'x=y', headers: { host: url.slice(7), cookie: '__Host-a=1', origin: url, connection: 'close' } })
+  t.match((await browser.post('/echo', { x: 'y' })).json(), {
+    method: 'POST',
+    body: 'x=y',
+    headers: { host: url.slice(7), cookie: '__Host-a=1', origin: url, connection: 'close' }
+  })
   await t.rejects(client({ baseUrl: 'http://127.0.0.1:1' }).goto('/'), { code: 'ECONNREFUSED' } as unknown as Error)
 })
 
@@ -485,8 +646,11 @@ t.test('a login with the provider, in both response modes', async (t) => {
   const provider = await startProvider()
   t.teardown(() => provider.close())
   const app = createApp(t)
-  app.get<{ Querystring: { mode: string } }>('/login', async ({ query: { mode } }, reply) => reply.redirect(
-    `${provider.issuer}/authorize?${query({ client_id: 'web', redirect_uri: `${baseUrl}/echo`, response_type: 'code', state: 's', response_mode: mode })}`))
+  app.get<{ Querystring: { mode: string } }>('/login', async ({ query: { mode } }, reply) =>
+    reply.redirect(
+      `${provider.issuer}/authorize?${query({ client_id: 'web', redirect_uri: `${baseUrl}/echo`, response_type: 'code', state: 's', response_mode: mode })}`
+    )
+  )
   const browser = client({ app, baseUrl })
   const got = await browser.goto('/login?mode=query')
   t.match(new URL(got.url).searchParams.get('state'), 's')

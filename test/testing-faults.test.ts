@@ -33,15 +33,27 @@ const faulty = async (t: Test, name: FaultName, options?: ProviderOptions): Prom
 
 type Json = Record<string, unknown>
 
-const post = async (provider: Provider, path: string, fields: Record<string, string>): Promise<{ status: number, body: Json }> => {
+const post = async (
+  provider: Provider,
+  path: string,
+  fields: Record<string, string>
+): Promise<{ status: number; body: Json }> => {
   const { client_id, client_secret = '' } = provider.clients[0]!
-  const response = await fetch(`${provider.issuer}${path}`, { method: 'POST', body: new URLSearchParams({ client_id, client_secret, ...fields }) })
-  return { status: response.status, body: await response.json() as Json }
+  const response = await fetch(`${provider.issuer}${path}`, {
+    method: 'POST',
+    body: new URLSearchParams({ client_id, client_secret, ...fields })
+  })
+  return { status: response.status, body: (await response.json()) as Json }
 }
 
 const authorize = async (provider: Provider, cookie = ''): Promise<URLSearchParams> => {
   const params = new URLSearchParams({
-    client_id: 'web', redirect_uri, response_type: 'code', scope: 'openid email offline_access', state: 'state', nonce: 'nonce'
+    client_id: 'web',
+    redirect_uri,
+    response_type: 'code',
+    scope: 'openid email offline_access',
+    state: 'state',
+    nonce: 'nonce'
   })
   const response = await fetch(`${provider.issuer}/authorize?${params}`, { redirect: 'manual', headers: { cookie } })
   return new URL(response.headers.get('location')!).searchParams
@@ -50,7 +62,11 @@ const authorize = async (provider: Provider, cookie = ''): Promise<URLSearchPara
 /** A login without any check. */
 const login = async (provider: Provider) => {
   const params = await authorize(provider)
-  const { status, body: tokens } = await post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri })
+  const { status, body: tokens } = await post(provider, '/token', {
+    grant_type: 'authorization_code',
+    code: params.get('code')!,
+    redirect_uri
+  })
   return { params, status, tokens }
 }
 
@@ -60,7 +76,11 @@ interface Issued {
   claims: JWTPayload & Json
 }
 
-const read = (jwt: unknown): Issued => ({ jwt: String(jwt), header: decodeProtectedHeader(String(jwt)) as Json, claims: decodeJwt(String(jwt)) })
+const read = (jwt: unknown): Issued => ({
+  jwt: String(jwt),
+  header: decodeProtectedHeader(String(jwt)) as Json,
+  claims: decodeJwt(String(jwt))
+})
 
 const idToken = async (provider: Provider): Promise<Issued> => read((await login(provider)).tokens.id_token)
 
@@ -68,7 +88,8 @@ const getJson = async (url: string): Promise<Json> => await (await fetch(url)).j
 
 const metadata = (provider: Provider) => getJson(`${provider.issuer}${metadataPath}`)
 
-const jwks = async (provider: Provider): Promise<JSONWebKeySet> => await getJson(`${provider.issuer}/jwks`) as unknown as JSONWebKeySet
+const jwks = async (provider: Provider): Promise<JSONWebKeySet> =>
+  (await getJson(`${provider.issuer}/jwks`)) as unknown as JSONWebKeySet
 
 /** Is the signature right? The claims are not looked at. */
 const verifies = async (provider: Provider, { jwt }: Issued): Promise<boolean> => {
@@ -120,8 +141,21 @@ t.test('several faults at once', async (t) => {
 t.test('before, and changes of the answer', async (t) => {
   const provider = await start(t)
   const seen: unknown[] = []
-  provider.fault({ on: 'jwks', before: async (self, request) => { seen.push(self === provider, request.path, self.count('jwks')) } })
-  provider.fault({ on: 'jwks', answer: (answer) => { answer.status = 299 } }, { on: 'jwks', answer: (answer) => ({ ...answer, body: 'changed' }) })
+  provider.fault({
+    on: 'jwks',
+    before: async (self, request) => {
+      seen.push(self === provider, request.path, self.count('jwks'))
+    }
+  })
+  provider.fault(
+    {
+      on: 'jwks',
+      answer: (answer) => {
+        answer.status = 299
+      }
+    },
+    { on: 'jwks', answer: (answer) => ({ ...answer, body: 'changed' }) }
+  )
   const response = await fetch(`${provider.url}/jwks`)
   t.equal(response.status, 299)
   t.equal(await response.text(), 'changed')
@@ -142,14 +176,27 @@ t.test('on the wire: statuses, bodies and redirects', async (t) => {
     provider.clearFaults()
     provider.fault({ on: 'metadata', ...fault })
     const response = await fetch(provider.url + metadataPath, { redirect: 'manual' })
-    return { status: response.status, type: response.headers.get('content-type'), location: response.headers.get('location'), retry: response.headers.get('retry-after'), body: await response.text() }
+    return {
+      status: response.status,
+      type: response.headers.get('content-type'),
+      location: response.headers.get('location'),
+      retry: response.headers.get('retry-after'),
+      body: await response.text()
+    }
   }
   t.match(await get({ status: 503 }), { status: 503, body: 'status 503', type: 'text/plain' })
   t.match(await get({ status: 429, headers: { 'retry-after': '7' } }), { status: 429, retry: '7' })
   t.match(await get({ body: 'hello' }), { status: 200, body: 'hello' })
-  t.match(await get({ body: Buffer.from('<p>'), headers: { 'content-type': 'text/html' } }), { body: '<p>', type: 'text/html' })
+  t.match(await get({ body: Buffer.from('<p>'), headers: { 'content-type': 'text/html' } }), {
+    body: '<p>',
+    type: 'text/html'
+  })
   t.match(await get({ headers: { 'content-type': 'text/css' } }), { body: /issuer/, type: 'text/css' })
-  t.match(await get({ redirect: 'https://evil.example/' }), { status: 302, location: 'https://evil.example/', body: '' })
+  t.match(await get({ redirect: 'https://evil.example/' }), {
+    status: 302,
+    location: 'https://evil.example/',
+    body: ''
+  })
   t.match(await get({ redirect: '/x', status: 307 }), { status: 307, location: '/x' })
 })
 
@@ -164,21 +211,37 @@ t.test('on the wire: delay', async (t) => {
 t.test('on the wire: hang, reset and their effect', async (t) => {
   const provider = await start(t)
   const off = provider.fault({ on: 'metadata', hang: true })
-  await t.rejects(fetch(provider.url + metadataPath, { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' } as Error)
+  await t.rejects(fetch(provider.url + metadataPath, { signal: AbortSignal.timeout(100) }), {
+    name: 'TimeoutError'
+  } as Error)
   t.equal(provider.count('metadata'), 1)
   off()
 
   for (const after of [false, true]) {
     const params = await authorize(provider)
-    const exchange = () => post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri })
+    const exchange = () =>
+      post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri })
     provider.fault({ on: 'token', reset: true, after, times: 1 })
     await t.rejects(exchange(), /fetch failed/)
     t.equal((await exchange()).status, after ? 400 : 200, after ? 'the code was used' : 'the code was not used')
   }
   const params = await authorize(provider)
-  provider.fault({ on: 'token', status: 502, after: true, times: 1, headers: { 'content-type': 'application/json' }, body: '{}' })
-  t.match(await post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri }), { status: 502, body: {} })
-  t.match(await post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri }), { status: 400 })
+  provider.fault({
+    on: 'token',
+    status: 502,
+    after: true,
+    times: 1,
+    headers: { 'content-type': 'application/json' },
+    body: '{}'
+  })
+  t.match(
+    await post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri }),
+    { status: 502, body: {} }
+  )
+  t.match(
+    await post(provider, '/token', { grant_type: 'authorization_code', code: params.get('code')!, redirect_uri }),
+    { status: 400 }
+  )
 })
 
 t.test('on the wire: stall, cut and drip', async (t) => {
@@ -274,7 +337,12 @@ t.test('garbage of an answer that is no object', async (t) => {
 
 t.test('it closes while requests hang, wait and drip', async (t) => {
   const provider = await startProvider()
-  provider.fault({ on: 'metadata', hang: true }, { on: 'jwks', delay: 60_000 }, { on: 'token', drip: true }, { on: 'userinfo', stall: true })
+  provider.fault(
+    { on: 'metadata', hang: true },
+    { on: 'jwks', delay: 60_000 },
+    { on: 'token', drip: true },
+    { on: 'userinfo', stall: true }
+  )
   const pending = [
     fetch(provider.url + metadataPath), fetch(`${provider.url}/jwks`),
     fetch(`${provider.url}/token`, { method: 'POST' }).then((response) => response.text()),
@@ -320,7 +388,8 @@ t.test('the claims of the ID token', async (t) => {
     'invalid-missing-exp': (claims) => !('exp' in claims),
     'invalid-nonce': ({ nonce }) => nonce === 'nonce1',
     'invalid-missing-nonce': (claims) => !('nonce' in claims),
-    'iss-as-array': ({ iss }, provider) => JSON.stringify(iss) === JSON.stringify([provider.issuer, 'https://evil.example']),
+    'iss-as-array': ({ iss }, provider) =>
+      JSON.stringify(iss) === JSON.stringify([provider.issuer, 'https://evil.example']),
     'sub-empty': ({ sub }) => sub === '',
     'sub-number': ({ sub }) => sub as unknown === 42,
     'sub-too-long': ({ sub }) => sub!.length === 256,
@@ -333,13 +402,17 @@ t.test('the claims of the ID token', async (t) => {
     'at-hash-invalid': ({ at_hash }) => String(at_hash).length === 23,
     'auth-time-missing': (claims) => !('auth_time' in claims),
     'auth-time-too-old': ({ auth_time }) => Number(auth_time) < now - 86_000,
-    'clock-29s-ahead': ({ iat, exp, auth_time }) => iat! >= now + 29 && iat! < now + 60 && exp! === iat! + 3600 && Number(auth_time) >= now + 29,
+    'clock-29s-ahead': ({ iat, exp, auth_time }) =>
+      iat! >= now + 29 && iat! < now + 60 && exp! === iat! + 3600 && Number(auth_time) >= now + 29,
     'clock-29s-behind': ({ iat, exp }) => iat! >= now - 29 && iat! < now && exp! === iat! + 3600,
     'clock-1h-ahead': ({ iat }) => iat! >= now + 3600,
     'clock-2h-behind': ({ iat, exp }) => iat! < now - 7000 && exp! < now - 3500,
     'acr-missing': (claims) => !('acr' in claims),
     'has-events': ({ events }) => typeof events === 'object',
-    'claims-prototype': (claims) => Object.hasOwn(claims, '__proto__') && claims.constructor as unknown === 'x' && claims.toString as unknown === 1
+    'claims-prototype': (claims) =>
+      Object.hasOwn(claims, '__proto__') &&
+      (claims.constructor as unknown) === 'x' &&
+      (claims.toString as unknown) === 1
   }
   for (const [name, check] of Object.entries(expected) as Array<[FaultName, typeof expected[FaultName] & {}]>) {
     const provider = await faulty(t, name)
@@ -365,8 +438,9 @@ t.test('the signature of the ID token', async (t) => {
     t.ok(await verifies(provider, await idToken(provider)), `${name} verifies`)
   }
   const bad: FaultName[] = [
-    'invalid-sig-rs256', 'invalid-sig-es256', 'invalid-sig-hs256', 'sig-other-key', 'sig-unknown-kid', 'sig-hs256-public-pem',
-    'sig-hs256-public-jwk', 'sig-hs256-client-secret', 'sig-embedded-jwk', 'sig-jku', 'sig-x5u', 'sig-crit'
+    'invalid-sig-rs256', 'invalid-sig-es256', 'invalid-sig-hs256', 'sig-other-key', 'sig-unknown-kid',
+    'sig-hs256-public-pem', 'sig-hs256-public-jwk', 'sig-hs256-client-secret', 'sig-embedded-jwk', 'sig-jku',
+    'sig-x5u', 'sig-crit'
   ]
   for (const name of bad) {
     const provider = await faulty(t, name)
@@ -376,7 +450,9 @@ t.test('the signature of the ID token', async (t) => {
 
 t.test('the alternate algorithm is never the registered one', async (t) => {
   for (const alg of ['RS256', 'PS256', 'ES256', 'EdDSA', 'HS256'] as const) {
-    const clients: ProviderClient[] = [{ client_id: 'web', client_secret: 'secret-of-at-least-32-bytes-length', id_token_signed_response_alg: alg }]
+    const clients: ProviderClient[] = [
+      { client_id: 'web', client_secret: 'secret-of-at-least-32-bytes-length', id_token_signed_response_alg: alg }
+    ]
     const provider = await faulty(t, 'invalid-alternate-alg', { clients })
     const token = await idToken(provider)
     t.not(token.header.alg, alg)
@@ -399,7 +475,10 @@ t.test('how the wrong signatures are made', async (t) => {
   t.equal(other.header.kid, other.key.kid, 'the published kid')
   const unknown = await token('sig-unknown-kid')
   t.notOk(unknown.keys.some(({ kid }) => kid === unknown.header.kid))
-  await t.resolves(jwtVerify(unknown.jwt, createPublicKey({ key: unknown.key, format: 'jwk' })), 'signed with the published key')
+  await t.resolves(
+    jwtVerify(unknown.jwt, createPublicKey({ key: unknown.key, format: 'jwk' })),
+    'signed with the published key'
+  )
 
   const pem = await token('sig-hs256-public-pem')
   const spki = createPublicKey({ key: pem.key, format: 'jwk' }).export({ type: 'spki', format: 'pem' }) as string
@@ -411,11 +490,20 @@ t.test('how the wrong signatures are made', async (t) => {
   await t.resolves(hmac(secret.provider.clients[0]!.client_secret!, secret.jwt))
 
   const embedded = await token('sig-embedded-jwk')
-  await t.resolves(jwtVerify(embedded.jwt, createPublicKey({ key: embedded.header.jwk as JWK, format: 'jwk' })), 'verifies with the key it brings')
-  for (const [name, member] of [['sig-jku', 'jku'], ['sig-x5u', 'x5u']] as const) {
+  await t.resolves(
+    jwtVerify(embedded.jwt, createPublicKey({ key: embedded.header.jwk as JWK, format: 'jwk' })),
+    'verifies with the key it brings'
+  )
+  for (const [name, member] of [
+    ['sig-jku', 'jku'],
+    ['sig-x5u', 'x5u']
+  ] as const) {
     const { header, jwt, provider } = await token(name)
     t.equal(header[member], `${provider.issuer}/attacker`)
-    await t.resolves(jwtVerify(jwt, createLocalJWKSet(await getJson(String(header[member])) as unknown as JSONWebKeySet)), 'verifies with the keys it points to')
+    await t.resolves(
+      jwtVerify(jwt, createLocalJWKSet((await getJson(String(header[member]))) as unknown as JSONWebKeySet)),
+      'verifies with the keys it points to'
+    )
     t.equal(provider.count('attacker'), 1)
   }
   const crit = await token('sig-crit')
@@ -436,7 +524,9 @@ t.test('a broken signature differs in one bit', async (t) => {
   const [header, claims, signature] = token.jwt.split('.') as [string, string, string]
   const bytes = Buffer.from(signature, 'base64url')
   bytes[9]! ^= 1
-  await t.resolves(jwtVerify(`${header}.${claims}.${bytes.toString('base64url')}`, createLocalJWKSet(await jwks(provider))))
+  await t.resolves(
+    jwtVerify(`${header}.${claims}.${bytes.toString('base64url')}`, createLocalJWKSet(await jwks(provider)))
+  )
 })
 
 t.test('keys without kid', async (t) => {
@@ -455,7 +545,9 @@ t.test('keys without kid', async (t) => {
   t.equal(set.keys.length, 3)
   t.ok(set.keys.every((key) => !('kid' in key) && key.kty === 'RSA' && key.alg === 'RS256'))
   t.equal(new Set(set.keys.map(({ n }) => n)).size, 3)
-  await t.rejects(jwtVerify(many.jwt, createLocalJWKSet(set)), { code: 'ERR_JWKS_MULTIPLE_MATCHING_KEYS' } as unknown as Error)
+  await t.rejects(jwtVerify(many.jwt, createLocalJWKSet(set)), {
+    code: 'ERR_JWKS_MULTIPLE_MATCHING_KEYS'
+  } as unknown as Error)
 })
 
 t.test('rotation', async (t) => {
@@ -476,8 +568,17 @@ t.test('refresh', async (t) => {
   const refresh = async (name: FaultName) => {
     const provider = await faulty(t, name)
     const { tokens } = await login(provider)
-    const { status, body } = await post(provider, '/token', { grant_type: 'refresh_token', refresh_token: String(tokens.refresh_token) })
-    return { provider, status, body, before: read(tokens.id_token).claims, claims: body.id_token ? read(body.id_token).claims : {} as JWTPayload }
+    const { status, body } = await post(provider, '/token', {
+      grant_type: 'refresh_token',
+      refresh_token: String(tokens.refresh_token)
+    })
+    return {
+      provider,
+      status,
+      body,
+      before: read(tokens.id_token).claims,
+      claims: body.id_token ? read(body.id_token).claims : ({} as JWTPayload)
+    }
   }
   const issuer = await refresh('refresh-token-invalid-issuer')
   t.equal(issuer.before.iss, issuer.provider.issuer)
@@ -497,8 +598,10 @@ t.test('token responses', async (t) => {
   t.type((await response('token-response-expires-in-string')).expires_in, 'string')
   t.equal((await response('token-response-id-token-garbage')).id_token, 'not.a.jwt')
   const missing: Array<[FaultName, string]> = [
-    ['token-endpoint-response-without-expires_in', 'expires_in'], ['token-response-without-access-token', 'access_token'],
-    ['token-response-without-token-type', 'token_type'], ['token-response-without-id-token', 'id_token']
+    ['token-endpoint-response-without-expires_in', 'expires_in'],
+    ['token-response-without-access-token', 'access_token'],
+    ['token-response-without-token-type', 'token_type'],
+    ['token-response-without-id-token', 'id_token']
   ]
   for (const [name, member] of missing) t.notOk(member in await response(name), name)
 })
@@ -508,8 +611,10 @@ t.test('userinfo', async (t) => {
     const provider = await faulty(t, name)
     const { tokens } = await login(provider)
     t.equal(read(tokens.id_token).claims.sub, 'alice')
-    const response = await fetch(`${provider.issuer}/userinfo`, { headers: { authorization: `Bearer ${String(tokens.access_token)}` } })
-    return await response.json() as Json
+    const response = await fetch(`${provider.issuer}/userinfo`, {
+      headers: { authorization: `Bearer ${String(tokens.access_token)}` }
+    })
+    return (await response.json()) as Json
   }
   t.match(await info('userinfo-invalid-sub'), { sub: 'alice1', email: 'alice@example.com' })
   t.notOk('sub' in await info('userinfo-missing-sub'))
@@ -533,20 +638,37 @@ t.test('authorization responses', async (t) => {
   }
   const front = await response('authorization-response-with-tokens')
   t.ok(front.params.has('access_token') && front.params.has('id_token') && front.params.has('code'))
-  t.match(Object.fromEntries((await response('authorization-response-error')).params), { error: 'access_denied', error_description: /<script>/, state: 'state', code: undefined })
-  t.match(Object.fromEntries((await response('authorization-response-error-and-code')).params), { error: 'server_error', code: /./ })
+  t.match(Object.fromEntries((await response('authorization-response-error')).params), {
+    error: 'access_denied',
+    error_description: /<script>/,
+    state: 'state',
+    code: undefined
+  })
+  t.match(Object.fromEntries((await response('authorization-response-error-and-code')).params), {
+    error: 'server_error',
+    code: /./
+  })
 })
 
 t.test('a response without any parameter', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'authorize', authorizationResponse: () => new URLSearchParams() })
-  const response = await fetch(`${provider.issuer}/authorize?client_id=web&response_type=code&redirect_uri=${redirect_uri}`, { redirect: 'manual' })
+  const response = await fetch(
+    `${provider.issuer}/authorize?client_id=web&response_type=code&redirect_uri=${redirect_uri}`,
+    { redirect: 'manual' }
+  )
   t.equal(response.headers.get('location'), redirect_uri)
 })
 
 t.test('faults of a form_post response', async (t) => {
   const provider = await faulty(t, 'authorization-response-duplicate-state')
-  const query = new URLSearchParams({ client_id: 'web', redirect_uri, response_type: 'code', state: 's', response_mode: 'form_post' })
+  const query = new URLSearchParams({
+    client_id: 'web',
+    redirect_uri,
+    response_type: 'code',
+    state: 's',
+    response_mode: 'form_post'
+  })
   const page = await client({ baseUrl: provider.url, submit: false }).goto(`/authorize?${query}`)
   t.same(page.form!.fields.getAll('state'), ['s', 's'])
 })
@@ -583,8 +705,11 @@ t.test('metadata', async (t) => {
   const slash = await document('metadata-issuer-trailing-slash')
   t.equal(slash.got.issuer, `${slash.issuer}/`)
   const missing: Array<[FaultName, string]> = [
-    ['metadata-without-issuer', 'issuer'], ['metadata-without-jwks-uri', 'jwks_uri'], ['metadata-without-token-endpoint', 'token_endpoint'],
-    ['metadata-without-end-session-endpoint', 'end_session_endpoint'], ['metadata-without-pkce', 'code_challenge_methods_supported']
+    ['metadata-without-issuer', 'issuer'],
+    ['metadata-without-jwks-uri', 'jwks_uri'],
+    ['metadata-without-token-endpoint', 'token_endpoint'],
+    ['metadata-without-end-session-endpoint', 'end_session_endpoint'],
+    ['metadata-without-pkce', 'code_challenge_methods_supported']
   ]
   for (const [name, member] of missing) t.notOk(member in (await document(name)).got, name)
   t.match((await document('metadata-insecure-token-endpoint')).got, { token_endpoint: /^http:\/\/insecure/ })
@@ -600,7 +725,12 @@ t.test('key sets', async (t) => {
   const set = async (name: FaultName) => {
     const provider = await faulty(t, name, options)
     const token = read(provider.idToken())
-    return { ...await jwks(provider) as { keys: JWK[] }, real: provider.jwks().keys, token, verified: await verifies(provider, token) }
+    return {
+      ...((await jwks(provider)) as { keys: JWK[] }),
+      real: provider.jwks().keys,
+      token,
+      verified: await verifies(provider, token)
+    }
   }
   t.same((await set('jwks-no-keys')).keys, [])
   t.notOk(Array.isArray((await set('jwks-not-an-array')).keys))
@@ -660,7 +790,8 @@ t.test('each endpoint has each fault of the wire', async (t) => {
     'redirect-cloud': { redirect: 'http://169.254.169.254/latest/meta-data/' }
   } as const
   const garbage = [
-    'html', 'empty', 'truncated', 'array', 'null', 'number', 'string', 'content-type', 'no-content-type', 'gzip-bomb', 'huge', 'deep', 'duplicate-keys', 'bom', 'invalid-utf8'
+    'html', 'empty', 'truncated', 'array', 'null', 'number', 'string', 'content-type', 'no-content-type',
+    'gzip-bomb', 'huge', 'deep', 'duplicate-keys', 'bom', 'invalid-utf8'
   ] as const
   const check = (name: FaultName, fault: object) => {
     tested.add(name)

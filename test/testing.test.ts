@@ -11,7 +11,9 @@ import type { JWK } from 'jose'
 import * as oidc from 'openid-client'
 import t from 'tap'
 import type { Test } from 'tap'
-import { client as testClient, faults, logoutFaults, startClock, startProvider, testCertificate } from '../lib/testing/index.ts'
+import {
+  client as testClient, faults, logoutFaults, startClock, startProvider, testCertificate
+} from '../lib/testing/index.ts'
 import type { Alg, ProviderClient, ProviderOptions, Provider } from '../lib/testing/index.ts'
 
 const redirect_uri = 'https://app.example.com/auth/callback'
@@ -22,12 +24,27 @@ const start = async (t: Test, options?: ProviderOptions): Promise<Provider> => {
   return provider
 }
 
-const configure = (provider: Provider, auth?: oidc.ClientAuth, client = provider.clients[0]!): Promise<oidc.Configuration> =>
-  oidc.discovery(new URL(provider.issuer), client.client_id, {
-    ...(client.client_secret !== undefined && { client_secret: client.client_secret }),
-    id_token_signed_response_alg: client.id_token_signed_response_alg ?? 'RS256',
-    ...(client.userinfo_signed_response_alg && { userinfo_signed_response_alg: client.userinfo_signed_response_alg })
-  }, auth, { execute: client.id_token_signed_response_alg === 'HS256' ? [oidc.allowInsecureRequests] : [oidc.allowInsecureRequests, oidc.enableNonRepudiationChecks] })
+const configure = (
+  provider: Provider,
+  auth?: oidc.ClientAuth,
+  client = provider.clients[0]!
+): Promise<oidc.Configuration> =>
+  oidc.discovery(
+    new URL(provider.issuer),
+    client.client_id,
+    {
+      ...(client.client_secret !== undefined && { client_secret: client.client_secret }),
+      id_token_signed_response_alg: client.id_token_signed_response_alg ?? 'RS256',
+      ...(client.userinfo_signed_response_alg && { userinfo_signed_response_alg: client.userinfo_signed_response_alg })
+    },
+    auth,
+    {
+      execute:
+        client.id_token_signed_response_alg === 'HS256'
+          ? [oidc.allowInsecureRequests]
+          : [oidc.allowInsecureRequests, oidc.enableNonRepudiationChecks]
+    }
+  )
 
 interface Visited {
   location: URL
@@ -36,8 +53,17 @@ interface Visited {
 }
 
 /** Goes to the authorization endpoint, as a browser with this cookie. */
-const visit = async (config: oidc.Configuration, params: Record<string, string> = {}, cookie = ''): Promise<Visited> => {
-  const checks = { expectedNonce: oidc.randomNonce(), expectedState: oidc.randomState(), pkceCodeVerifier: oidc.randomPKCECodeVerifier(), idTokenExpected: true }
+const visit = async (
+  config: oidc.Configuration,
+  params: Record<string, string> = {},
+  cookie = ''
+): Promise<Visited> => {
+  const checks = {
+    expectedNonce: oidc.randomNonce(),
+    expectedState: oidc.randomState(),
+    pkceCodeVerifier: oidc.randomPKCECodeVerifier(),
+    idTokenExpected: true
+  }
   const url = oidc.buildAuthorizationUrl(config, {
     redirect_uri,
     scope: 'openid profile email offline_access',
@@ -82,14 +108,26 @@ t.test('a login with PKCE, state and nonce', async (t) => {
   t.equal(location.searchParams.get('state'), checks.expectedState)
   t.equal(location.searchParams.get('iss'), provider.issuer)
   t.match(claims, {
-    iss: provider.issuer, sub: 'alice', aud: 'web', nonce: checks.expectedNonce, acr: '1', name: 'Alice Doe', email: 'alice@example.com', roles: ['user']
+    iss: provider.issuer,
+    sub: 'alice',
+    aud: 'web',
+    nonce: checks.expectedNonce,
+    acr: '1',
+    name: 'Alice Doe',
+    email: 'alice@example.com',
+    roles: ['user']
   })
   t.equal(claims.exp - claims.iat, 3600)
   t.type(claims.sid, 'string')
   t.type(claims.auth_time, 'number')
   const half = createHash('sha256').update(tokens.access_token).digest().subarray(0, 16).toString('base64url')
   t.equal(claims.at_hash, half)
-  t.match(tokens, { token_type: 'bearer', expires_in: 3600, scope: 'openid profile email offline_access', refresh_token: String })
+  t.match(tokens, {
+    token_type: 'bearer',
+    expires_in: 3600,
+    scope: 'openid profile email offline_access',
+    refresh_token: String
+  })
 
   const info = await oidc.fetchUserInfo(config, tokens.access_token, 'alice')
   t.match(info, { sub: 'alice', email: 'alice@example.com', email_verified: true })
@@ -104,10 +142,19 @@ t.test('what it received', async (t) => {
   t.equal(provider.count('token'), 1)
   const token = provider.requests[2]!
   t.match(token, {
-    method: 'POST', path: '/token', query: {}, body: { grant_type: 'authorization_code', redirect_uri }, rawBody: /grant_type=authorization_code/
+    method: 'POST',
+    path: '/token',
+    query: {},
+    body: { grant_type: 'authorization_code', redirect_uri },
+    rawBody: /grant_type=authorization_code/
   })
   t.match(token.headers['content-type'], /^application\/x-www-form-urlencoded/)
-  t.match(provider.requests[1], { method: 'GET', path: '/authorize', query: { response_type: 'code', code_challenge_method: 'S256' }, body: {} })
+  t.match(provider.requests[1], {
+    method: 'GET',
+    path: '/authorize',
+    query: { response_type: 'code', code_challenge_method: 'S256' },
+    body: {}
+  })
   provider.clearRequests()
   t.same(provider.requests, [])
 })
@@ -124,19 +171,35 @@ t.test('claims follow the scope', async (t) => {
   provider.options.claimsInIdToken = false
   const second = await login(config, { scope: 'openid phone' })
   t.notOk('email' in second.claims || 'roles' in second.claims)
-  t.match(await oidc.fetchUserInfo(config, second.tokens.access_token, 'alice'), { phone_number: '+49 40 1', roles: ['user'] })
+  t.match(await oidc.fetchUserInfo(config, second.tokens.access_token, 'alice'), {
+    phone_number: '+49 40 1',
+    roles: ['user']
+  })
 
-  t.notOk('id_token' in (await oidc.authorizationCodeGrant(config, ...await codeOnly(config, 'email'))), 'no ID token without openid')
+  t.notOk(
+    'id_token' in (await oidc.authorizationCodeGrant(config, ...(await codeOnly(config, 'email')))),
+    'no ID token without openid'
+  )
 })
 
-const codeOnly = async (config: oidc.Configuration, scope: string): Promise<[URL, oidc.AuthorizationCodeGrantChecks]> => {
-  const { location, checks: { expectedState, pkceCodeVerifier } } = await visit(config, { scope })
+const codeOnly = async (
+  config: oidc.Configuration,
+  scope: string
+): Promise<[URL, oidc.AuthorizationCodeGrantChecks]> => {
+  const {
+    location,
+    checks: { expectedState, pkceCodeVerifier }
+  } = await visit(config, { scope })
   return [location, { expectedState: expectedState!, pkceCodeVerifier }]
 }
 
 t.test('each signature algorithm', async (t) => {
   for (const alg of ['RS256', 'PS256', 'ES256', 'EdDSA', 'HS256'] as Alg[]) {
-    const client: ProviderClient = { client_id: 'web', client_secret: 'a-secret-of-at-least-thirty-two-bytes', id_token_signed_response_alg: alg }
+    const client: ProviderClient = {
+      client_id: 'web',
+      client_secret: 'a-secret-of-at-least-thirty-two-bytes',
+      id_token_signed_response_alg: alg
+    }
     const provider = await start(t, { clients: [client] })
     const { tokens, claims } = await login(await configure(provider))
     t.equal(decodeProtectedHeader(tokens.id_token!).alg, alg)
@@ -156,7 +219,12 @@ t.test('response modes', async (t) => {
   const kept = await visit(config, { redirect_uri: `${redirect_uri}?tenant=1` })
   t.match(kept.location.href, /\/callback\?tenant=1&code=/)
 
-  const url = oidc.buildAuthorizationUrl(config, { redirect_uri: `${redirect_uri}?a="<`, scope: 'openid', state: '"><b>', response_mode: 'form_post' })
+  const url = oidc.buildAuthorizationUrl(config, {
+    redirect_uri: `${redirect_uri}?a="<`,
+    scope: 'openid',
+    state: '"><b>',
+    response_mode: 'form_post'
+  })
   const response = await fetch(url)
   const page = await response.text()
   t.match(response.headers.get('content-type'), 'text/html')
@@ -169,7 +237,10 @@ t.test('response modes', async (t) => {
 t.test('authorization requests it refuses with a page', async (t) => {
   const provider = await start(t, { clients: [{ client_id: 'web', redirect_uris: [redirect_uri] }] })
   const refused = async (params: Record<string, string>, text: string, on = provider): Promise<void> => {
-    const response = await fetch(`${on.issuer}/authorize?${new URLSearchParams({ response_type: 'code', ...params })}`, { redirect: 'manual' })
+    const response = await fetch(
+      `${on.issuer}/authorize?${new URLSearchParams({ response_type: 'code', ...params })}`,
+      { redirect: 'manual' }
+    )
     t.equal(response.status, 400)
     t.equal(response.headers.get('location'), null)
     t.match(await response.text(), text)
@@ -212,7 +283,10 @@ t.test('authorization requests it refuses at the redirect URI', async (t) => {
 
 t.test('it takes authorization requests by POST', async (t) => {
   const provider = await start(t)
-  const response = await fetch(`${provider.issuer}/authorize`, form({ client_id: 'web', response_type: 'code', redirect_uri, scope: 'openid' }))
+  const response = await fetch(
+    `${provider.issuer}/authorize`,
+    form({ client_id: 'web', response_type: 'code', redirect_uri, scope: 'openid' })
+  )
   t.equal(response.status, 302)
   t.match(response.headers.get('location'), 'code=')
 })
@@ -242,7 +316,10 @@ t.test('approve decides', async (t) => {
   provider.options.approve = () => ({ sub: 'dave', email: 'dave@example.com', acr: 'gold' })
   t.match((await login(config)).claims, { sub: 'dave', email: 'dave@example.com', acr: 'gold' })
   provider.options.approve = () => ({ error: 'interaction_required', error_description: 'not now' })
-  t.match(Object.fromEntries((await visit(config)).location.searchParams), { error: 'interaction_required', error_description: 'not now' })
+  t.match(Object.fromEntries((await visit(config)).location.searchParams), {
+    error: 'interaction_required',
+    error_description: 'not now'
+  })
 
   const empty = await start(t, { users: [] })
   t.equal((await login(await configure(empty))).claims.sub, 'nobody')
@@ -297,25 +374,51 @@ t.test('the code grant refuses', async (t) => {
   const provider = await start(t)
   provider.clients.push({ client_id: 'other', client_secret: 'other-secret' })
   const config = await configure(provider)
-  const post = async (visited: Visited, fields: Record<string, string> = {}, headers = basic('web', provider.clients[0]!.client_secret!)) => {
+  const post = async (
+    visited: Visited,
+    fields: Record<string, string> = {},
+    headers = basic('web', provider.clients[0]!.client_secret!)
+  ) => {
     const response = await fetch(`${provider.issuer}/token`, {
-      ...form({ grant_type: 'authorization_code', code: visited.location.searchParams.get('code')!, redirect_uri, code_verifier: visited.checks.pkceCodeVerifier, ...fields }),
+      ...form({
+        grant_type: 'authorization_code',
+        code: visited.location.searchParams.get('code')!,
+        redirect_uri,
+        code_verifier: visited.checks.pkceCodeVerifier,
+        ...fields
+      }),
       headers
     })
     return { status: response.status, body: await response.json() as Record<string, unknown> }
   }
 
-  t.match(await post(await visit(config), { redirect_uri: `${redirect_uri}/` }), { status: 400, body: { error: 'invalid_grant', error_description: /redirect_uri/ } })
-  t.match(await post(await visit(config), { code_verifier: 'wrong' }), { status: 400, body: { error: 'invalid_grant', error_description: /PKCE/ } })
-  t.match(await post(await visit(config), { code_verifier: '' }), { body: { error: 'invalid_grant', error_description: /PKCE/ } })
+  t.match(await post(await visit(config), { redirect_uri: `${redirect_uri}/` }), {
+    status: 400,
+    body: { error: 'invalid_grant', error_description: /redirect_uri/ }
+  })
+  t.match(await post(await visit(config), { code_verifier: 'wrong' }), {
+    status: 400,
+    body: { error: 'invalid_grant', error_description: /PKCE/ }
+  })
+  t.match(await post(await visit(config), { code_verifier: '' }), {
+    body: { error: 'invalid_grant', error_description: /PKCE/ }
+  })
   t.match(await post(await visit(config), { code: 'unknown' }), { body: oauthError('invalid_grant') })
-  t.match(await post(await visit(config), {}, basic('other', 'other-secret')), { body: { error: 'invalid_grant', error_description: /another client/ } })
+  t.match(await post(await visit(config), {}, basic('other', 'other-secret')), {
+    body: { error: 'invalid_grant', error_description: /another client/ }
+  })
   const late = await visit(config)
   clock.advance(61)
   t.match(await post(late), { body: oauthError('invalid_grant') })
-  const missing = await fetch(`${provider.issuer}/token`, { ...form({ grant_type: 'authorization_code' }), headers: basic('web', provider.clients[0]!.client_secret!) })
+  const missing = await fetch(`${provider.issuer}/token`, {
+    ...form({ grant_type: 'authorization_code' }),
+    headers: basic('web', provider.clients[0]!.client_secret!)
+  })
   t.match(await missing.json(), oauthError('invalid_grant'))
-  const strange = await fetch(`${provider.issuer}/token`, { ...form({ grant_type: 'password' }), headers: basic('web', provider.clients[0]!.client_secret!) })
+  const strange = await fetch(`${provider.issuer}/token`, {
+    ...form({ grant_type: 'password' }),
+    headers: basic('web', provider.clients[0]!.client_secret!)
+  })
   t.match(await strange.json(), oauthError('unsupported_grant_type'))
 
   provider.options.codeTtl = 600
@@ -327,7 +430,9 @@ t.test('the code grant refuses', async (t) => {
 t.test('a verifier without a challenge is refused', async (t) => {
   const provider = await start(t)
   const authorize = `${provider.issuer}/authorize?client_id=web&response_type=code&redirect_uri=${encodeURIComponent(redirect_uri)}`
-  const code = new URL((await fetch(authorize, { redirect: 'manual' })).headers.get('location')!).searchParams.get('code')!
+  const code = new URL((await fetch(authorize, { redirect: 'manual' })).headers.get('location')!).searchParams.get(
+    'code'
+  )!
   const fields = { grant_type: 'authorization_code', code, redirect_uri, ...secretOf(provider) }
   const response = await fetch(`${provider.issuer}/token`, form({ ...fields, code_verifier: 'downgrade' }))
   t.match(await response.json(), oauthError('invalid_grant'))
@@ -353,24 +458,47 @@ t.test('refresh', async (t) => {
   t.not(second.refresh_token, tokens.refresh_token)
   t.not(second.access_token, tokens.access_token)
   const refreshed = second.claims()!
-  t.match(refreshed, { iss: claims.iss, sub: 'alice', aud: 'web', auth_time: claims.auth_time, sid: claims.sid, iat: Number })
+  t.match(refreshed, {
+    iss: claims.iss,
+    sub: 'alice',
+    aud: 'web',
+    auth_time: claims.auth_time,
+    sid: claims.sid,
+    iat: Number
+  })
   t.ok(refreshed.iat >= claims.iat + 5)
   t.notOk('nonce' in refreshed)
 
   const third = await oidc.refreshTokenGrant(config, second.refresh_token!, { scope: 'openid' })
   t.equal(third.scope, 'openid')
-  await t.rejects(oidc.refreshTokenGrant(config, third.refresh_token!, { scope: 'openid admin' }), oauthError('invalid_scope'))
+  await t.rejects(
+    oidc.refreshTokenGrant(config, third.refresh_token!, { scope: 'openid admin' }),
+    oauthError('invalid_scope')
+  )
   await t.rejects(oidc.refreshTokenGrant(config, 'unknown'), oauthError('invalid_grant'))
   const missing = await fetch(`${provider.issuer}/token`, form({ grant_type: 'refresh_token', ...secretOf(provider) }))
   t.match(await missing.json(), { error: 'invalid_grant' })
 
-  await t.rejects(oidc.refreshTokenGrant(config, tokens.refresh_token!), oauthError('invalid_grant'), 'an old token is refused')
-  await t.rejects(oidc.refreshTokenGrant(config, third.refresh_token!), oauthError('invalid_grant'), 'and ends the whole grant')
+  await t.rejects(
+    oidc.refreshTokenGrant(config, tokens.refresh_token!),
+    oauthError('invalid_grant'),
+    'an old token is refused'
+  )
+  await t.rejects(
+    oidc.refreshTokenGrant(config, third.refresh_token!),
+    oauthError('invalid_grant'),
+    'and ends the whole grant'
+  )
   await t.rejects(oidc.fetchUserInfo(config, third.access_token, 'alice'), like({ status: 401 }))
 })
 
 t.test('refresh tokens without rotation, always, and never', async (t) => {
-  const provider = await start(t, { rotateRefreshTokens: false, refreshTokens: 'always', accessTokenTtl: 7, idTokenTtl: 8 })
+  const provider = await start(t, {
+    rotateRefreshTokens: false,
+    refreshTokens: 'always',
+    accessTokenTtl: 7,
+    idTokenTtl: 8
+  })
   const config = await configure(provider)
   const { tokens } = await login(config, { scope: 'openid' })
   t.equal(tokens.expires_in, 7)
@@ -383,7 +511,11 @@ t.test('refresh tokens without rotation, always, and never', async (t) => {
   t.notOk('refresh_token' in (await login(config)).tokens)
 
   provider.forget()
-  await t.rejects(oidc.refreshTokenGrant(config, tokens.refresh_token!), oauthError('invalid_grant'), 'a restart forgets')
+  await t.rejects(
+    oidc.refreshTokenGrant(config, tokens.refresh_token!),
+    oauthError('invalid_grant'),
+    'a restart forgets'
+  )
 })
 
 t.test('a refresh token belongs to its client', async (t) => {
@@ -391,7 +523,10 @@ t.test('a refresh token belongs to its client', async (t) => {
   const other = { client_id: 'other', client_secret: 'other-secret' }
   provider.clients.push(other)
   const { tokens } = await login(await configure(provider))
-  await t.rejects(oidc.refreshTokenGrant(await configure(provider, undefined, other), tokens.refresh_token!), oauthError('invalid_grant'))
+  await t.rejects(
+    oidc.refreshTokenGrant(await configure(provider, undefined, other), tokens.refresh_token!),
+    oauthError('invalid_grant')
+  )
 })
 
 const keyPair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -399,7 +534,12 @@ const clientJwk = { ...keyPair.publicKey.export({ format: 'jwk' }), kid: 'client
 const clientKey = async (): Promise<oidc.PrivateKey> => ({
   kid: 'client',
   key: await crypto.subtle.importKey(
-    'pkcs8', keyPair.privateKey.export({ type: 'pkcs8', format: 'der' }), { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'])
+    'pkcs8',
+    keyPair.privateKey.export({ type: 'pkcs8', format: 'der' }),
+    { name: 'ECDSA', namedCurve: 'P-256' },
+    false,
+    ['sign']
+  )
 })
 
 t.test('each client authentication', async (t) => {
@@ -413,7 +553,9 @@ t.test('each client authentication', async (t) => {
       { client_id: 'public', token_endpoint_auth_method: 'none' }
     ]
   })
-  const [basicClient, post, secretJwt, keyJwt, open] = provider.clients as [ProviderClient, ProviderClient, ProviderClient, ProviderClient, ProviderClient]
+  const [basicClient, post, secretJwt, keyJwt, open] = provider.clients as [
+    ProviderClient, ProviderClient, ProviderClient, ProviderClient, ProviderClient
+  ]
   const methods: Array<[ProviderClient, oidc.ClientAuth]> = [
     [basicClient, oidc.ClientSecretBasic(client_secret)],
     [post, oidc.ClientSecretPost(client_secret)],
@@ -426,10 +568,17 @@ t.test('each client authentication', async (t) => {
     const { claims } = await login(config)
     t.equal(claims.aud, client.client_id)
   }
-  for (const [client, auth] of [[basicClient, oidc.ClientSecretPost(client_secret)], [post, oidc.ClientSecretBasic(client_secret)], [secretJwt, oidc.ClientSecretBasic(client_secret)]] as typeof methods) {
+  for (const [client, auth] of [
+    [basicClient, oidc.ClientSecretPost(client_secret)],
+    [post, oidc.ClientSecretBasic(client_secret)],
+    [secretJwt, oidc.ClientSecretBasic(client_secret)]
+  ] as typeof methods) {
     const { location, checks } = await visit(await configure(provider, auth, client))
-    await t.rejects(oidc.authorizationCodeGrant(await configure(provider, auth, client), location, checks), like({ status: 401 }),
-      'another method than the registered one is refused')
+    await t.rejects(
+      oidc.authorizationCodeGrant(await configure(provider, auth, client), location, checks),
+      like({ status: 401 }),
+      'another method than the registered one is refused'
+    )
   }
   const wrong = await configure(provider, oidc.ClientSecretBasic('wrong'), basicClient)
   await t.rejects(oidc.clientCredentialsGrant(wrong), like({ status: 401 }))
@@ -440,7 +589,11 @@ t.test('client authentication that is refused', async (t) => {
   provider.clients.push({ client_id: 'key-jwt', jwks: { keys: [clientJwk] } }, { client_id: 'public' })
   const token = async (fields: Record<string, string> | string, headers: Record<string, string> = {}) => {
     const response = await fetch(`${provider.issuer}/token`, { ...form(fields), headers })
-    return { status: response.status, challenge: response.headers.get('www-authenticate'), ...await response.json() as object }
+    return {
+      status: response.status,
+      challenge: response.headers.get('www-authenticate'),
+      ...((await response.json()) as object)
+    }
   }
   const invalid = (error_description: RegExp) => ({ status: 401, error: 'invalid_client', error_description })
   const client_assertion_type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
@@ -452,26 +605,46 @@ t.test('client authentication that is refused', async (t) => {
   t.match(await token({ client_id: 'public', client_secret: 'x' }), invalid(/wrong client secret/))
   t.match(await token({ client_id: 'web' }), invalid(/required/))
   t.match(await token({ client_id: 'key-jwt' }), invalid(/required/))
-  t.match(await token({}, { authorization: `Basic ${Buffer.from('%:x').toString('base64')}` }), { ...invalid(/form-encoded/), challenge: /^Basic / })
-  t.match(await token({ client_id: 'web', client_secret }, basic('web', client_secret)), { status: 400, error: 'invalid_request' })
+  t.match(await token({}, { authorization: `Basic ${Buffer.from('%:x').toString('base64')}` }), {
+    ...invalid(/form-encoded/),
+    challenge: /^Basic /
+  })
+  t.match(await token({ client_id: 'web', client_secret }, basic('web', client_secret)), {
+    status: 400,
+    error: 'invalid_request'
+  })
   t.match(await token({ client_assertion: 'x', client_assertion_type: 'other' }), invalid(/client_assertion_type/))
   t.match(await token({ client_assertion: 'x', client_assertion_type }), invalid(/not a JWT/))
-  t.match(await token(`client_id=web&client_id=web&client_secret=${client_secret}`), { status: 400, error: 'invalid_request', error_description: /"client_id"/ })
+  t.match(await token(`client_id=web&client_id=web&client_secret=${client_secret}`), {
+    status: 400,
+    error: 'invalid_request',
+    error_description: /"client_id"/
+  })
 })
 
 t.test('a client assertion works once, and only with the right signature', async (t) => {
-  const provider = await start(t, { clients: [{ client_id: 'key-jwt', jwks: { keys: [clientJwk] } }, { client_id: 'no-key' }] })
+  const provider = await start(t, {
+    clients: [{ client_id: 'key-jwt', jwks: { keys: [clientJwk] } }, { client_id: 'no-key' }]
+  })
   const config = await configure(provider, oidc.PrivateKeyJwt(await clientKey()))
   await oidc.clientCredentialsGrant(config)
   const { body } = provider.requests.at(-1)!
-  const post = async (fields: Record<string, string>) => await (await fetch(`${provider.issuer}/token`, form(fields))).json()
+  const post = async (fields: Record<string, string>) =>
+    await (await fetch(`${provider.issuer}/token`, form(fields))).json()
   t.match(await post(body), { error: 'invalid_client', error_description: /has been used/ })
-  t.match(await post({ ...body, client_assertion: `${body.client_assertion!.slice(0, -8)}AAAAAAAA` }), { error: 'invalid_client', error_description: /signature/ })
+  t.match(await post({ ...body, client_assertion: `${body.client_assertion!.slice(0, -8)}AAAAAAAA` }), {
+    error: 'invalid_client',
+    error_description: /signature/
+  })
   const keyless = await configure(provider, oidc.PrivateKeyJwt(await clientKey()), provider.clients[1])
   await t.rejects(oidc.clientCredentialsGrant(keyless), oauthError('invalid_client'))
   const unknown = await configure(provider, oidc.PrivateKeyJwt(await clientKey()), { client_id: 'stranger' })
   await t.rejects(oidc.clientCredentialsGrant(unknown), oauthError('invalid_client'))
-  const secretless = await configure(provider, oidc.ClientSecretJwt('some-secret-of-thirty-two-bytes-length'), provider.clients[1])
+  const secretless = await configure(
+    provider,
+    oidc.ClientSecretJwt('some-secret-of-thirty-two-bytes-length'),
+    provider.clients[1]
+  )
   await t.rejects(oidc.clientCredentialsGrant(secretless), oauthError('invalid_client'))
 })
 
@@ -485,18 +658,41 @@ t.test('client credentials, with opaque and with JWT access tokens', async (t) =
   t.equal((await oidc.clientCredentialsGrant(config)).scope, '')
 
   provider.options.accessTokenFormat = 'jwt'
-  const { access_token } = await oidc.clientCredentialsGrant(config, { scope: 'read', resource: 'https://api.example.com' })
-  const { payload, protectedHeader } = await jwtVerify(access_token, createLocalJWKSet(provider.jwks()), { typ: 'at+jwt', audience: 'https://api.example.com' })
+  const { access_token } = await oidc.clientCredentialsGrant(config, {
+    scope: 'read',
+    resource: 'https://api.example.com'
+  })
+  const { payload, protectedHeader } = await jwtVerify(access_token, createLocalJWKSet(provider.jwks()), {
+    typ: 'at+jwt',
+    audience: 'https://api.example.com'
+  })
   t.equal(protectedHeader.alg, 'RS256')
-  t.match(payload, { iss: provider.issuer, sub: 'web', client_id: 'web', scope: 'read', jti: String, iat: Number, exp: Number })
+  t.match(payload, {
+    iss: provider.issuer,
+    sub: 'web',
+    client_id: 'web',
+    scope: 'read',
+    jti: String,
+    iat: Number,
+    exp: Number
+  })
 
   provider.options.accessTokenAudience = ['https://api.example.com', 'https://other.example.com']
   const user = await login(config, { scope: 'openid read' })
-  t.match(decodeJwt(user.tokens.access_token), { sub: 'alice', aud: provider.options.accessTokenAudience, auth_time: user.claims.auth_time, acr: '1', roles: ['user'] })
+  t.match(decodeJwt(user.tokens.access_token), {
+    sub: 'alice',
+    aud: provider.options.accessTokenAudience,
+    auth_time: user.claims.auth_time,
+    acr: '1',
+    roles: ['user']
+  })
   t.match(await oidc.fetchUserInfo(config, user.tokens.access_token, 'alice'), { sub: 'alice' })
   delete provider.options.accessTokenAudience
   t.equal(decodeJwt((await login(config)).tokens.access_token).aud, provider.issuer)
-  t.equal(decodeJwt((await login(config, { resource: 'https://api.example.com' })).tokens.access_token).aud, 'https://api.example.com')
+  t.equal(
+    decodeJwt((await login(config, { resource: 'https://api.example.com' })).tokens.access_token).aud,
+    'https://api.example.com'
+  )
 })
 
 t.test('device flow', async (t) => {
@@ -505,13 +701,21 @@ t.test('device flow', async (t) => {
   const provider = await start(t, { users: [{ sub: 'alice' }, { sub: 'bob' }] })
   const config = await configure(provider)
   const poll = async (device_code: string) => {
-    const response = await fetch(`${provider.issuer}/token`, form({ grant_type: 'urn:ietf:params:oauth:grant-type:device_code', device_code, ...secretOf(provider) }))
-    return await response.json() as Record<string, string>
+    const response = await fetch(
+      `${provider.issuer}/token`,
+      form({ grant_type: 'urn:ietf:params:oauth:grant-type:device_code', device_code, ...secretOf(provider) })
+    )
+    return (await response.json()) as Record<string, string>
   }
   const begin = () => oidc.initiateDeviceAuthorization(config, { scope: 'openid offline_access' })
 
   const device = await begin()
-  t.match(device, { expires_in: 600, interval: 5, verification_uri: `${provider.issuer}/device/verify`, verification_uri_complete: new RegExp(device.user_code) })
+  t.match(device, {
+    expires_in: 600,
+    interval: 5,
+    verification_uri: `${provider.issuer}/device/verify`,
+    verification_uri_complete: new RegExp(device.user_code)
+  })
   t.match(await poll(device.device_code), { error: 'authorization_pending' })
   t.match(await poll(device.device_code), { error: 'slow_down' })
   clock.advance(5)
@@ -565,7 +769,13 @@ t.test('pushed authorization requests', async (t) => {
   provider.clients.push({ client_id: 'public' })
   const config = await configure(provider)
   const pkceCodeVerifier = oidc.randomPKCECodeVerifier()
-  const params = { redirect_uri, scope: 'openid', state: 'state', code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier), code_challenge_method: 'S256' }
+  const params = {
+    redirect_uri,
+    scope: 'openid',
+    state: 'state',
+    code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier),
+    code_challenge_method: 'S256'
+  }
   const url = await oidc.buildAuthorizationUrlWithPAR(config, params)
   t.same([...url.searchParams.keys()].sort(), ['client_id', 'request_uri'])
   t.match(provider.requests.at(-1), { endpoint: 'par', body: { state: 'state' } })
@@ -581,9 +791,18 @@ t.test('pushed authorization requests', async (t) => {
   clock.advance(61)
   t.equal((await fetch(late)).status, 400)
 
-  await t.rejects(oidc.buildAuthorizationUrlWithPAR(config, { ...params, response_type: 'token' }), oauthError('unsupported_response_type'))
-  await t.rejects(oidc.buildAuthorizationUrlWithPAR(config, { ...params, code_challenge_method: 'plain' }), oauthError('invalid_request'))
-  const nested = await fetch(`${provider.issuer}/par`, form({ ...secretOf(provider), ...params, response_type: 'code', request_uri: 'urn:x' }))
+  await t.rejects(
+    oidc.buildAuthorizationUrlWithPAR(config, { ...params, response_type: 'token' }),
+    oauthError('unsupported_response_type')
+  )
+  await t.rejects(
+    oidc.buildAuthorizationUrlWithPAR(config, { ...params, code_challenge_method: 'plain' }),
+    oauthError('invalid_request')
+  )
+  const nested = await fetch(
+    `${provider.issuer}/par`,
+    form({ ...secretOf(provider), ...params, response_type: 'code', request_uri: 'urn:x' })
+  )
   t.match(await nested.json(), oauthError('invalid_request'))
 })
 
@@ -596,10 +815,25 @@ t.test('introspection and revocation', async (t) => {
   const config = await configure(provider)
   const { tokens } = await login(config)
   const look = (token: string) => oidc.tokenIntrospection(config, token)
-  t.match(await look(tokens.access_token), { active: true, sub: 'alice', username: 'alice', client_id: 'web', token_type: 'Bearer', aud: provider.issuer, iss: provider.issuer, iat: Number, exp: Number, scope: /openid/ })
+  t.match(await look(tokens.access_token), {
+    active: true,
+    sub: 'alice',
+    username: 'alice',
+    client_id: 'web',
+    token_type: 'Bearer',
+    aud: provider.issuer,
+    iss: provider.issuer,
+    iat: Number,
+    exp: Number,
+    scope: /openid/
+  })
   t.match(await look(tokens.refresh_token!), { active: true, sub: 'alice', scope: /offline_access/ })
   t.same(await look('unknown'), { active: false })
-  t.match(await look((await oidc.clientCredentialsGrant(config, { resource: 'urn:api' })).access_token), { active: true, sub: 'web', aud: 'urn:api' })
+  t.match(await look((await oidc.clientCredentialsGrant(config, { resource: 'urn:api' })).access_token), {
+    active: true,
+    sub: 'web',
+    aud: 'urn:api'
+  })
   t.match(await (await fetch(`${provider.issuer}/introspect`, form(secretOf(provider)))).json(), { active: false })
   t.equal((await fetch(`${provider.issuer}/introspect`, form({ token: tokens.access_token }))).status, 401)
 
@@ -634,12 +868,18 @@ t.test('userinfo', async (t) => {
   }
   t.match(await ask({ authorization: `bearer ${access_token}` }), { status: 200, body: { sub: 'alice' } })
   t.match(await ask({}, `access_token=${access_token}`), { status: 200, body: { sub: 'alice' } })
-  t.match(await ask({ authorization: `Bearer ${access_token}` }, `access_token=${access_token}`), { status: 400, body: oauthError('invalid_request') })
+  t.match(await ask({ authorization: `Bearer ${access_token}` }, `access_token=${access_token}`), {
+    status: 400,
+    body: oauthError('invalid_request')
+  })
   t.match(await ask({}), { status: 401, challenge: 'Bearer' })
   t.match(await ask({ authorization: 'Bearer unknown' }), { status: 401, challenge: /error="invalid_token"/ })
   const machine = await oidc.clientCredentialsGrant(config, { scope: 'openid' })
-  t.match(await ask({ authorization: `Bearer ${machine.access_token}` }), { status: 403, challenge: /error="insufficient_scope"/ })
-  const plain = await oidc.authorizationCodeGrant(config, ...await codeOnly(config, 'email'))
+  t.match(await ask({ authorization: `Bearer ${machine.access_token}` }), {
+    status: 403,
+    challenge: /error="insufficient_scope"/
+  })
+  const plain = await oidc.authorizationCodeGrant(config, ...(await codeOnly(config, 'email')))
   t.match(await ask({ authorization: `Bearer ${plain.access_token}` }), { status: 403 })
 })
 
@@ -648,17 +888,30 @@ t.test('signed userinfo', async (t) => {
   const config = await configure(provider)
   const { tokens: { access_token } } = await login(config)
   t.match(await oidc.fetchUserInfo(config, access_token, 'alice'), { sub: 'alice', iss: provider.issuer, aud: 'web' })
-  const jwt = await (await fetch(`${provider.issuer}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })).text()
+  const jwt = await (
+    await fetch(`${provider.issuer}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })
+  ).text()
   t.equal(decodeProtectedHeader(jwt).alg, 'ES256')
   provider.fault({ on: 'userinfo', signWith: 'none' })
-  const unsigned = await (await fetch(`${provider.issuer}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })).text()
+  const unsigned = await (
+    await fetch(`${provider.issuer}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } })
+  ).text()
   t.match(unsigned, /\.$/)
 })
 
 const post_logout_redirect_uri = 'https://app.example.com/'
 
 t.test('end session', async (t) => {
-  const provider = await start(t, { clients: [{ client_id: 'web', client_secret: 'web-secret', post_logout_redirect_uris: [post_logout_redirect_uri, `${post_logout_redirect_uri}?bye`] }, { client_id: 'any' }] })
+  const provider = await start(t, {
+    clients: [
+      {
+        client_id: 'web',
+        client_secret: 'web-secret',
+        post_logout_redirect_uris: [post_logout_redirect_uri, `${post_logout_redirect_uri}?bye`]
+      },
+      { client_id: 'any' }
+    ]
+  })
   const config = await configure(provider)
   const end = (params: Record<string, string>, cookie = '') =>
     fetch(`${provider.issuer}/end-session?${new URLSearchParams(params)}`, { redirect: 'manual', headers: { cookie } })
@@ -669,18 +922,36 @@ t.test('end session', async (t) => {
   t.equal((await end({ post_logout_redirect_uri })).status, 400, 'a client must be known for a redirect')
   t.equal((await end({ id_token_hint, post_logout_redirect_uri: 'https://evil.example' })).status, 400)
   t.equal((await end({ client_id: 'any', post_logout_redirect_uri: 'nonsense' })).status, 400)
-  t.equal((await visit(config, { prompt: 'none' }, cookie)).location.searchParams.get('error'), null, 'the session is still there')
+  t.equal(
+    (await visit(config, { prompt: 'none' }, cookie)).location.searchParams.get('error'),
+    null,
+    'the session is still there'
+  )
 
   const response = await end({ id_token_hint, post_logout_redirect_uri, state: 'a&b' }, cookie)
   t.equal(response.status, 302)
   t.equal(response.headers.get('location'), `${post_logout_redirect_uri}?state=a%26b`)
   t.match(response.headers.getSetCookie()[0], /Max-Age=0/)
   t.equal((await visit(config, { prompt: 'none' }, cookie)).location.searchParams.get('error'), 'login_required')
-  await t.rejects(oidc.fetchUserInfo(config, tokens.access_token, 'alice'), like({ status: 401 }), 'its tokens are gone')
+  await t.rejects(
+    oidc.fetchUserInfo(config, tokens.access_token, 'alice'),
+    like({ status: 401 }),
+    'its tokens are gone'
+  )
 
-  const posted = await fetch(`${provider.issuer}/end-session`, form({ id_token_hint, post_logout_redirect_uri: `${post_logout_redirect_uri}?bye`, state: 's' }))
-  t.equal(posted.headers.get('location'), `${post_logout_redirect_uri}?bye&state=s`, 'a session that is gone is no problem')
-  t.equal((await end({ client_id: 'any', post_logout_redirect_uri: 'https://any.example/' })).headers.get('location'), 'https://any.example/')
+  const posted = await fetch(
+    `${provider.issuer}/end-session`,
+    form({ id_token_hint, post_logout_redirect_uri: `${post_logout_redirect_uri}?bye`, state: 's' })
+  )
+  t.equal(
+    posted.headers.get('location'),
+    `${post_logout_redirect_uri}?bye&state=s`,
+    'a session that is gone is no problem'
+  )
+  t.equal(
+    (await end({ client_id: 'any', post_logout_redirect_uri: 'https://any.example/' })).headers.get('location'),
+    'https://any.example/'
+  )
 })
 
 t.test('end session finds the session by the cookie, and spares offline access', async (t) => {
@@ -707,14 +978,21 @@ t.test('end session notifies the applications', async (t) => {
   t.teardown(() => server.close())
   await once(server, 'listening')
   const backchannel_logout_uri = `http://127.0.0.1:${(server.address() as AddressInfo).port}/backchannel`
-  Object.assign(provider.clients[0]!, { backchannel_logout_uri, frontchannel_logout_uri: 'https://app.example.com/frontchannel?a=1' })
+  Object.assign(provider.clients[0]!, {
+    backchannel_logout_uri,
+    frontchannel_logout_uri: 'https://app.example.com/frontchannel?a=1'
+  })
   provider.clients.push({ client_id: 'absent', backchannel_logout_uri: 'http://127.0.0.1:1/' })
 
   const config = await configure(provider)
   const { claims, cookie } = await login(config)
   await visit(await configure(provider, undefined, provider.clients[1]), {}, cookie)
   const got = once(server, 'request')
-  const page = await (await fetch(`${provider.issuer}/end-session?client_id=web&post_logout_redirect_uri=https://app.example.com/`, { headers: { cookie } })).text()
+  const page = await (
+    await fetch(`${provider.issuer}/end-session?client_id=web&post_logout_redirect_uri=https://app.example.com/`, {
+      headers: { cookie }
+    })
+  ).text()
   t.match(page, '<iframe src="https://app.example.com/frontchannel?a=1&#38;iss=')
   t.match(page, `sid=${String(claims.sid)}`)
   t.match(page, '<a href="https://app.example.com/">', 'with a frame to load the browser is not sent on')
@@ -729,9 +1007,18 @@ t.test('logout tokens', async (t) => {
   const jwt = provider.logoutToken({ sub: 'alice', sid: 'sid-1' })
   const { payload, protectedHeader } = await jwtVerify(jwt, createLocalJWKSet(provider.jwks()))
   t.match(protectedHeader, { alg: 'RS256', typ: 'logout+jwt' })
-  t.match(payload, { iss: provider.issuer, aud: 'web', sub: 'alice', sid: 'sid-1', jti: String, events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })
+  t.match(payload, {
+    iss: provider.issuer,
+    aud: 'web',
+    sub: 'alice',
+    sid: 'sid-1',
+    jti: String,
+    events: { 'http://schemas.openid.net/event/backchannel-logout': {} }
+  })
   t.equal(payload.exp! - payload.iat!, 120)
-  const bare = decodeJwt(provider.logoutToken({ sid: 'sid-1', overrides: { jti: undefined, extra: 1 }, header: { typ: undefined } }))
+  const bare = decodeJwt(
+    provider.logoutToken({ sid: 'sid-1', overrides: { jti: undefined, extra: 1 }, header: { typ: undefined } })
+  )
   t.notOk('sub' in bare || 'jti' in bare)
   t.equal(bare.extra, 1)
   t.throws(() => provider.logoutToken({ client_id: 'stranger' }), /no client "stranger"/)
@@ -741,8 +1028,12 @@ t.test('logout tokens are delivered over the network and by inject', async (t) =
   const provider = await start(t)
   const app = Fastify()
   t.teardown(() => app.close())
-  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => done(null, body))
-  app.post('/backchannel', async (request, reply) => reply.header('cache-control', 'no-store').send({ host: request.host, body: request.body }))
+  app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
+    done(null, body)
+  )
+  app.post('/backchannel', async (request, reply) =>
+    reply.header('cache-control', 'no-store').send({ host: request.host, body: request.body })
+  )
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
 
   const answer = await provider.sendLogoutToken(`${url}/backchannel`, { sub: 'alice', fields: { unknown: 'x' } })
@@ -753,13 +1044,19 @@ t.test('logout tokens are delivered over the network and by inject', async (t) =
   t.equal(fields.get('unknown'), 'x')
   t.equal(decodeJwt(fields.get('logout_token')!).sub, 'alice')
 
-  const injected = await provider.sendLogoutToken('https://app.example.com/backchannel', { sid: 's', app, signWith: 'none' })
+  const injected = await provider.sendLogoutToken('https://app.example.com/backchannel', {
+    sid: 's',
+    app,
+    signWith: 'none'
+  })
   t.match(JSON.parse(injected.body), { host: 'app.example.com', body: /^logout_token=.*\.$/ })
 
   const tls = testCertificate()
   const secure = Fastify({ https: tls })
   t.teardown(() => secure.close())
-  secure.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+  secure.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
+    done(null, body)
+  )
   secure.post('/backchannel', async () => 'secure')
   const secureUrl = await secure.listen({ host: '127.0.0.1', port: 0 })
   t.equal((await provider.sendLogoutToken(`${secureUrl}/backchannel`, { sid: 's', ca: tls.cert })).body, 'secure')
@@ -769,7 +1066,16 @@ t.test('logout tokens are delivered over the network and by inject', async (t) =
 t.test('each named logout token', async (t) => {
   const provider = await start(t)
   const verify = createLocalJWKSet(provider.jwks())
-  const regular = { iss: provider.issuer, aud: 'web', sub: 'alice', sid: 's', jti: String, iat: Number, exp: Number, events: Object }
+  const regular = {
+    iss: provider.issuer,
+    aud: 'web',
+    sub: 'alice',
+    sid: 's',
+    jti: String,
+    iat: Number,
+    exp: Number,
+    events: Object
+  }
   const event = 'http://schemas.openid.net/event/backchannel-logout'
   const now = Math.floor(Date.now() / 1000)
   const token = (name: keyof typeof logoutFaults) => {
@@ -799,7 +1105,10 @@ t.test('each named logout token', async (t) => {
 
   t.match(token('alg-none'), { header: { alg: 'none' }, jwt: /\.$/ })
   t.equal(token('wrong-alg').header.alg, 'PS256')
-  await t.resolves(jwtVerify(token('wrong-alg').jwt, createLocalJWKSet(provider.jwks())), 'with a key that is in the key set')
+  await t.resolves(
+    jwtVerify(token('wrong-alg').jwt, createLocalJWKSet(provider.jwks())),
+    'with a key that is in the key set'
+  )
   for (const name of ['broken-signature', 'other-key', 'unknown-kid', 'public-pem', 'embedded-jwk', 'crit'] as const) {
     await t.rejects(jwtVerify(token(name).jwt, verify), name)
   }
@@ -810,8 +1119,20 @@ t.test('tokens without a login', async (t) => {
   const keys = createLocalJWKSet(provider.jwks())
   const idToken = await jwtVerify(provider.idToken(), keys, { issuer: provider.issuer, audience: 'web' })
   t.match(idToken.payload, { sub: 'alice', email: 'alice@example.com', sid: String })
-  t.match(decodeJwt(provider.idToken({ sub: 'bob', overrides: { nonce: 'n', exp: undefined }, header: { typ: 'JWT' } })), { sub: 'bob', nonce: 'n', exp: undefined })
-  t.match(decodeJwt(provider.idToken({ overrides: (claims, header) => { claims.alg = header.alg } })), { sub: 'alice', alg: 'RS256' })
+  t.match(
+    decodeJwt(provider.idToken({ sub: 'bob', overrides: { nonce: 'n', exp: undefined }, header: { typ: 'JWT' } })),
+    { sub: 'bob', nonce: 'n', exp: undefined }
+  )
+  t.match(
+    decodeJwt(
+      provider.idToken({
+        overrides: (claims, header) => {
+          claims.alg = header.alg
+        }
+      })
+    ),
+    { sub: 'alice', alg: 'RS256' }
+  )
   t.equal(decodeJwt(provider.idToken({ sub: 'stranger' })).sub, 'stranger')
   t.equal(decodeJwt((await start(t, { users: [] })).idToken()).sub, 'nobody')
   const open = await start(t, { clients: [{ client_id: 'public' }] })
@@ -819,17 +1140,37 @@ t.test('tokens without a login', async (t) => {
   t.equal(decodeProtectedHeader(provider.idToken({ signWith: 'ES256' })).alg, 'ES256')
 
   const access = provider.accessToken({ scope: 'openid admin', overrides: (claims) => ({ ...claims, aud: 'urn:api' }) })
-  t.match((await jwtVerify(access, keys, { typ: 'at+jwt', audience: 'urn:api' })).payload, { sub: 'alice', client_id: 'web', scope: 'openid admin' })
-  t.match(await oidc.fetchUserInfo(await configure(provider), access, 'alice'), { sub: 'alice' }, 'it works at the provider')
+  t.match((await jwtVerify(access, keys, { typ: 'at+jwt', audience: 'urn:api' })).payload, {
+    sub: 'alice',
+    client_id: 'web',
+    scope: 'openid admin'
+  })
+  t.match(
+    await oidc.fetchUserInfo(await configure(provider), access, 'alice'),
+    { sub: 'alice' },
+    'it works at the provider'
+  )
   t.match(decodeJwt(provider.accessToken()), { sub: 'alice', scope: 'openid profile email' })
-  t.match(decodeProtectedHeader(provider.accessToken({ header: { typ: undefined }, signWith: 'none' })), { alg: 'none', typ: undefined })
+  t.match(decodeProtectedHeader(provider.accessToken({ header: { typ: undefined }, signWith: 'none' })), {
+    alg: 'none',
+    typ: undefined
+  })
 })
 
 t.test('metadata', async (t) => {
-  const provider = await start(t, { path: '/realms/demo', paths: { jwks: '/keys/42' }, metadata: { code_challenge_methods_supported: undefined, extra: true } })
+  const provider = await start(t, {
+    path: '/realms/demo',
+    paths: { jwks: '/keys/42' },
+    metadata: { code_challenge_methods_supported: undefined, extra: true }
+  })
   t.equal(provider.issuer, `${provider.url}/realms/demo`)
   const config = await configure(provider)
-  t.match(config.serverMetadata(), { issuer: provider.issuer, jwks_uri: `${provider.issuer}/keys/42`, extra: true, authorization_response_iss_parameter_supported: true })
+  t.match(config.serverMetadata(), {
+    issuer: provider.issuer,
+    jwks_uri: `${provider.issuer}/keys/42`,
+    extra: true,
+    authorization_response_iss_parameter_supported: true
+  })
   t.notOk('code_challenge_methods_supported' in config.serverMetadata())
   t.equal((await login(config)).claims.iss, provider.issuer)
   t.equal(provider.count('jwks'), 1)
@@ -850,23 +1191,36 @@ t.test('requests for which it has no answer', async (t) => {
   const wrong = await fetch(`${provider.url}/token`)
   t.equal(wrong.status, 405)
   t.equal(wrong.headers.get('allow'), 'POST')
-  const json = await fetch(`${provider.url}/token`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"client_id":"web"}' })
+  const json = await fetch(`${provider.url}/token`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"client_id":"web"}'
+  })
   t.equal(json.status, 401, 'JSON is not a form')
   const typeless = await fetch(`${provider.url}/token`, { method: 'POST' })
   t.equal(typeless.status, 401)
   const twice = await fetch(`${provider.url}/authorize?client_id=web&client_id=web`)
   t.match(await twice.json(), { error: 'invalid_request', error_description: /"client_id" occurs twice/ })
-  const resources = await fetch(`${provider.url}/authorize?client_id=web&resource=a&resource=b&response_type=code&redirect_uri=https://a.example/`, { redirect: 'manual' })
+  const resources = await fetch(
+    `${provider.url}/authorize?client_id=web&resource=a&resource=b&response_type=code&redirect_uri=https://a.example/`,
+    { redirect: 'manual' }
+  )
   t.equal(resources.status, 302, 'resource may occur twice')
 
-  provider.options.approve = () => { throw new Error('approve is broken') }
-  const broken = await fetch(`${provider.url}/authorize?client_id=web&response_type=code&redirect_uri=https://a.example/`)
+  provider.options.approve = () => {
+    throw new Error('approve is broken')
+  }
+  const broken = await fetch(
+    `${provider.url}/authorize?client_id=web&response_type=code&redirect_uri=https://a.example/`
+  )
   t.equal(broken.status, 500)
   t.match(await broken.json(), { error: 'server_error', error_description: /approve is broken/ })
 })
 
 t.test('keys', async (t) => {
-  const clients: ProviderClient[] = [{ client_id: 'web', id_token_signed_response_alg: 'ES256', userinfo_signed_response_alg: 'HS256' }]
+  const clients: ProviderClient[] = [
+    { client_id: 'web', id_token_signed_response_alg: 'ES256', userinfo_signed_response_alg: 'HS256' }
+  ]
   const provider = await start(t, { clients })
   const [rsa, ec] = provider.jwks().keys
   t.match(rsa, { kty: 'RSA', alg: 'RS256', use: 'sig', kid: String })
@@ -922,22 +1276,41 @@ t.test('it comes back on the same port, and forgets', async (t) => {
 t.test('HTTPS, with a client certificate', async (t) => {
   const server = testCertificate()
   const mine = testCertificate('web')
-  const clients: ProviderClient[] = [{ client_id: 'web', token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_subject_dn: 'CN=web' }]
-  const provider = await start(t, { clients, tls: { ...server, ca: [mine.cert], requestCert: true, rejectUnauthorized: false } })
+  const clients: ProviderClient[] = [
+    { client_id: 'web', token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_subject_dn: 'CN=web' }
+  ]
+  const provider = await start(t, {
+    clients,
+    tls: { ...server, ca: [mine.cert], requestCert: true, rejectUnauthorized: false }
+  })
   t.match(provider.issuer, /^https:\/\/127\.0\.0\.1:\d+$/)
 
-  const post = (tls: object): Promise<{ status: number, body: unknown }> => new Promise((resolve, reject) => {
-    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
-    httpsRequest(`${provider.issuer}/token`, { method: 'POST', headers, ca: server.cert, agent: false, ...tls }, (res) => {
-      let body = ''
-      res.setEncoding('utf8').on('data', (chunk: string) => { body += chunk })
-        .on('end', () => resolve({ status: res.statusCode!, body: JSON.parse(body) }))
-    }).on('error', reject).end('grant_type=client_credentials&client_id=web')
-  })
+  const post = (tls: object): Promise<{ status: number; body: unknown }> =>
+    new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+      httpsRequest(
+        `${provider.issuer}/token`,
+        { method: 'POST', headers, ca: server.cert, agent: false, ...tls },
+        (res) => {
+          let body = ''
+          res
+            .setEncoding('utf8')
+            .on('data', (chunk: string) => {
+              body += chunk
+            })
+            .on('end', () => resolve({ status: res.statusCode!, body: JSON.parse(body) }))
+        }
+      )
+        .on('error', reject)
+        .end('grant_type=client_credentials&client_id=web')
+    })
   t.match(await post(mine), { status: 200, body: { access_token: String } })
   t.equal(provider.requests.at(-1)!.clientCertificate, 'CN=web')
   t.match(await post({}), { status: 401, body: oauthError('invalid_client') })
-  t.match(await post(testCertificate('other')), { status: 401, body: { error_description: /wrong client certificate/ } })
+  t.match(await post(testCertificate('other')), {
+    status: 401,
+    body: { error_description: /wrong client certificate/ }
+  })
 
   const browser = testClient({ baseUrl: provider.issuer, ca: server.cert })
   const page = await browser.goto(`/authorize?client_id=web&response_type=code&redirect_uri=${provider.issuer}/back`)

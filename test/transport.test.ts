@@ -8,7 +8,9 @@ import { Agent, ProxyAgent } from 'undici'
 import { createTransport } from '../lib/transport.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from './support/app.ts'
-import { SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt, untilCallback } from './support/protocol.ts'
+import {
+  SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt, untilCallback
+} from './support/protocol.ts'
 import { until } from './support/until.ts'
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
@@ -40,7 +42,9 @@ const limits = { dispatcher: undefined, timeout: 5, maxResponseBytes: 1024 }
 
 /** The calls that the application itself made, as the provider saw them. */
 function received ({ requests }: Provider): string[] {
-  return requests.filter(({ headers }) => !String(headers['user-agent']).includes('test browser')).map(({ method, path }) => `${method} ${path}`)
+  return requests
+    .filter(({ headers }) => !String(headers['user-agent']).includes('test browser'))
+    .map(({ method, path }) => `${method} ${path}`)
 }
 
 /** A login with UserInfo, a refresh, UserInfo again and a logout with a revocation. */
@@ -56,7 +60,10 @@ async function everything (t: Test, provider: Provider, options: Partial<OidcOpt
   await until(() => provider.count('revocation') === 1)
 }
 
-const CALLS = ['GET /.well-known/openid-configuration', 'POST /token', 'GET /jwks', 'GET /userinfo', 'POST /token', 'GET /userinfo', 'POST /revoke']
+const CALLS = [
+  'GET /.well-known/openid-configuration', 'POST /token', 'GET /jwks', 'GET /userinfo', 'POST /token',
+  'GET /userinfo', 'POST /revoke'
+]
 
 t.test('S81 every call to the provider goes through the fetch of the options', async (t) => {
   // Tokens that are about to expire are refreshed at once
@@ -126,10 +133,20 @@ t.test('S81 a proxy', async (t) => {
 
 const ENDPOINTS = ['metadata', 'jwks', 'token', 'userinfo'] as const
 
-async function tryEach (t: Test, provider: Provider, what: string, status: number, code: string, options: Partial<OidcOptions> = {}): Promise<void> {
+async function tryEach (
+  t: Test,
+  provider: Provider,
+  what: string,
+  status: number,
+  code: string,
+  options: Partial<OidcOptions> = {}
+): Promise<void> {
   for (const endpoint of ENDPOINTS) {
     await t.test(`${endpoint}-${what}`, async (t) => {
-      const tried = await attempt(t, provider, faults[`${endpoint}-${what}` as FaultName], { userinfo: true, ...options })
+      const tried = await attempt(t, provider, faults[`${endpoint}-${what}` as FaultName], {
+        userinfo: true,
+        ...options
+      })
       await assertRefused(t, tried, status, code, endpoint === 'userinfo' ? 1 : 0)
       t.equal(provider.count(endpoint), 1, 'one attempt')
       t.equal(provider.count('attacker'), 0)
@@ -142,7 +159,12 @@ t.test('S81 R2 an answer that does not come, or does not end, is not waited for'
   for (const what of ['hang', 'stall', 'drip']) {
     await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE', { timeout: 0.15 })
   }
-  const slow = await attempt(t, provider, ENDPOINTS.map((on): Fault => ({ on, delay: 50 })), { userinfo: true, timeout: 5 })
+  const slow = await attempt(
+    t,
+    provider,
+    ENDPOINTS.map((on): Fault => ({ on, delay: 50 })),
+    { userinfo: true, timeout: 5 }
+  )
   await assertLoggedIn(t, slow.browser)
 })
 
@@ -153,7 +175,9 @@ t.test('R2 R3 a connection that breaks', async (t) => {
 
 t.test('R3 the provider is in trouble', async (t) => {
   const provider = await startedProvider(t)
-  for (const what of ['429', '500', '502', '503']) await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE')
+  for (const what of ['429', '500', '502', '503']) {
+    await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE')
+  }
   const tried = await attempt(t, provider, faults['token-429'])
   t.equal(tried.page.headers.get('retry-after'), '7')
 })
@@ -165,7 +189,9 @@ t.test('S81 R4 an answer that is too large', async (t) => {
 
 t.test('S51 S81 R5 a redirect is refused, and Authorization goes nowhere else', async (t) => {
   const provider = await startedProvider(t)
-  for (const what of ['redirect', 'redirect-307', 'redirect-cloud']) await tryEach(t, provider, what, 502, 'FST_OIDC_PROVIDER_RESPONSE')
+  for (const what of ['redirect', 'redirect-307', 'redirect-cloud']) {
+    await tryEach(t, provider, what, 502, 'FST_OIDC_PROVIDER_RESPONSE')
+  }
 
   const seen: string[] = []
   const elsewhere = await listen(t, createServer((request, response) => {
@@ -187,7 +213,11 @@ t.test('S81 R4 V36 garbage', async (t) => {
   const expected: Record<string, Partial<Record<Endpoint, [status: number, code: string]>>> = {
     html: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
     empty: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
-    truncated: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'], userinfo: [403, 'FST_OIDC_USERINFO'] },
+    truncated: {
+      jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'],
+      token: [502, 'FST_OIDC_PROVIDER_RESPONSE'],
+      userinfo: [403, 'FST_OIDC_USERINFO']
+    },
     array: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
     null: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
     number: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
@@ -250,7 +280,10 @@ t.test('S61 R2 R3 a revocation that fails holds up no logout', async (t) => {
 
 // The transport by itself
 
-async function rawServer (t: Test, listener: RequestListener): Promise<{ url: string, server: Server, sockets: Set<Socket> }> {
+async function rawServer (
+  t: Test,
+  listener: RequestListener
+): Promise<{ url: string; server: Server; sockets: Set<Socket> }> {
   const sockets = new Set<Socket>()
   const server = createServer(listener).on('connection', (socket: Socket) => {
     sockets.add(socket)
@@ -296,7 +329,11 @@ t.test('S81 R4 no more is read than the limit, whatever is sent', async (t) => {
   for (const [what, listener] of Object.entries(listeners)) {
     const { url, sockets } = await rawServer(t, listener)
     const transport = createTransport({ ...limits, fetch: (url, init) => fetch(url, init), maxResponseBytes: 100_000 })
-    await t.rejects(transport(url, {}), { code: 'FST_OIDC_PROVIDER_RESPONSE', statusCode: 502, detail: 'the response is larger than 100000 bytes' }, what)
+    await t.rejects(
+      transport(url, {}),
+      { code: 'FST_OIDC_PROVIDER_RESPONSE', statusCode: 502, detail: 'the response is larger than 100000 bytes' },
+      what
+    )
     await until(() => [...sockets].every(({ destroyed }) => destroyed))
     const sent = [...sockets].reduce((sum, { bytesWritten }) => sum + bytesWritten, 0)
     t.ok(sent < 64 * 2 ** 20, `${what}: ${sent} bytes were sent`)
@@ -304,25 +341,46 @@ t.test('S81 R4 no more is read than the limit, whatever is sent', async (t) => {
 })
 
 t.test('S81 the limit is exact, and what is within it arrives whole', async (t) => {
-  for (const [size, fits] of [[0, true], [1, true], [1023, true], [1024, true], [1025, false], [4096, false]] as const) {
+  for (const [size, fits] of [
+    [0, true],
+    [1, true],
+    [1023, true],
+    [1024, true],
+    [1025, false],
+    [4096, false]
+  ] as const) {
     for (const parts of [1, 3]) {
       const body = 'ä'.repeat(size).slice(0, size).replaceAll('ä', 'a')
-      const stream = new Blob(Array.from({ length: parts }, (_, index) => body.slice(Math.floor(index * size / parts), Math.floor((index + 1) * size / parts)))).stream()
-      const transport = createTransport({ ...limits, fetch: async () => new Response(stream, { status: 201, headers: { 'content-type': 'text/x' } }) })
+      const stream = new Blob(
+        Array.from({ length: parts }, (_, index) =>
+          body.slice(Math.floor((index * size) / parts), Math.floor(((index + 1) * size) / parts))
+        )
+      ).stream()
+      const transport = createTransport({
+        ...limits,
+        fetch: async () => new Response(stream, { status: 201, headers: { 'content-type': 'text/x' } })
+      })
       const call = transport('https://op.example/', {})
       if (!fits) {
         await t.rejects(call, { code: 'FST_OIDC_PROVIDER_RESPONSE' }, `${size} bytes`)
         continue
       }
       const response = await call
-      t.same([response.status, response.headers.get('content-type'), await response.text()], [201, 'text/x', body], `${size} bytes`)
+      t.same(
+        [response.status, response.headers.get('content-type'), await response.text()],
+        [201, 'text/x', body],
+        `${size} bytes`
+      )
     }
   }
 })
 
 t.test('S81 a fetch whose body is a stream of Node.js, as other implementations have it', async (t) => {
   const answer = { status: 200, headers: new Headers(), body: Readable.from([Buffer.from('a'), Buffer.from('bc')]) }
-  const response = await createTransport({ ...limits, fetch: async () => answer as unknown as Response })('https://op.example/', {})
+  const response = await createTransport({ ...limits, fetch: async () => answer as unknown as Response })(
+    'https://op.example/',
+    {}
+  )
   t.equal(await response.text(), 'abc')
 })
 
@@ -334,27 +392,65 @@ t.test('S81 every status is given back but those that mean trouble', async (t) =
       ? new Response(status === 204 ? null : 'x', { status })
       : new Response(body, { status })
     const call = createTransport({ ...limits, fetch: fetching })('https://op.example/path?secret', {})
-    if (status >= 300 && status < 400) await t.rejects(call, { code: 'FST_OIDC_PROVIDER_RESPONSE', detail: 'https://op.example: redirects are not followed' }, String(status))
-    else if (status === 429 || status >= 500) await t.rejects(call, { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail: `https://op.example: status ${status}`, retryAfter: 5 }, String(status))
-    else t.equal((await call).status, status)
-    if (body !== null && (status >= 500 || status === 429 || (status >= 300 && status < 400))) t.ok(cancelled, `${status}: its body is not read`)
+    if (status >= 300 && status < 400) {
+      await t.rejects(
+        call,
+        { code: 'FST_OIDC_PROVIDER_RESPONSE', detail: 'https://op.example: redirects are not followed' },
+        String(status)
+      )
+    } else if (status === 429 || status >= 500) {
+      await t.rejects(
+        call,
+        { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail: `https://op.example: status ${status}`, retryAfter: 5 },
+        String(status)
+      )
+    } else t.equal((await call).status, status)
+    if (body !== null && (status >= 500 || status === 429 || (status >= 300 && status < 400))) {
+      t.ok(cancelled, `${status}: its body is not read`)
+    }
   }
 })
 
 t.test('S81 a redirect that a browser-like fetch hides is one as well', async (t) => {
   const hidden = Object.defineProperty(new Response(null), 'type', { value: 'opaqueredirect' })
-  await t.rejects(createTransport({ ...limits, fetch: async () => hidden })('https://op.example/', {}), { code: 'FST_OIDC_PROVIDER_RESPONSE' })
+  await t.rejects(createTransport({ ...limits, fetch: async () => hidden })('https://op.example/', {}), {
+    code: 'FST_OIDC_PROVIDER_RESPONSE'
+  })
 })
 
 t.test('S81 a body that cannot be cancelled is no matter', async (t) => {
-  const stubborn = new Response(new ReadableStream({ cancel: async () => { throw new Error('no') } }), { status: 500 })
-  await t.rejects(createTransport({ ...limits, fetch: async () => stubborn })('https://op.example/', {}), { code: 'FST_OIDC_PROVIDER_UNAVAILABLE' })
+  const stubborn = new Response(
+    new ReadableStream({
+      cancel: async () => {
+        throw new Error('no')
+      }
+    }),
+    { status: 500 }
+  )
+  await t.rejects(createTransport({ ...limits, fetch: async () => stubborn })('https://op.example/', {}), {
+    code: 'FST_OIDC_PROVIDER_UNAVAILABLE'
+  })
 })
 
 t.test('S80 whatever a fetch throws becomes one error, whose text is safe', async (t) => {
-  for (const thrown of [new TypeError('fetch failed: 10.0.0.1'), 'text', undefined, new DOMException('x', 'TimeoutError')]) {
-    const call = createTransport({ ...limits, fetch: async () => { throw thrown } })('https://op.example/path?secret', {})
-    await t.rejects(call, { name: 'OidcError', code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail: 'https://op.example: no answer', message: 'The identity provider does not answer at the moment.' })
+  for (const thrown of [
+    new TypeError('fetch failed: 10.0.0.1'),
+    'text',
+    undefined,
+    new DOMException('x', 'TimeoutError')
+  ]) {
+    const call = createTransport({
+      ...limits,
+      fetch: async () => {
+        throw thrown
+      }
+    })('https://op.example/path?secret', {})
+    await t.rejects(call, {
+      name: 'OidcError',
+      code: 'FST_OIDC_PROVIDER_UNAVAILABLE',
+      detail: 'https://op.example: no answer',
+      message: 'The identity provider does not answer at the moment.'
+    })
     await call.catch((error: Error) => t.equal(error.cause, thrown, 'the original is its cause'))
   }
   const provider = await startedProvider(t)
@@ -370,9 +466,18 @@ t.test('S81 what the caller asks for is passed on, but redirects and time are no
   const fetching: Fetch = async (url, init) => { seen.push([url, init]); return new Response('x') }
   const signal = AbortSignal.abort()
   for (const dispatcher of [undefined, agent as unknown as Dispatcher]) {
-    await createTransport({ ...limits, fetch: fetching, dispatcher })('https://op.example/', { method: 'POST', body: 'b', headers: { a: 'b' }, redirect: 'follow', signal })
+    await createTransport({ ...limits, fetch: fetching, dispatcher })('https://op.example/', {
+      method: 'POST',
+      body: 'b',
+      headers: { a: 'b' },
+      redirect: 'follow',
+      signal
+    })
   }
-  t.match(seen, [['https://op.example/', { method: 'POST', body: 'b', headers: { a: 'b' }, redirect: 'manual' }], ['https://op.example/', { redirect: 'manual', dispatcher: agent }]])
+  t.match(seen, [
+    ['https://op.example/', { method: 'POST', body: 'b', headers: { a: 'b' }, redirect: 'manual' }],
+    ['https://op.example/', { redirect: 'manual', dispatcher: agent }]
+  ])
   t.ok(seen.every(([, init]) => init.signal !== signal && init.signal?.aborted === false))
 })
 

@@ -27,19 +27,36 @@ const trusting = { ca: server.cert }
 
 function keyPair (members: Partial<JWK>): { publicKey: JWK, privateKey: JWK } {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  return { publicKey: { ...publicKey.export({ format: 'jwk' }), ...members }, privateKey: { ...privateKey.export({ format: 'jwk' }), ...members } }
+  return {
+    publicKey: { ...publicKey.export({ format: 'jwk' }), ...members },
+    privateKey: { ...privateKey.export({ format: 'jwk' }), ...members }
+  }
 }
 
 function twelve (proxy: string): Record<string, One> {
   return {
-    basic: { client: { token_endpoint_auth_method: 'client_secret_basic', client_secret: secret }, options: { clientSecret: secret } },
-    post: { client: { token_endpoint_auth_method: 'client_secret_post', client_secret: secret }, options: { clientAuth: 'client_secret_post', clientSecret: async () => secret } },
+    basic: {
+      client: { token_endpoint_auth_method: 'client_secret_basic', client_secret: secret },
+      options: { clientSecret: secret }
+    },
+    post: {
+      client: { token_endpoint_auth_method: 'client_secret_post', client_secret: secret },
+      options: { clientAuth: 'client_secret_post', clientSecret: async () => secret }
+    },
     'secret-jwt': {
-      client: { token_endpoint_auth_method: 'client_secret_jwt', client_secret: secret, token_endpoint_auth_signing_alg: 'HS256' },
+      client: {
+        token_endpoint_auth_method: 'client_secret_jwt',
+        client_secret: secret,
+        token_endpoint_auth_signing_alg: 'HS256'
+      },
       options: { clientAuth: 'client_secret_jwt', clientSecret: secret }
     },
     'private-key-jwt': {
-      client: { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [signing.publicKey] }, token_endpoint_auth_signing_alg: 'PS256' },
+      client: {
+        token_endpoint_auth_method: 'private_key_jwt',
+        jwks: { keys: [signing.publicKey] },
+        token_endpoint_auth_signing_alg: 'PS256'
+      },
       options: { clientKey: () => signing.privateKey }
     },
     certificate: {
@@ -53,7 +70,11 @@ function twelve (proxy: string): Record<string, One> {
       provider: { tls: server },
       options: { clientSecret: secret, dispatcher: new ProxyAgent({ uri: proxy, requestTls: trusting }) }
     },
-    'own-ca': { client: { client_secret: secret }, provider: { tls: server }, options: { clientSecret: secret, dispatcher: new Agent({ connect: trusting }) } },
+    'own-ca': {
+      client: { client_secret: secret },
+      provider: { tls: server },
+      options: { clientSecret: secret, dispatcher: new Agent({ connect: trusting }) }
+    },
     'form-post': { client: { client_secret: secret }, options: { clientSecret: secret, responseMode: 'form_post' } },
     encrypted: {
       client: {
@@ -64,11 +85,25 @@ function twelve (proxy: string): Record<string, One> {
         userinfo_signed_response_alg: 'RS256'
       },
       provider: { configuration: { enabledJWA: { idTokenEncryptionAlgValues: ['RSA-OAEP-256'] } } },
-      options: { clientSecret: secret, idTokenEncryption: { alg: 'RSA-OAEP-256', enc: 'A256GCM' }, decryptionKey: [encryption.privateKey], userinfo: true, userinfoSigningAlg: 'RS256' }
+      options: {
+        clientSecret: secret,
+        idTokenEncryption: { alg: 'RSA-OAEP-256', enc: 'A256GCM' },
+        decryptionKey: [encryption.privateKey],
+        userinfo: true,
+        userinfoSigningAlg: 'RS256'
+      }
     },
     pushed: {
-      client: { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [signing.publicKey] }, token_endpoint_auth_signing_alg: 'PS256' },
-      provider: { configuration: { features: { pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true } } } },
+      client: {
+        token_endpoint_auth_method: 'private_key_jwt',
+        jwks: { keys: [signing.publicKey] },
+        token_endpoint_auth_signing_alg: 'PS256'
+      },
+      provider: {
+        configuration: {
+          features: { pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: true } }
+        }
+      },
       options: { clientKey: signing.privateKey }
     },
     down: { client: { client_secret: secret }, options: { clientSecret: secret } }
@@ -86,8 +121,18 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
 
   const start = async (name: string): Promise<string> => {
     const { client, provider } = all[name] as One
-    const registered = { client_id: 'web', redirect_uris: [`${BASE_URL}/auth/${name}/callback`], post_logout_redirect_uris: [`${BASE_URL}/auth/logged-out`], grant_types: ['authorization_code', 'refresh_token'], ...client }
-    const { issuer, register, close } = await startOidcProvider({ autoLogin: `${name}'s alice`, ...provider, ...(name === 'down' && { port }) })
+    const registered = {
+      client_id: 'web',
+      redirect_uris: [`${BASE_URL}/auth/${name}/callback`],
+      post_logout_redirect_uris: [`${BASE_URL}/auth/logged-out`],
+      grant_types: ['authorization_code', 'refresh_token'],
+      ...client
+    }
+    const { issuer, register, close } = await startOidcProvider({
+      autoLogin: `${name}'s alice`,
+      ...provider,
+      ...(name === 'down' && { port })
+    })
     await register(registered)
     t.teardown(close)
     return issuer
@@ -98,7 +143,12 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
     const issuer = name === 'down' ? `http://127.0.0.1:${port}` : await start(name)
     providers[name] = { issuer, clientId: 'web', offlineAccess: true, ...options }
   }
-  const app = await buildApp(t, { baseUrl: BASE_URL, session: { key: SESSION_KEY }, allowInsecureLoopback: true, providers })
+  const app = await buildApp(t, {
+    baseUrl: BASE_URL,
+    session: { key: SESSION_KEY },
+    allowInsecureLoopback: true,
+    providers
+  })
   app.get('/userinfo', { preHandler: app.oidc.required() }, async (request) => await app.oidc.userinfo(request))
   const browserOf = () => client({ app, baseUrl: BASE_URL, ca: server.cert })
 
@@ -107,40 +157,82 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
     const browser = browserOf()
     const choice = await browser.goto('/me')
     t.equal(choice.url, `${BASE_URL}/auth/login?return_to=https%3A%2F%2Fapp.example.com%2Fme`)
-    const link = choice.text().match(new RegExp(`href="([^"]*/auth/${name}/login[^"]*)"`))?.[1]?.replaceAll('&#38;', '&') as string
+    const link = choice
+      .text()
+      .match(new RegExp(`href="([^"]*/auth/${name}/login[^"]*)"`))?.[1]
+      ?.replaceAll('&#38;', '&') as string
     return { page: await browser.goto(link), browser }
   }
 
-  t.equal(new Set((await browserOf().goto('/auth/login')).text().match(/\/auth\/[\w-]+\/login/g)).size, 12, 'the page offers all twelve')
+  t.equal(
+    new Set((await browserOf().goto('/auth/login')).text().match(/\/auth\/[\w-]+\/login/g)).size,
+    12,
+    'the page offers all twelve'
+  )
 
   for (const name of Object.keys(all).filter((name) => name !== 'down')) {
     const { page, browser } = await logInWith(name)
-    t.match([page.status, page.url], [200, `${BASE_URL}/me`], `${name}: ${page.text().replace(/.*<main>/s, '').slice(0, 200)}`)
-    t.match(page.json(), { claims: { sub: `${name}'s alice`, iss: providers[name]?.issuer as string }, session: { provider: name } }, name)
+    t.match(
+      [page.status, page.url],
+      [200, `${BASE_URL}/me`],
+      `${name}: ${page
+        .text()
+        .replace(/.*<main>/s, '')
+        .slice(0, 200)}`
+    )
+    t.match(
+      page.json(),
+      { claims: { sub: `${name}'s alice`, iss: providers[name]?.issuer as string }, session: { provider: name } },
+      name
+    )
     t.equal((await browser.fetch('/userinfo')).json().sub, `${name}'s alice`, `${name}: UserInfo`)
     clock.advance(3600)
     const again = await logInWith(name)
     t.equal(again.page.status, 200, `${name}: a second login`)
     clock.advance(3580)
     t.equal((await again.browser.fetch('/userinfo')).json().sub, `${name}'s alice`, `${name}: after a refresh`)
-    const bye = await again.browser.post('/auth/logout', {}, { until: ({ origin }) => origin === providers[name]?.issuer })
-    t.ok(String(bye.location ?? bye.form?.action).startsWith(`${providers[name]?.issuer}/session/end`), `${name}: its own end-session endpoint`)
+    const bye = await again.browser.post(
+      '/auth/logout',
+      {},
+      { until: ({ origin }) => origin === providers[name]?.issuer }
+    )
+    t.ok(
+      String(bye.location ?? bye.form?.action).startsWith(`${providers[name]?.issuer}/session/end`),
+      `${name}: its own end-session endpoint`
+    )
     t.equal((await again.browser.fetch('/me')).status, 401, `${name}: logged out`)
   }
-  t.ok(proxy.targets.length > 0 && proxy.targets.every((target) => target === new URL(providers['behind-a-proxy']?.issuer as string).host), 'the proxy is for the one behind it')
+  t.ok(
+    proxy.targets.length > 0 &&
+      proxy.targets.every((target) => target === new URL(providers['behind-a-proxy']?.issuer as string).host),
+    'the proxy is for the one behind it'
+  )
 
   const { page: sorry, browser } = await logInWith('down')
-  t.match([sorry.status, sorry.headers.get('retry-after'), sorry.headers.get('content-type')], [503, '5', /^text\/html/])
-  t.match(sorry.text(), /The identity provider does not answer at the moment\..*FST_OIDC_PROVIDER_UNAVAILABLE.*provider=down/s)
+  t.match(
+    [sorry.status, sorry.headers.get('retry-after'), sorry.headers.get('content-type')],
+    [503, '5', /^text\/html/]
+  )
+  t.match(
+    sorry.text(),
+    /The identity provider does not answer at the moment\..*FST_OIDC_PROVIDER_UNAVAILABLE.*provider=down/s
+  )
   const health = await app.oidc.health()
-  t.match(health, { status: 'degraded', providers: { basic: { status: 'ok' }, down: { status: 'unavailable', code: 'FST_OIDC_PROVIDER_UNAVAILABLE' } } })
+  t.match(health, {
+    status: 'degraded',
+    providers: { basic: { status: 'ok' }, down: { status: 'unavailable', code: 'FST_OIDC_PROVIDER_UNAVAILABLE' } }
+  })
   t.equal(Object.values(health.providers).filter(({ status }) => status === 'ok').length, 11)
 
   await start('down')
   clock.advance(2)
   const retry = sorry.text().match(/<a href="([^"]*)"/)?.[1]?.replaceAll('&#38;', '&') as string
   const recovered = await browser.goto(retry)
-  t.match([recovered.status, recovered.url], [200, `${BASE_URL}/me`], 'the link of the error page leads to where the person wanted to go')
+  t.match(
+    [recovered.status, recovered.url],
+    [200, `${BASE_URL}/me`],
+    'the link of the error page leads to where the person wanted to go'
+  )
   t.match(recovered.json(), { claims: { sub: "down's alice" }, session: { provider: 'down' } })
   t.match(await app.oidc.health(), { status: 'ok', providers: { down: { status: 'ok' } } })
 })
@@ -151,7 +243,26 @@ t.test('S56 a secret that was used once is nothing for the log', async (t) => {
   t.teardown(close)
   const other = randomBytes(24).toString('base64url')
   await register({ client_id: 'web', client_secret: secret, redirect_uris: [`${BASE_URL}/auth/callback`] })
-  const app = await buildApp(t, { issuer, clientId: 'web', clientSecret: other, baseUrl: BASE_URL, session: { key: SESSION_KEY }, allowInsecureLoopback: true }, { logger: { stream: { write: (line: string) => { lines.push(line) } } } })
+  const app = await buildApp(
+    t,
+    {
+      issuer,
+      clientId: 'web',
+      clientSecret: other,
+      baseUrl: BASE_URL,
+      session: { key: SESSION_KEY },
+      allowInsecureLoopback: true
+    },
+    {
+      logger: {
+        stream: {
+          write: (line: string) => {
+            lines.push(line)
+          }
+        }
+      }
+    }
+  )
   const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
   t.match([page.status, page.text()], [502, /FST_OIDC_PROVIDER_RESPONSE/])
   t.match(lines.join(''), /invalid_client/)

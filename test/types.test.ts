@@ -24,7 +24,9 @@ const options: OidcOptions = {
   },
   onLogout: (session, { reason }) => {
     holds<Equal<typeof session, OidcSession>>(true)
-    holds<Equal<typeof reason, 'logout' | 'login' | 'refresh_failed' | 'backchannel' | 'frontchannel' | 'revoked'>>(true)
+    holds<Equal<typeof reason, 'logout' | 'login' | 'refresh_failed' | 'backchannel' | 'frontchannel' | 'revoked'>>(
+      true
+    )
   },
   onError: (error) => { holds<Equal<typeof error, OidcError>>(true) }
 }
@@ -32,36 +34,66 @@ const options: OidcOptions = {
 t.test('the types of options, guards and request properties', async (t) => {
   const app = Fastify()
   await app.register(oidc, options)
-  app.get('/me', { preHandler: app.oidc.required({ roles: ['admin'], claims: { 'a.b': [1, true, 'x'] }, maxAge: 60, scopes: 'openid', acr: 'x' }) }, async (request) => {
-    holds<Equal<typeof request.oidcClaims, OidcClaims | null>>(true)
-    holds<Equal<typeof request.oidcSession, OidcSession | null>>(true)
-    // @ts-expect-error the user has no such field until the application declares it
-    const size: number | undefined = request.oidcUser?.size
-    return { size }
-  })
-  t.throws(() => {
-    // @ts-expect-error not an option of a guard
-    app.oidc.required({ role: 'admin' })
-  }, { code: 'FST_OIDC_OPTION' })
-  t.throws(() => {
-    // @ts-expect-error a claim has no value that is an object
-    app.oidc.required({ claims: { email: { verified: true } } })
-  }, { code: 'FST_OIDC_OPTION' })
-  await t.rejects(async () => {
-    // @ts-expect-error only asymmetric algorithms
-    await Fastify().register(oidc, { ...options, idTokenSigningAlg: 'HS256' })
-  }, { code: 'FST_OIDC_OPTION' })
-  await t.rejects(async () => {
-    // @ts-expect-error clientId and session are required
-    await Fastify().register(oidc, { issuer: 'https://id.example.com', baseUrl: 'https://app.example.com' })
-  }, { code: 'FST_OIDC_OPTION' })
-  await t.rejects(async () => {
-    // @ts-expect-error only asymmetric algorithms
-    await Fastify().register(oidc, { ...options, store: 'memory:', broker: { audience: 'a', signingAlg: 'HS256' } })
-  }, { code: 'FST_OIDC_OPTION' })
-  await t.rejects(async () => {
-    // @ts-expect-error a broker has an audience
-    await Fastify().register(oidc, { ...options, store: 'memory:', broker: {} })
-  }, { code: 'FST_OIDC_OPTION' })
+  app.get(
+    '/me',
+    {
+      preHandler: app.oidc.required({
+        roles: ['admin'],
+        claims: { 'a.b': [1, true, 'x'] },
+        maxAge: 60,
+        scopes: 'openid',
+        acr: 'x'
+      })
+    },
+    async (request) => {
+      holds<Equal<typeof request.oidcClaims, OidcClaims | null>>(true)
+      holds<Equal<typeof request.oidcSession, OidcSession | null>>(true)
+      // @ts-expect-error the user has no such field until the application declares it
+      const size: number | undefined = request.oidcUser?.size
+      return { size }
+    }
+  )
+  t.throws(
+    () => {
+      // @ts-expect-error not an option of a guard
+      app.oidc.required({ role: 'admin' })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
+  t.throws(
+    () => {
+      // @ts-expect-error a claim has no value that is an object
+      app.oidc.required({ claims: { email: { verified: true } } })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
+  await t.rejects(
+    async () => {
+      // @ts-expect-error only asymmetric algorithms
+      await Fastify().register(oidc, { ...options, idTokenSigningAlg: 'HS256' })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
+  await t.rejects(
+    async () => {
+      // @ts-expect-error clientId and session are required
+      await Fastify().register(oidc, { issuer: 'https://id.example.com', baseUrl: 'https://app.example.com' })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
+  await t.rejects(
+    async () => {
+      // @ts-expect-error only asymmetric algorithms
+      await Fastify().register(oidc, { ...options, store: 'memory:', broker: { audience: 'a', signingAlg: 'HS256' } })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
+  await t.rejects(
+    async () => {
+      // @ts-expect-error a broker has an audience
+      await Fastify().register(oidc, { ...options, store: 'memory:', broker: {} })
+    },
+    { code: 'FST_OIDC_OPTION' }
+  )
   t.equal((await app.inject('/me')).statusCode, 401)
 })

@@ -18,7 +18,10 @@ export interface OidcClaims {
 // An empty interface is the only kind that an application can fill in.
 export interface OidcUser {}
 
-/** The claims of a validated ID token (OpenID Connect Core 1.0, section 2), or the answer of UserInfo (section 5.3.2). */
+/**
+ * The claims of a validated ID token (OpenID Connect Core 1.0, section 2), or the answer of UserInfo (section
+ * 5.3.2).
+ */
 export interface IdTokenClaims extends OidcClaims {
   aud: string | string[]
   exp: number
@@ -47,9 +50,15 @@ export interface OidcTokens {
   scope?: string
 }
 
-/** What `request.oidcToken` tells of the access token that a request came with, all times in seconds since the epoch. */
+/**
+ * What `request.oidcToken` tells of the access token that a request came with, all times in seconds since the
+ * epoch.
+ */
 export interface OidcToken {
-  /** The name of the provider that issued it or, for a token of this application, that named the person; the `iss` of a trusted issuer. */
+  /**
+   * The name of the provider that issued it or, for a token of this application, that named the person; the
+   * `iss` of a trusted issuer.
+   */
   provider: string
   /** The client that it was issued to (`client_id`, `azp`, `cid` or `appid`), when the token says so. */
   clientId?: string

@@ -46,11 +46,16 @@ export interface Health {
 export interface Oidc {
   /** A preHandler that lets only logged-in people through who meet the constraints. */
   required: (options?: GuardOptions) => preHandlerHookHandler
-  /** A preHandler that also lets anonymous requests through, with `request.oidcClaims` null; a person must meet the constraints. */
+  /**
+   * A preHandler that also lets anonymous requests through, with `request.oidcClaims` null; a person must
+   * meet the constraints.
+   */
   optional: (options?: OptionalGuardOptions) => preHandlerHookHandler
   /**
-   * The access token of the session, refreshed a little before it expires. Call it before the reply begins, which takes the new tokens along.
-   * Throws an `OidcError`: `FST_OIDC_LOGIN_REQUIRED` without a session or token, and where an access token let the request in, `FST_OIDC_PROVIDER_UNAVAILABLE` when the refresh failed for now.
+   * The access token of the session, refreshed a little before it expires. Call it before the reply begins,
+   * which takes the new tokens along.
+   * Throws an `OidcError`: `FST_OIDC_LOGIN_REQUIRED` without a session or token, and where an access token
+   * let the request in, `FST_OIDC_PROVIDER_UNAVAILABLE` when the refresh failed for now.
    */
   accessToken: (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
   /** The UserInfo claims of the session. Throws an `OidcError`. */
@@ -63,17 +68,26 @@ export interface Oidc {
   sessions: {
     /** Sessions in the store. Throws an `OidcError`: `FST_OIDC_OPTION` where they are in cookies. */
     list: (filter: SessionFilter) => Promise<ListedSession[]>
-    /** Logs out everywhere; a login after that is not concerned. Returns how many sessions were found: none where they are in cookies, which end all the same. */
+    /**
+     * Logs out everywhere; a login after that is not concerned. Returns how many sessions were found: none
+     * where they are in cookies, which end all the same.
+     */
     revoke: (filter: SessionFilter) => Promise<number>
   }
   /** The tokens of this application's own. Each function throws an `OidcError`: `FST_OIDC_OPTION` without `broker`. */
   broker: {
-    /** Ends what somebody was given, on every process at once: all of a `sub`, or that of a token by its `sid` or `jti`. Returns how many grants there were. */
+    /**
+     * Ends what somebody was given, on every process at once: all of a `sub`, or that of a token by its `sid`
+     * or `jti`. Returns how many grants there were.
+     */
     revoke: (filter: BrokerFilter) => Promise<number>
     /** Makes a new key, which signs in ten minutes; the ones before it verify until their last token has expired. */
     rotateKeys: () => Promise<void>
   }
-  /** Whether people can log in, for a readiness probe: fetches the metadata and keys of each provider that are missing or too old, within `timeout`. Never throws. */
+  /**
+   * Whether people can log in, for a readiness probe: fetches the metadata and keys of each provider that are
+   * missing or too old, within `timeout`. Never throws.
+   */
   health: () => Promise<Health>
 }
 

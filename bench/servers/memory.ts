@@ -21,16 +21,37 @@ function inUse (): number {
 answer({
   async fill ({ issuer, key, count }: ServerOptions & { count: number }) {
     const app = Fastify()
-    await app.register(oidc, { issuer, clientId: 'bench', clientSecret: 'a secret of the benchmark', baseUrl: 'https://app.example.com', store: 'memory:', session: { key, store: true }, allowInsecureLoopback: true })
+    await app.register(oidc, {
+      issuer,
+      clientId: 'bench',
+      clientSecret: 'a secret of the benchmark',
+      baseUrl: 'https://app.example.com',
+      store: 'memory:',
+      session: { key, store: true },
+      allowInsecureLoopback: true
+    })
     await app.ready()
     const { providers, records } = coreOf(app.oidc)
     const [provider] = providers.all()
     const before = inUse()
     for (let at = 0; at < count; at += 1) {
-      const session = newSession(provider as NonNullable<typeof provider>, {
-        loginAt: Date.now(), session: { scopes: ['openid', 'profile', 'email'], sid: randomUUID(), authTime: now }, claims: { iss: issuer, sub: randomUUID() }, user: null
-      }, 28_800)
-      await (records as SessionRecords).create(session, { access_token: text(1024), refresh_token: text(256), id_token: text(1300), token_type: 'bearer', expires_at: now + 3600 })
+      const session = newSession(
+        provider as NonNullable<typeof provider>,
+        {
+          loginAt: Date.now(),
+          session: { scopes: ['openid', 'profile', 'email'], sid: randomUUID(), authTime: now },
+          claims: { iss: issuer, sub: randomUUID() },
+          user: null
+        },
+        28_800
+      )
+      await (records as SessionRecords).create(session, {
+        access_token: text(1024),
+        refresh_token: text(256),
+        id_token: text(1300),
+        token_type: 'bearer',
+        expires_at: now + 3600
+      })
     }
     return inUse() - before
   }

@@ -7,7 +7,9 @@ serve(async (app, { issuer, key, store, recheckAfter = 0 }) => {
     clientId: 'bench',
     clientSecret: 'a secret of the benchmark',
     baseUrl: 'https://app.example.com',
-    ...(store === undefined ? { session: { key } } : { store, session: { key, store: true, recheckAfter, maxAge: 3600 } }),
+    ...(store === undefined
+      ? { session: { key } }
+      : { store, session: { key, store: true, recheckAfter, maxAge: 3600 } }),
     bearer: { audience: 'https://api.example.com' },
     allowInsecureLoopback: true
   })

@@ -33,7 +33,9 @@ function count ({ code, detail = '', cause }: OidcError): void {
 /** What a chain of causes begins with. */
 function rootOf (cause: unknown): string {
   if (!(cause instanceof Error)) return ''
-  return cause.cause instanceof Error ? rootOf(cause.cause) : `${(cause as { code?: string }).code ?? cause.name} ${cause.message.replaceAll(/\d+/g, 'N')}`
+  return cause.cause instanceof Error
+    ? rootOf(cause.cause)
+    : `${(cause as { code?: string }).code ?? cause.name} ${cause.message.replaceAll(/\d+/g, 'N')}`
 }
 
 /** Twice, and after a pause: what the first collection lets go of has finalizers. */

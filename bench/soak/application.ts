@@ -18,7 +18,10 @@ export const TIMEOUT = 3
 export const CLIENT = { client_id: 'soak', client_secret: 'the-secret-of-a-client-on-the-loopback-interface' }
 
 /** The application under test, as each of its processes runs it. */
-export async function buildApplication (options: ApplicationOptions, onError: (error: OidcError) => void = () => {}): Promise<FastifyInstance> {
+export async function buildApplication (
+  options: ApplicationOptions,
+  onError: (error: OidcError) => void = () => {}
+): Promise<FastifyInstance> {
   const app = Fastify()
   await app.register(oidc, { ...pluginOptions(options), onError })
   addPages(app)

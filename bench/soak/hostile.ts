@@ -16,13 +16,47 @@ type Attacker = (loot: Loot, forged: ForgedLogins) => Attack
 const EVIL = 'https://evil.test'
 const HOST = new URL(ORIGIN).host
 const RETURN_TO = [
-  EVIL, '//evil.test', '///evil.test', '/\\evil.test', '\\\\evil.test', '/.//evil.test', '/..//evil.test', '/%2e//evil.test', '/a/..//evil.test', 'javascript:alert(1)',
-  'data:text/html,x', 'http:evil.test', `${ORIGIN}@evil.test/`, `${ORIGIN}.evil.test/`, 'blob:http://app.localhost/x', '/\r\nset-cookie: a=b', '/\u0000', '/é😀', 'x'.repeat(9000), '__proto__'
+  EVIL,
+  '//evil.test',
+  '///evil.test',
+  '/\\evil.test',
+  '\\\\evil.test',
+  '/.//evil.test',
+  '/..//evil.test',
+  '/%2e//evil.test',
+  '/a/..//evil.test',
+  'javascript:alert(1)',
+  'data:text/html,x',
+  'http:evil.test',
+  `${ORIGIN}@evil.test/`,
+  `${ORIGIN}.evil.test/`,
+  'blob:http://app.localhost/x',
+  '/\r\nset-cookie: a=b',
+  '/\u0000',
+  '/é😀',
+  'x'.repeat(9000),
+  '__proto__'
 ]
 const ROUTES = ['/auth/login', '/auth/callback', '/auth/logout', '/auth/logged-out', '/auth/session', '/auth/userinfo']
-const VALUES = ['', '%', '%00', '%FF', '%ED%A0%80', '+', '__proto__', 'constructor', '0mwt0000000000000000000000000000', 'a'.repeat(5000)]
+const VALUES = [
+  '',
+  '%',
+  '%00',
+  '%FF',
+  '%ED%A0%80',
+  '+',
+  '__proto__',
+  'constructor',
+  '0mwt0000000000000000000000000000',
+  'a'.repeat(5000)
+]
 const LARGE = 'a'.repeat(10_240)
-const PAGE = { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'cross-site' }
+const PAGE = {
+  accept: 'text/html',
+  'sec-fetch-mode': 'navigate',
+  'sec-fetch-dest': 'document',
+  'sec-fetch-site': 'cross-site'
+}
 const FORM = { 'content-type': 'application/x-www-form-urlencoded' }
 
 /** One attack after the other. */
@@ -42,7 +76,9 @@ async function strike ({ ledger }: World, { remote }: Process, { sent, accepted 
     const answer = await remote.send(sent)
     const setCookies = answer.headers['set-cookie'] ?? []
     if (setsSession(setCookies)) ledger.wrong('sessions for strangers', line)
-    if (!accepted.includes(answer.statusCode)) ledger.wrong('unexpected answers', `${line} ${outcome(answer)}, not ${accepted.join(' or ')}`)
+    if (!accepted.includes(answer.statusCode)) {
+      ledger.wrong('unexpected answers', `${line} ${outcome(answer)}, not ${accepted.join(' or ')}`)
+    }
   } catch (error) {
     ledger.wrong('requests without an answer', `${line}: ${(error as Error).message}`)
   }
@@ -76,11 +112,29 @@ function garbage (bytes: number): string {
 
 const ATTACKERS: Attacker[] = [
   function garbageCookies () {
-    const values = [garbage(300), `${garbage(300)}.${garbage(24)}`, `${garbage(7000)}.${garbage(24)}`, '.', '=', '%00', `${'A'.repeat(9000)}`]
-    return get('/me', { cookie: `${SESSION_COOKIE}=${pick(values)}; ${SESSION_COOKIE}-tokens-0=${garbage(500)}; ${SESSION_COOKIE}-tokens-99999999=x` }, [401])
+    const values = [
+      garbage(300),
+      `${garbage(300)}.${garbage(24)}`,
+      `${garbage(7000)}.${garbage(24)}`,
+      '.',
+      '=',
+      '%00',
+      `${'A'.repeat(9000)}`
+    ]
+    return get(
+      '/me',
+      {
+        cookie: `${SESSION_COOKIE}=${pick(values)}; ${SESSION_COOKIE}-tokens-0=${garbage(500)}; ${SESSION_COOKIE}-tokens-99999999=x`
+      },
+      [401]
+    )
   },
   function manyCookies () {
-    return get(pick(['/auth/login', '/maybe']), { cookie: Array.from({ length: 400 }, (_, index) => `${SESSION_COOKIE}-login-${index}=x`).join('; ') }, [200, 302])
+    return get(
+      pick(['/auth/login', '/maybe']),
+      { cookie: Array.from({ length: 400 }, (_, index) => `${SESSION_COOKIE}-login-${index}=x`).join('; ') },
+      [200, 302]
+    )
   },
   function tamperedLogin ({ cookie, callback }) {
     return get(callback, { ...PAGE, ...withCookie(tampered(cookie)) }, [302, 400])
@@ -105,16 +159,28 @@ const ATTACKERS: Attacker[] = [
   function strangeParameters () {
     // Node itself refuses 16 kB, and closes the connection.
     const [a, b] = [pick([...VALUES, LARGE]), pick(VALUES)]
-    return get(`/auth/callback?${pick(['state', 'state[]', '__proto__', 'iss'])}=${a}&${pick(['code', 'error', 'state'])}=${b}`, PAGE)
+    return get(
+      `/auth/callback?${pick(['state', 'state[]', '__proto__', 'iss'])}=${a}&${pick(['code', 'error', 'state'])}=${b}`,
+      PAGE
+    )
   },
   function strangeReturn () {
     return get(`/auth/login?return_to=${encodeURIComponent(pick(RETURN_TO))}`, PAGE, [302, 400])
   },
   function strangePage () {
-    return get(pick(['//evil.test/me', '/me/..//evil.test', '/.//evil.test/', `/me?return_to=${'y'.repeat(8000)}`]), PAGE, [302, 404])
+    return get(
+      pick(['//evil.test/me', '/me/..//evil.test', '/.//evil.test/', `/me?return_to=${'y'.repeat(8000)}`]),
+      PAGE,
+      [302, 404]
+    )
   },
   function crossSiteLogout ({ cookie }) {
-    return post('/auth/logout', 'return_to=/', { origin: EVIL, 'sec-fetch-site': 'cross-site', ...withCookie(cookie) }, [403])
+    return post(
+      '/auth/logout',
+      'return_to=/',
+      { origin: EVIL, 'sec-fetch-site': 'cross-site', ...withCookie(cookie) },
+      [403]
+    )
   },
   function crossSiteLink ({ cookie }) {
     return get('/auth/logout', { ...PAGE, ...withCookie(cookie) }, [403])
@@ -126,11 +192,22 @@ const ATTACKERS: Attacker[] = [
     return post('/auth/logout', `return_to=${'z'.repeat(70_000)}`, { origin: ORIGIN }, [413])
   },
   function noForm () {
-    return post('/auth/logout', '{"a":1}', { 'content-type': pick(['application/json', 'text/plain', 'multipart/form-data; boundary=x', 'x']), origin: ORIGIN }, [400, 415])
+    return post(
+      '/auth/logout',
+      '{"a":1}',
+      {
+        'content-type': pick(['application/json', 'text/plain', 'multipart/form-data; boundary=x', 'x']),
+        origin: ORIGIN
+      },
+      [400, 415]
+    )
   },
   function wrongMethod ({ cookie, callback }) {
     const method = pick(['HEAD', 'PUT', 'DELETE', 'PATCH', 'TRACE'])
-    return { sent: { method, url: pick([...ROUTES, callback]), headers: { host: HOST, ...withCookie(cookie) } }, accepted: [405] }
+    return {
+      sent: { method, url: pick([...ROUTES, callback]), headers: { host: HOST, ...withCookie(cookie) } },
+      accepted: [405]
+    }
   },
   function prefetch ({ cookie, callback }) {
     return get(callback, { ...PAGE, 'sec-purpose': 'prefetch', ...withCookie(cookie) }, [503])

@@ -1,7 +1,8 @@
 /** What must not happen, however long it goes on. */
 export const NEVER = [
-  'unexpected 5xx', 'lost logins', 'off-origin redirects', 'lost sessions', 'sessions after their logout', 'sessions for strangers', 'mixed-up people',
-  'callbacks used twice', 'unexpected answers', 'cookies over 8,000 bytes', 'requests without an answer'
+  'unexpected 5xx', 'lost logins', 'off-origin redirects', 'lost sessions', 'sessions after their logout',
+  'sessions for strangers', 'mixed-up people', 'callbacks used twice', 'unexpected answers',
+  'cookies over 8,000 bytes', 'requests without an answer'
 ] as const
 
 export type Never = typeof NEVER[number]
@@ -34,12 +35,17 @@ export function createLedger (): Ledger {
     },
     get: (name) => counts.get(name) ?? 0,
     startingWith (prefix) {
-      const found = [...counts].filter(([name]) => name.startsWith(prefix)).map(([name, count]): [string, number] => [name.slice(prefix.length), count])
+      const found = [...counts]
+        .filter(([name]) => name.startsWith(prefix))
+        .map(([name, count]): [string, number] => [name.slice(prefix.length), count])
       return found.sort((a, b) => b[1] - a[1])
     },
     wrong (kind, example) {
       const { count = 0, examples = [] } = wrongs.get(kind) ?? {}
-      wrongs.set(kind, { count: count + 1, examples: examples.length < MOST_EXAMPLES ? [...examples, example] : examples })
+      wrongs.set(kind, {
+        count: count + 1,
+        examples: examples.length < MOST_EXAMPLES ? [...examples, example] : examples
+      })
     },
     wrongs,
     restart: () => counts.clear()

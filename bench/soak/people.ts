@@ -16,7 +16,10 @@ interface Person {
 }
 
 const MOST_BYTES = 8000 // of cookies
-const HOSTILE_RETURN = ['https://evil.test/', '//evil.test', '/\\evil.test', '/.//evil.test', '/%2e//evil.test', 'javascript:alert(1)', '/\t/evil.test']
+const HOSTILE_RETURN = [
+  'https://evil.test/', '//evil.test', '/\\evil.test', '/.//evil.test', '/%2e//evil.test',
+  'javascript:alert(1)', '/\t/evil.test'
+]
 let people = 0
 
 /** One person after the other. */
@@ -53,7 +56,9 @@ async function withTabs (person: Person): Promise<void> {
 
 /** Begins many logins and finishes the last. */
 async function forgetful (person: Person): Promise<void> {
-  for (let count = 0; count < 15; count++) await attempt(person, async () => await person.browser.step('/auth/login?return_to=/somewhere'))
+  for (let count = 0; count < 15; count++) {
+    await attempt(person, async () => await person.browser.step('/auth/login?return_to=/somewhere'))
+  }
   person.world.ledger.count('logins left open', 15)
   if (await logIn(person, `/login-as?sub=${person.sub}`)) await me(person)
 }
@@ -63,14 +68,24 @@ async function impatient (person: Person): Promise<void> {
   const { world, browser, sub } = person
   const from = Date.now()
   world.ledger.count('logins begun')
-  const page = await attempt(person, async () => await browser.goto(`/login-as?sub=${sub}`, { until: ({ pathname }) => pathname === '/auth/callback' }))
+  const page = await attempt(
+    person,
+    async () => await browser.goto(`/login-as?sub=${sub}`, { until: ({ pathname }) => pathname === '/auth/callback' })
+  )
   if (page?.location === undefined) return notLoggedIn(person, from, page)
   const callback = page.location
-  const answers = await Promise.all([1, 2, 3].map(async () => await attempt(person, async () => await browser.clone().step(callback))))
+  const answers = await Promise.all(
+    [1, 2, 3].map(async () => await attempt(person, async () => await browser.clone().step(callback)))
+  )
   const sessions = answers.filter((answer) => answer?.history.some(({ setCookie }) => setsSession(setCookie)))
   if (sessions.length > 1) world.ledger.wrong('callbacks used twice', `${sessions.length} sessions of one callback`)
-  if (sessions.length === 0) notLoggedIn(person, from, answers.find((answer) => answer !== undefined && answer.status >= 400))
-  else world.ledger.count('logins completed')
+  if (sessions.length === 0) {
+    notLoggedIn(
+      person,
+      from,
+      answers.find((answer) => answer !== undefined && answer.status >= 400)
+    )
+  } else world.ledger.count('logins completed')
 }
 
 /** Follows a link to the login that somebody else has made. */
@@ -85,20 +100,30 @@ async function logIn (person: Person, path: string): Promise<boolean> {
   world.ledger.count('logins begun')
   const page = await attempt(person, async () => await browser.goto(path))
   const hop = page?.history.find(({ setCookie }) => setsSession(setCookie))
-  if (browser.cookies.bytes() > MOST_BYTES) world.ledger.wrong('cookies over 8,000 bytes', `${browser.cookies.bytes()} bytes`)
+  if (browser.cookies.bytes() > MOST_BYTES) {
+    world.ledger.wrong('cookies over 8,000 bytes', `${browser.cookies.bytes()} bytes`)
+  }
   if (page === undefined || hop === undefined || page.status >= 500) {
     notLoggedIn(person, from, page)
     return false
   }
   world.ledger.count('logins completed')
   const url = new URL(hop.url)
-  if (url.pathname === '/auth/callback') keepLoot(process, { cookie: hop.sent['cookie'] ?? '', callback: url.pathname + url.search })
+  if (url.pathname === '/auth/callback') {
+    keepLoot(process, { cookie: hop.sent['cookie'] ?? '', callback: url.pathname + url.search })
+  }
   return true
 }
 
 function notLoggedIn ({ world }: Person, from: number, page: Page | undefined): void {
-  if (isUnavailable(codeIn(page?.text() ?? '')) && world.weather.wasBad('login', from, Date.now())) world.ledger.count('logins refused while the provider failed')
-  else world.ledger.wrong('lost logins', `${page === undefined ? 'no answer' : describe(page)}, ${world.weather.describe()}`)
+  if (isUnavailable(codeIn(page?.text() ?? '')) && world.weather.wasBad('login', from, Date.now())) {
+    world.ledger.count('logins refused while the provider failed')
+  } else {
+    world.ledger.wrong(
+      'lost logins',
+      `${page === undefined ? 'no answer' : describe(page)}, ${world.weather.describe()}`
+    )
+  }
 }
 
 type Step = (person: Person) => Promise<boolean>
@@ -134,7 +159,11 @@ async function userinfo (person: Person): Promise<boolean> {
 async function look (person: Person, path: string, need?: Need): Promise<boolean> {
   const from = Date.now()
   const page = await attempt(person, async () => await person.browser.fetch(path))
-  const refused = page !== undefined && page.status >= 500 && need !== undefined && person.world.weather.wasBadForAny(from, Date.now())
+  const refused =
+    page !== undefined &&
+    page.status >= 500 &&
+    need !== undefined &&
+    person.world.weather.wasBadForAny(from, Date.now())
   return refused || isOf(person, page)
 }
 
@@ -154,7 +183,9 @@ async function logOut (person: Person): Promise<void> {
   const page = await attempt(person, async () => await person.browser.post('/auth/logout'))
   if (page === undefined) return
   person.world.ledger.count('logouts')
-  if (page.status !== 200 || page.url !== `${ORIGIN}/` || person.browser.cookies.get(SESSION_COOKIE) !== undefined) note(person, 'unexpected answers', page)
+  if (page.status !== 200 || page.url !== `${ORIGIN}/` || person.browser.cookies.get(SESSION_COOKIE) !== undefined) {
+    note(person, 'unexpected answers', page)
+  }
   const copied = await attempt(person, async () => await before.fetch('/me'))
   if (copied?.status === 200) note(person, 'sessions after their logout', copied)
 }

@@ -49,12 +49,30 @@ export function openRemote (port: number, watch: (sent: Sent, answer: Answer, se
 
 function exchange (agent: Agent, port: number, { method, url, headers, payload }: Sent): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ agent, host: '127.0.0.1', port, method, path: url, headers: withLength(headers, payload), setHost: false, timeout: PATIENCE }, (response) => {
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
-      response.on('end', () => resolve({ statusCode: response.statusCode as number, headers: response.headers, rawPayload: Buffer.concat(chunks) }))
-      response.on('error', reject)
-    })
+    const outgoing = request(
+      {
+        agent,
+        host: '127.0.0.1',
+        port,
+        method,
+        path: url,
+        headers: withLength(headers, payload),
+        setHost: false,
+        timeout: PATIENCE
+      },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () =>
+          resolve({
+            statusCode: response.statusCode as number,
+            headers: response.headers,
+            rawPayload: Buffer.concat(chunks)
+          })
+        )
+        response.on('error', reject)
+      }
+    )
     outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${PATIENCE} ms`)))
     outgoing.on('error', reject)
     outgoing.end(payload)
@@ -67,8 +85,14 @@ function withLength (headers: Record<string, string>, payload: string | undefine
 
 function abandon (port: number, { method, url, headers }: Sent, milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
-    const outgoing = request({ agent: false, host: '127.0.0.1', port, method, path: url, headers, setHost: false }, (response) => response.resume())
-    outgoing.on('error', () => {}).on('close', resolve).end()
+    const outgoing = request(
+      { agent: false, host: '127.0.0.1', port, method, path: url, headers, setHost: false },
+      (response) => response.resume()
+    )
+    outgoing
+      .on('error', () => {})
+      .on('close', resolve)
+      .end()
     setTimeout(() => outgoing.destroy(), milliseconds)
   })
 }

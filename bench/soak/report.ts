@@ -27,7 +27,10 @@ function traffic ({ ledger, seconds }: Outcome): string[][] {
   return [
     ['requests', whole(requests)],
     ['requests/s', whole(requests / seconds)],
-    ...['hostile requests', 'anonymous requests', 'logins begun', 'logins completed', 'logins refused while the provider failed', 'logins left open', 'logouts'].map((name) => [name, whole(ledger.get(name))])
+    ...[
+      'hostile requests', 'anonymous requests', 'logins begun', 'logins completed',
+      'logins refused while the provider failed', 'logins left open', 'logouts'
+    ].map((name) => [name, whole(ledger.get(name))])
   ]
 }
 
@@ -49,7 +52,10 @@ function provider ({ provider: { rotations, counts }, troubles, recovery }: Outc
 
 function processes ({ processes }: Outcome): string[][] {
   const column = (name: string, value: (report: ProcessReport) => number, digits: number): string[][] =>
-    processes.map((reports, index) => [`${name}, application ${index + 1}`, ...reports.map((report) => value(report).toFixed(digits))])
+    processes.map((reports, index) => [
+      `${name}, application ${index + 1}`,
+      ...reports.map((report) => value(report).toFixed(digits))
+    ])
   return [
     ['', 'start', 'middle', 'end'],
     ...column('heap, MiB', ({ heap }) => heap / 2 ** 20, 1),
@@ -69,9 +75,16 @@ function examples ({ ledger: { wrongs } }: Outcome): string[] {
 /** Why logins and sessions were refused, as the application's log would say. */
 function details ({ processes }: Outcome): string {
   const counts = new Map<string, number>()
-  for (const [line, count] of processes.flat().flatMap(({ refusals }) => Object.entries(refusals))) counts.set(line, (counts.get(line) ?? 0) + count)
-  const lines = [...counts].filter(([line]) => /^FST_OIDC_(?:PROVIDER|ID_TOKEN|CODE|UNEXPECTED|USERINFO|CLAIMS|RESPONSE|SESSION)/.test(line)).sort((a, b) => b[1] - a[1])
-  return ['what the applications say, warm-up included:', ...lines.slice(0, 20).map(([line, count]) => `  ${count} ${line}`)].join('\n')
+  for (const [line, count] of processes.flat().flatMap(({ refusals }) => Object.entries(refusals))) {
+    counts.set(line, (counts.get(line) ?? 0) + count)
+  }
+  const lines = [...counts]
+    .filter(([line]) => /^FST_OIDC_(?:PROVIDER|ID_TOKEN|CODE|UNEXPECTED|USERINFO|CLAIMS|RESPONSE|SESSION)/.test(line))
+    .sort((a, b) => b[1] - a[1])
+  return [
+    'what the applications say, warm-up included:',
+    ...lines.slice(0, 20).map(([line, count]) => `  ${count} ${line}`)
+  ].join('\n')
 }
 
 function whole (value: number): string {

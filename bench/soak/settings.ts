@@ -30,6 +30,8 @@ export function settings (argv: string[]): Settings {
 
 function secondsFrom (text = '120'): number {
   const seconds = Number(text)
-  if (!(seconds >= 5 && seconds <= MOST_SECONDS)) throw new Error(`how long? 5 to ${MOST_SECONDS} seconds, not "${text}"`)
+  if (!(seconds >= 5 && seconds <= MOST_SECONDS)) {
+    throw new Error(`how long? 5 to ${MOST_SECONDS} seconds, not "${text}"`)
+  }
   return seconds
 }

@@ -76,7 +76,9 @@ export function createWeather (provider: Child, betweenTroubles: number): Weathe
     },
     describe () {
       const { fault, from = 0 } = periods.at(-1) ?? {}
-      return fault === undefined ? 'before any trouble' : `${Date.now() - from} ms after the begin of ${JSON.stringify(fault)}`
+      return fault === undefined
+        ? 'before any trouble'
+        : `${Date.now() - from} ms after the begin of ${JSON.stringify(fault)}`
     },
     get troubles () {
       return periods.length

@@ -30,7 +30,8 @@ export interface World {
 const MOST_LOOT = 50
 
 export function openProcess (port: number, issuer: string, weather: Weather, ledger: Ledger): Process {
-  const watch = (sent: Sent, answer: Answer, sentAt: number): void => inspect({ issuer, weather, ledger }, sent, answer, sentAt)
+  const watch = (sent: Sent, answer: Answer, sentAt: number): void =>
+    inspect({ issuer, weather, ledger }, sent, answer, sentAt)
   return { remote: openRemote(port, watch), loot: [] }
 }
 
@@ -59,7 +60,11 @@ export function codeIn (text: string): string | undefined {
 /** An answer in a few words. */
 export function describe (page: Page | Error): string {
   if (page instanceof Error) return page.message
-  return [page.status, codeIn(page.text()) ?? '', ...page.history.map(({ method, url, status }) => `${method} ${shorten(url)} ${status}`)].join(' ')
+  return [
+    page.status,
+    codeIn(page.text()) ?? '',
+    ...page.history.map(({ method, url, status }) => `${method} ${shorten(url)} ${status}`)
+  ].join(' ')
 }
 
 function shorten (url: string): string {
@@ -72,14 +77,26 @@ export function isUnavailable (code: string | undefined): boolean {
 }
 
 /** What is looked at in every answer of the application, whoever asked. */
-function inspect ({ issuer, weather, ledger }: Pick<World, 'issuer' | 'weather' | 'ledger'>, sent: Sent, answer: Answer, sentAt: number): void {
-  const { statusCode, headers: { location } } = answer
+function inspect (
+  { issuer, weather, ledger }: Pick<World, 'issuer' | 'weather' | 'ledger'>,
+  sent: Sent,
+  answer: Answer,
+  sentAt: number
+): void {
+  const {
+    statusCode,
+    headers: { location }
+  } = answer
   const code = statusCode >= 400 ? codeIn(answer.rawPayload.toString()) : undefined
   const line = `${sent.method} ${sent.url.slice(0, 100)} ${statusCode} ${code ?? answer.rawPayload.toString().slice(0, 100)} in ${Date.now() - sentAt} ms, ${weather.describe()}`
   ledger.count('requests')
   if (statusCode >= 400) ledger.count(`refused ${code ?? `status ${statusCode}`}`)
-  if (statusCode >= 500 && !isExpected(code, weather.wasBadForAny(sentAt, Date.now()))) ledger.wrong('unexpected 5xx', line)
-  if (location !== undefined && !isOwn(location, issuer)) ledger.wrong('off-origin redirects', `${line} to ${location.slice(0, 100)}`)
+  if (statusCode >= 500 && !isExpected(code, weather.wasBadForAny(sentAt, Date.now()))) {
+    ledger.wrong('unexpected 5xx', line)
+  }
+  if (location !== undefined && !isOwn(location, issuer)) {
+    ledger.wrong('off-origin redirects', `${line} to ${location.slice(0, 100)}`)
+  }
 }
 
 // A browser that fetches ahead of time is told that there is nothing, whatever the weather.

@@ -18,5 +18,7 @@ export async function revokeGrants (broker: Broker, filter: BrokerFilter): Promi
   const { sub, sid, jti = sid } = names
   check(provider === undefined || sub !== undefined, '"filter.provider" goes with "sub"')
   // The identifier of a token begins with that of its grant.
-  return sub !== undefined ? await broker.endSubject(sub, provider) : await broker.end(String(jti).split('.')[0] as string)
+  return sub !== undefined
+    ? await broker.endSubject(sub, provider)
+    : await broker.end(String(jti).split('.')[0] as string)
 }

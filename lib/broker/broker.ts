@@ -30,7 +30,10 @@ import type { IdTokenClaims, OidcClaims, OidcTokens } from '../../types/claims.t
 import type { IssueContext } from '../../types/options.ts'
 
 /** Somebody who is to get tokens. */
-export interface Subject extends Pick<GrantRecord, 'claims' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'> {
+export interface Subject extends Pick<
+  GrantRecord,
+  'claims' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'
+> {
   provider: Provider
 }
 
@@ -88,7 +91,11 @@ export interface BrokerParts {
   telemetry: Telemetry
 }
 
-export function createBroker (settings: Settings, broker: BrokerSettings, { log, vault, sealer, providers, registry, refreshes, telemetry }: BrokerParts): Broker {
+export function createBroker (
+  settings: Settings,
+  broker: BrokerSettings,
+  { log, vault, sealer, providers, registry, refreshes, telemetry }: BrokerParts
+): Broker {
   const keys = createSigningKeys(broker, vault)
   const records = createGrantRecords(vault, sealer)
 
@@ -116,7 +123,13 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     const context: IssueContext = { grantType, clientId: record.clientId, provider: record.provider, request }
     const own = await ask('broker.claims', async () => await broker.claims?.(record.claims, context))
     const reserved = reservedClaims(record)
-    const payload = { ...usualClaims(record), roles: rolesOf(record.claims, settings.roleClaims, record.providerClientId), ...own, scope: record.scope, ...reserved }
+    const payload = {
+      ...usualClaims(record),
+      roles: rolesOf(record.claims, settings.roleClaims, record.providerClientId),
+      ...own,
+      scope: record.scope,
+      ...reserved
+    }
     const added = await ask('broker.onIssue', async () => await broker.onIssue?.(payload, context))
     return JSON.parse(JSON.stringify({ ...payload, ...added, ...reserved })) as JWTPayload
   }
@@ -175,12 +188,19 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     return provider?.id === record.issuedBy ? provider : await giveUp(record)
   }
 
-  /** What the provider gives for its refresh token, where it gave one: so it says whether the person is still welcome. */
+  /**
+   * What the provider gives for its refresh token, where it gave one: so it says whether the person is still
+   * welcome.
+   */
   async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
     const { tokens, authTime, claims: { sub } } = record
     if (tokens === undefined) return undefined
     // What the provider refused need not be revoked.
-    const fresh = await refreshes.get(provider, tokens).catch((error: OidcError) => error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp({ ...record, tokens: undefined }) : Promise.reject(error))
+    const fresh = await refreshes
+      .get(provider, tokens)
+      .catch((error: OidcError) =>
+        error.code === 'FST_OIDC_LOGIN_REQUIRED' ? giveUp({ ...record, tokens: undefined }) : Promise.reject(error)
+      )
     return isSamePerson({ sub, authTime, idToken: tokens.id_token }, fresh) ? fresh : await giveUp(renew(record, fresh))
   }
 
@@ -195,7 +215,11 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     return claims === undefined ? record.claims : await parseClaims({ settings }, claims)
   }
 
-  async function askForClaims (provider: Provider, record: GrantRecord, { tokens, claims }: TokenSet): Promise<IdTokenClaims | undefined> {
+  async function askForClaims (
+    provider: Provider,
+    record: GrantRecord,
+    { tokens, claims }: TokenSet
+  ): Promise<IdTokenClaims | undefined> {
     if (claims !== undefined) return await readClaims({ telemetry }, provider, tokens, claims)
     const first = firstClaims(provider, record)
     return first === undefined ? undefined : await refreshClaims({ telemetry }, provider, tokens, first)
@@ -218,16 +242,25 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
     }
     const answerNow = async (): Promise<[OidcClaims, TokenAnswer]> => {
       const claims = await claimsOf(provider, renewed, fresh)
-      return [claims, await answer(await describe({ ...renewed, claims, scope: narrowScope(renewed.scope, context.scope) }, context))]
+      return [
+        claims,
+        await answer(await describe({ ...renewed, claims, scope: narrowScope(renewed.scope, context.scope) }, context))
+      ]
     }
     const [claims, answered] = await answerNow().catch(async (error: unknown) => {
-      // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not lose the new one.
+      // The provider's old refresh token may be worth nothing by now: who is refused for the moment must not
+      // lose the new one.
       await save(renewed)
       throw error
     })
     const { token, hash } = records.newRefreshToken(renewed.id)
-    const after = { ...renewed, claims, current: hash, previous: { hash: before.current as string, until: now() + GRACE, next: token } }
-    return await save(after) ? withRefreshToken(answered, token, after) : null
+    const after = {
+      ...renewed,
+      claims,
+      current: hash,
+      previous: { hash: before.current as string, until: now() + GRACE, next: token }
+    }
+    return (await save(after)) ? withRefreshToken(answered, token, after) : null
   }
 
   async function refresh (token: string, context: RefreshRequest): Promise<TokenAnswer> {
@@ -236,15 +269,24 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
       demand(shown.status !== 'unknown', 'invalid_grant', 'The refresh token is not known, or no longer good.')
       if (shown.status === 'reused') {
         await endById(shown.id)
-        context.request.log.warn({ sid: shown.id }, 'a refresh token was used again: somebody else may have it, and the grant has ended')
+        context.request.log.warn(
+          { sid: shown.id },
+          'a refresh token was used again: somebody else may have it, and the grant has ended'
+        )
         throw oauthError('invalid_grant', 'The refresh token was used before.')
       }
       const { content: record } = shown.found
-      demand(context.clientId === undefined || context.clientId === record.clientId, 'invalid_grant', 'The refresh token is of another client.')
+      demand(
+        context.clientId === undefined || context.clientId === record.clientId,
+        'invalid_grant',
+        'The refresh token is of another client.'
+      )
       // A logout that the store did not let end every grant counts nevertheless.
       await refuseEnded(record)
       const scope = narrowScope(record.scope, context.scope)
-      if (shown.status === 'repeated') return withRefreshToken(await answer(await describe({ ...record, scope }, context)), shown.next, record)
+      if (shown.status === 'repeated') {
+        return withRefreshToken(await answer(await describe({ ...record, scope }, context)), shown.next, record)
+      }
       const next = await rotate(shown.found, context)
       if (next !== null) return next
     }
@@ -252,13 +294,18 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
 
   async function verify (token: string): Promise<JWTPayload> {
     const { payload } = await jwtVerify(token, await keys.verifier(), {
-      issuer: broker.issuer, audience: broker.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
+      issuer: broker.issuer,
+      audience: broker.audience,
+      typ: 'at+jwt',
+      algorithms: ['ES256', 'EdDSA', 'RS256'],
+      requiredClaims: ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
     }).catch(refuseToken)
     return payload
   }
 
   const isLive = async ({ sid }: JWTPayload): Promise<boolean> => await records.has(sid as string)
-  const verified = async (token: string): Promise<JWTPayload | null> => await verify(token).catch((error: OidcError) => error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error))
+  const verified = async (token: string): Promise<JWTPayload | null> =>
+    await verify(token).catch((error: OidcError) => (error.code === 'FST_OIDC_TOKEN' ? null : Promise.reject(error)))
 
   /** Ends a grant; the provider's refresh token is of no use to anybody then. */
   async function end (record: GrantRecord): Promise<number> {
@@ -269,7 +316,9 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
 
   function revocationOf ({ issuedBy, tokens }: GrantRecord): Revocation[] {
     const provider = providers.all().find(({ id }) => id === issuedBy)
-    return provider !== undefined && tokens?.refresh_token !== undefined ? [{ provider, token: tokens.refresh_token, hint: 'refresh_token' }] : []
+    return provider !== undefined && tokens?.refresh_token !== undefined
+      ? [{ provider, token: tokens.refresh_token, hint: 'refresh_token' }]
+      : []
   }
 
   async function endById (id: string): Promise<number> {
@@ -300,7 +349,10 @@ export function createBroker (settings: Settings, broker: BrokerSettings, { log,
 
     async issue (subject, context) {
       // Without a refresh token of the provider nobody says when the person is no longer welcome.
-      const lasts = subject.tokens?.refresh_token === undefined ? Math.min(broker.refreshTokenTtl, settings.session.maxAge) : broker.refreshTokenTtl
+      const lasts =
+        subject.tokens?.refresh_token === undefined
+          ? Math.min(broker.refreshTokenTtl, settings.session.maxAge)
+          : broker.refreshTokenTtl
       const record = newRecord(subject, now() + lasts)
       const answered = await answer(await describe(record, context))
       const { token, hash } = records.newRefreshToken(record.id)
@@ -361,7 +413,8 @@ function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: Tok
   const granted = tokens.scope?.split(' ')
   return {
     ...record,
-    // What the provider does not grant any more is not granted here. The next ID token is compared with the first as well.
+    // What the provider does not grant any more is not granted here. The next ID token is compared with the
+    // first as well.
     scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
     tokens: { ...before, ...tokens }
   }

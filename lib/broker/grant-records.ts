@@ -61,7 +61,10 @@ export interface GrantRecords {
   show: (token: string) => Promise<Shown>
 }
 
-/** How long a refresh token that was used is good for the same answer again, in seconds: the first one may not have arrived. */
+/**
+ * How long a refresh token that was used is good for the same answer again, in seconds: the first one may not
+ * have arrived.
+ */
 export const GRACE = 30
 
 export function createGrantRecords (vault: Vault, sealer: Sealer): GrantRecords {
@@ -75,7 +78,8 @@ export function createGrantRecords (vault: Vault, sealer: Sealer): GrantRecords 
       await vault.set(keyOf(record.id), record, record.expiresAt, tagsOf(record))
     },
 
-    replace: async ({ content: { id }, ...seen }, record) => await vault.replace(keyOf(id), { ...seen, content: null }, record, record.expiresAt),
+    replace: async ({ content: { id }, ...seen }, record) =>
+      await vault.replace(keyOf(id), { ...seen, content: null }, record, record.expiresAt),
     remove: async (id) => await vault.remove(keyOf(id)),
 
     async * list (filter) {
@@ -108,7 +112,12 @@ function hashOf (secret: string): string {
 }
 
 function tagsOf ({ subject, provider, sid, claims: { sub } }: GrantRecord): Name[] {
-  return [['grants', 'subject', subject], ['grants', 'sub', sub], ['grants', 'provider', provider], ...(sid === undefined ? [] : [['grants', 'sid', sid] as const])]
+  return [
+    ['grants', 'subject', subject],
+    ['grants', 'sub', sub],
+    ['grants', 'provider', provider],
+    ...(sid === undefined ? [] : [['grants', 'sid', sid] as const])
+  ]
 }
 
 /** The one that the fewest grants have. */
@@ -118,6 +127,9 @@ function tagFor ({ provider, sub, sid, subject }: GrantFilter): Name {
   return sub === undefined ? ['grants', 'provider', provider as string] : ['grants', 'sub', sub]
 }
 
-function fits (record: GrantRecord, { provider = record.provider, sub = record.claims.sub, sid = record.sid, subject = record.subject }: GrantFilter): boolean {
+function fits (
+  record: GrantRecord,
+  { provider = record.provider, sub = record.claims.sub, sid = record.sid, subject = record.subject }: GrantFilter
+): boolean {
   return record.provider === provider && record.claims.sub === sub && record.sid === sid && record.subject === subject
 }

@@ -17,7 +17,10 @@ import type { TokenAnswer } from './oauth.ts'
 import type { NativeClientSettings } from './options.ts'
 import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 
-/** The login of an application on a person's own machine (RFC 8252): it gets a code of ours for what the provider says. */
+/**
+ * The login of an application on a person's own machine (RFC 8252): it gets a code of ours for what the
+ * provider says.
+ */
 export interface NativeLogin {
   redirectUri: string
   codeChallenge: string
@@ -34,17 +37,26 @@ interface Code extends Omit<Subject, 'provider' | 'clientId'> {
 }
 
 const CODE_LIFETIME = 60 // seconds
-/** How long a code that was used is remembered, in seconds: used again, it ends what it was used for (RFC 6749, section 4.1.2). */
+/**
+ * How long a code that was used is remembered, in seconds: used again, it ends what it was used for (RFC
+ * 6749, section 4.1.2).
+ */
 const USED_LIFETIME = 600
 const MAX_STATE = 500 // characters, because the cookie of the login has it
-const PARAMS = ['response_type', 'client_id', 'redirect_uri', 'code_challenge', 'code_challenge_method', 'state', 'scope', 'prompt', 'offline_access']
+const PARAMS = [
+  'response_type', 'client_id', 'redirect_uri', 'code_challenge', 'code_challenge_method', 'state', 'scope',
+  'prompt', 'offline_access'
+]
 
 /** The parameters of a native login, for a page in between. */
 export function nativeParams (params: Params): Array<[string, string]> {
   return PARAMS.flatMap((name) => params.has(name) ? [[name, params.get(name) as string] as [string, string]] : [])
 }
 
-/** What a native application asks for, when it is one that may. Throws FST_OIDC_PARAMETER, and nothing goes to where it says. */
+/**
+ * What a native application asks for, when it is one that may. Throws FST_OIDC_PARAMETER, and nothing goes to
+ * where it says.
+ */
 export function readNativeLogin (params: Params, clients: NativeClientSettings): NativeLogin {
   const redirectUri = params.get('redirect_uri') as string
   check(isAllowedRedirect(redirectUri, clients.redirectUris), 'the redirect_uri is not allowed')
@@ -58,7 +70,11 @@ export function readNativeLogin (params: Params, clients: NativeClientSettings):
   return { redirectUri, clientId, scope, ...readChallenge(params, clients, state) }
 }
 
-function readChallenge (params: Params, { pkceRequired }: NativeClientSettings, state: string | undefined): Pick<NativeLogin, 'codeChallenge' | 'state'> {
+function readChallenge (
+  params: Params,
+  { pkceRequired }: NativeClientSettings,
+  state: string | undefined
+): Pick<NativeLogin, 'codeChallenge' | 'state'> {
   const codeChallenge = params.get('code_challenge')
   if (codeChallenge === undefined) {
     check(!pkceRequired, 'the code_challenge is missing')
@@ -89,12 +105,32 @@ export function isServed ({ broker }: Core, native: NativeLogin | undefined): bo
 
 /** Whoever logged in for a native application has no session here: the application gets a code. */
 export async function finishNativeLogin (
-  core: Core, provider: Provider, login: PendingLogin & { native: NativeLogin, loginAt: number },
-  { claims, session: { scopes, ...session }, tokens }: { claims: OidcClaims, session: { scopes: string[], sid?: string, authTime?: number, acr?: string }, tokens: OidcTokens },
-  request: FastifyRequest, reply: FastifyReply
+  core: Core,
+  provider: Provider,
+  login: PendingLogin & { native: NativeLogin; loginAt: number },
+  {
+    claims,
+    session: { scopes, ...session },
+    tokens
+  }: {
+    claims: OidcClaims
+    session: { scopes: string[]; sid?: string; authTime?: number; acr?: string }
+    tokens: OidcTokens
+  },
+  request: FastifyRequest,
+  reply: FastifyReply
 ): Promise<void> {
   const { native, loginAt, resource } = login
-  const content: Code = { native, provider: provider.name, issuedBy: provider.id, claims, ...session, scope: grantedScope(scopes, native.scope), loginAt, tokens: { ...tokens, resource } }
+  const content: Code = {
+    native,
+    provider: provider.name,
+    issuedBy: provider.id,
+    claims,
+    ...session,
+    scope: grantedScope(scopes, native.scope),
+    loginAt,
+    tokens: { ...tokens, resource }
+  }
   const id = randomBytes(16).toString('base64url')
   await core.vault?.set(codeName(id), content, now() + CODE_LIFETIME)
   core.telemetry.login()
@@ -107,12 +143,30 @@ function grantedScope (granted: string[], wanted: string | undefined): string {
 }
 
 /** What went wrong, for the application that asked (RFC 6749, section 4.1.2.1). */
-export function refuseNativeLogin (core: Core, native: NativeLogin, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
+export function refuseNativeLogin (
+  core: Core,
+  native: NativeLogin,
+  cause: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply
+): void {
   const error = report(core, cause, request)
-  answer(core, native, { error: outageCode(error) ?? 'access_denied', error_description: error.message }, request, reply)
+  answer(
+    core,
+    native,
+    { error: outageCode(error) ?? 'access_denied', error_description: error.message },
+    request,
+    reply
+  )
 }
 
-function answer ({ broker }: Core, { redirectUri, state }: NativeLogin, params: Record<string, string>, request: FastifyRequest, reply: FastifyReply): void {
+function answer (
+  { broker }: Core,
+  { redirectUri, state }: NativeLogin,
+  params: Record<string, string>,
+  request: FastifyRequest,
+  reply: FastifyReply
+): void {
   const url = new URL(redirectUri)
   const all = { ...params, ...(state !== undefined && { state }), iss: (broker as Broker).settings.issuer } // RFC 9207
   for (const [name, value] of Object.entries(all)) url.searchParams.set(name, value)
@@ -128,7 +182,11 @@ interface SentCode {
 }
 
 /** The tokens for a code, once: used again, it ends what it led to. Throws FST_OIDC_GRANT. */
-export async function redeemCode (core: Core, { code, redirectUri, codeVerifier, clientId }: SentCode, issue: (content: Code) => Promise<Issued>): Promise<TokenAnswer> {
+export async function redeemCode (
+  core: Core,
+  { code, redirectUri, codeVerifier, clientId }: SentCode,
+  issue: (content: Code) => Promise<Issued>
+): Promise<TokenAnswer> {
   const vault = core.vault as Vault
   const id = core.sealer.open('code', code)?.content as string | undefined
   demand(id !== undefined, 'invalid_grant', 'The code is not valid.')
@@ -137,10 +195,16 @@ export async function redeemCode (core: Core, { code, redirectUri, codeVerifier,
   const { native } = found.content
   demand(native.redirectUri === redirectUri, 'invalid_grant', 'The redirect_uri is not that of the login.')
   demand(native.clientId === clientId, 'invalid_grant', 'The code is of another client.')
-  demand(codeVerifier !== undefined && equal(hashOf(codeVerifier), native.codeChallenge), 'invalid_grant', 'The code_verifier does not fit.')
+  demand(
+    codeVerifier !== undefined && equal(hashOf(codeVerifier), native.codeChallenge),
+    'invalid_grant',
+    'The code_verifier does not fit.'
+  )
   const issued = await issue(found.content)
   // It may have been used again before there was anything to end.
-  if (await vault.create(usedName(id), issued.id, now() + USED_LIFETIME) === null) return await endIssued(core, issued.id)
+  if ((await vault.create(usedName(id), issued.id, now() + USED_LIFETIME)) === null) {
+    return await endIssued(core, issued.id)
+  }
   return issued.answer
 }
 
@@ -163,5 +227,7 @@ function hashOf (verifier: string): string {
 }
 
 function check (condition: boolean, detail: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_PARAMETER', { message: `This application cannot log you in: ${detail}.`, detail })
+  if (!condition) {
+    throw new OidcError('FST_OIDC_PARAMETER', { message: `This application cannot log you in: ${detail}.`, detail })
+  }
 }

@@ -3,11 +3,24 @@ import type { Params } from '../params.ts'
 
 /** The error codes of OAuth that an endpoint of the broker answers with. */
 export type OAuthErrorCode =
-  'invalid_request' | 'invalid_client' | 'invalid_grant' | 'invalid_scope' | 'invalid_target' | 'unsupported_grant_type' | // RFC 6749, section 5.2; RFC 8707
-  'authorization_pending' | 'slow_down' | 'expired_token' | 'access_denied' // RFC 8628, section 3.5
+  | 'invalid_request'
+  | 'invalid_client'
+  | 'invalid_grant'
+  | 'invalid_scope'
+  | 'invalid_target'
+  | 'unsupported_grant_type' // RFC 6749, section 5.2; RFC 8707
+  | 'authorization_pending'
+  | 'slow_down'
+  | 'expired_token'
+  | 'access_denied' // RFC 8628, section 3.5
 
 export function oauthError (error: OAuthErrorCode, description: string, cause?: unknown): OidcError {
-  return new OidcError('FST_OIDC_GRANT', { message: description, detail: `${error}: ${description}`, oauthError: error, cause })
+  return new OidcError('FST_OIDC_GRANT', {
+    message: description,
+    detail: `${error}: ${description}`,
+    oauthError: error,
+    cause
+  })
 }
 
 /** Throws an error of OAuth unless the condition holds. */
@@ -22,7 +35,10 @@ export function requireParam (params: Params, name: string): string {
   return value
 }
 
-/** The scope that is wanted, of what was granted; all of it when none is named (RFC 6749, section 6). Throws FST_OIDC_GRANT. */
+/**
+ * The scope that is wanted, of what was granted; all of it when none is named (RFC 6749, section 6). Throws
+ * FST_OIDC_GRANT.
+ */
 export function narrowScope (granted: string, wanted: string | undefined): string {
   // An empty parameter is none (RFC 6749, section 3.2).
   if (wanted === undefined || wanted === '') return granted
@@ -31,7 +47,10 @@ export function narrowScope (granted: string, wanted: string | undefined): strin
   return names.join(' ')
 }
 
-/** What an application is told of a failure that is not its own; `undefined` for another one (RFC 6749, section 4.1.2.1). */
+/**
+ * What an application is told of a failure that is not its own; `undefined` for another one (RFC 6749,
+ * section 4.1.2.1).
+ */
 export function outageCode ({ statusCode }: OidcError): string | undefined {
   if (statusCode === 503) return 'temporarily_unavailable'
   return statusCode >= 500 ? 'server_error' : undefined

@@ -8,7 +8,8 @@ import type { Provider } from '../provider.ts'
 /** The provider that a request names, or the only one. Throws FST_OIDC_GRANT, FST_OIDC_PROVIDER_UNKNOWN. */
 export async function findOneProvider (core: Core, params: Params, request: FastifyRequest): Promise<Provider> {
   const name = params.get('provider')
-  const provider = name === undefined ? await core.providers.ofRequest(request) : await findProvider(core, request, name)
+  const provider =
+    name === undefined ? await core.providers.ofRequest(request) : await findProvider(core, request, name)
   demand(provider !== null, 'invalid_request', 'The parameter provider must name one.')
   return provider
 }

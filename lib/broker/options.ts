@@ -1,4 +1,6 @@
-import { bool, check, checkKeys, func, isRecord, issuerUrl, number, oneOf, optional, parseUrl, strings, text, webUrl } from '../check.ts'
+import {
+  bool, check, checkKeys, func, isRecord, issuerUrl, number, oneOf, optional, parseUrl, strings, text, webUrl
+} from '../check.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
 
 /** Every option of the broker checked and every default filled in. Times in seconds. */
@@ -38,7 +40,8 @@ interface Surroundings {
 }
 
 const OPTIONS = [
-  'audience', 'issuer', 'accessTokenTtl', 'refreshTokenTtl', 'signingAlg', 'keyLifetime', 'trustedIssuers', 'nativeClients', 'resourceServers', 'claims', 'onIssue'
+  'audience', 'issuer', 'accessTokenTtl', 'refreshTokenTtl', 'signingAlg', 'keyLifetime', 'trustedIssuers',
+  'nativeClients', 'resourceServers', 'claims', 'onIssue'
 ]
 const DAY = 86_400
 
@@ -48,7 +51,8 @@ export function parseBroker (value: unknown, { baseUrl, prefix, allowInsecureLoo
   checkKeys(value, OPTIONS, 'broker.')
   const options = value as Partial<BrokerOptions>
   return {
-    issuer: optional(options.issuer, 'broker.issuer', (url, key) => issuerUrl(url, key, allowInsecureLoopback)) ?? baseUrl,
+    issuer:
+      optional(options.issuer, 'broker.issuer', (url, key) => issuerUrl(url, key, allowInsecureLoopback)) ?? baseUrl,
     audience: text(options.audience, 'broker.audience'),
     accessTokenTtl: number(options.accessTokenTtl, 900, 'broker.accessTokenTtl', 1, DAY),
     refreshTokenTtl: number(options.refreshTokenTtl, 30 * DAY, 'broker.refreshTokenTtl', 1, 400 * DAY),
@@ -71,7 +75,11 @@ function parseTrustedIssuers (value: unknown, prefix: string, allowInsecureLoopb
     const issuer = issuerUrl(peer['issuer'], 'broker.trustedIssuers.issuer', allowInsecureLoopback)
     const jwksUri = peer['jwksUri'] ?? `${issuer.replace(/\/$/, '')}${prefix}/.well-known/jwks.json`
     webUrl(jwksUri, 'broker.trustedIssuers.jwksUri', allowInsecureLoopback)
-    return { issuer, jwksUri: jwksUri as string, strictType: bool(peer['strictType'] as boolean | undefined, true, 'broker.trustedIssuers.strictType') }
+    return {
+      issuer,
+      jwksUri: jwksUri as string,
+      strictType: bool(peer['strictType'] as boolean | undefined, true, 'broker.trustedIssuers.strictType')
+    }
   })
 }
 
@@ -86,19 +94,31 @@ function parseNativeClients (value: unknown): NativeClientSettings {
   }
 }
 
-// RFC 8252, section 7.1: a scheme of an application's own is a domain name in reverse. http is for loopback, which is always allowed.
+// RFC 8252, section 7.1: a scheme of an application's own is a domain name in reverse. http is for loopback,
+// which is always allowed.
 function parseRedirectUri (value: string): string {
   const url = parseUrl(value)
   const isOwnScheme = url !== null && /^[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:$/.test(url.protocol)
-  check(url?.protocol === 'https:' || isOwnScheme, '"broker.nativeClients.redirectUris" must be https URLs, or of a scheme such as com.example.app:')
-  check(url.hash === '' && url.username === '' && url.password === '', '"broker.nativeClients.redirectUris" must have no credentials and no fragment')
+  check(
+    url?.protocol === 'https:' || isOwnScheme,
+    '"broker.nativeClients.redirectUris" must be https URLs, or of a scheme such as com.example.app:'
+  )
+  check(
+    url.hash === '' && url.username === '' && url.password === '',
+    '"broker.nativeClients.redirectUris" must have no credentials and no fragment'
+  )
   return value
 }
 
 function parseResourceServers (value: unknown): Map<string, string> {
   check(isRecord(value), '"broker.resourceServers" must be an object of names and secrets')
-  return new Map(Object.entries(value).map(([name, secret]) => {
-    check(typeof secret === 'string' && Buffer.byteLength(secret) >= 32, `"broker.resourceServers.${name}" must be a secret of at least 32 bytes`)
-    return [name, secret]
-  }))
+  return new Map(
+    Object.entries(value).map(([name, secret]) => {
+      check(
+        typeof secret === 'string' && Buffer.byteLength(secret) >= 32,
+        `"broker.resourceServers.${name}" must be a secret of at least 32 bytes`
+      )
+      return [name, secret]
+    })
+  )
 }

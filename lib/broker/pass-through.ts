@@ -8,7 +8,11 @@ import type { GrantContext } from './grants/index.ts'
 import type { TokenAnswer } from './oauth.ts'
 
 /** Without a broker the provider's own tokens are the answer: this application adds how its client authenticates. */
-export async function passThrough ({ core, params, request }: GrantContext, grantType: string, names: string[]): Promise<TokenAnswer> {
+export async function passThrough (
+  { core, params, request }: GrantContext,
+  grantType: string,
+  names: string[]
+): Promise<TokenAnswer> {
   const provider = await findOneProvider(core, params, request)
   // Whoever finds a code of the callback here must not be able to use it: programs have redirect URIs of their own.
   const isOwn = parseUrl(params.get('redirect_uri') ?? '')?.href === new URL(core.urls.callback(provider.name)).href

@@ -8,7 +8,10 @@ import type { BrokerSettings, SigningAlg } from './options.ts'
 import type { OidcError } from '../errors.ts'
 import type { Name, Vault } from '../vault.ts'
 
-/** The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function throws FST_OIDC_STORE_UNAVAILABLE. */
+/**
+ * The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function
+ * throws FST_OIDC_STORE_UNAVAILABLE.
+ */
 export interface SigningKeys {
   /** The key that signs now. */
   current: () => Promise<SigningKey>
@@ -44,12 +47,18 @@ interface KeyRing {
 }
 
 const NAME: Name = ['signing-keys']
-/** How long a key is published before it signs, in seconds: whoever verifies tokens may keep the key set for a while. */
+/**
+ * How long a key is published before it signs, in seconds: whoever verifies tokens may keep the key set for a
+ * while.
+ */
 export const PUBLISHED_BEFORE = 600
 const RELOAD = { maxAge: 60_000, maxStale: 3_600_000, retryAfter: 1000 }
 const FOREVER = 315_360_000 // seconds
 
-export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings, vault: Vault): SigningKeys {
+export function createSigningKeys (
+  { signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings,
+  vault: Vault
+): SigningKeys {
   let known: StoredKey[] = []
   let opened: KeyRing | undefined
   const ring = createCached(async () => {
@@ -78,14 +87,20 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
     return (next?.signsFrom ?? key.signsFrom + keyLifetime) + accessTokenTtl + PUBLISHED_BEFORE > now()
   }
 
-  /** However many processes begin at once, the first one's keys are everybody's. A store that lost them gets back those that are known here. */
+  /**
+   * However many processes begin at once, the first one's keys are everybody's. A store that lost them gets
+   * back those that are known here.
+   */
   async function load (change: (keys: readonly StoredKey[]) => Promise<StoredKey[]>): Promise<StoredKey[]> {
     for (;;) {
       const found = await vault.get<StoredKey[]>(NAME)
       const before = found?.content ?? known
       const after = await change(before)
       if (found?.rotated === false && after.length === before.length && after.at(-1) === before.at(-1)) return before
-      const isWritten = found === null ? await vault.create(NAME, after, now() + FOREVER) !== null : await vault.replace(NAME, found, after, now() + FOREVER)
+      const isWritten =
+        found === null
+          ? (await vault.create(NAME, after, now() + FOREVER)) !== null
+          : await vault.replace(NAME, found, after, now() + FOREVER)
       if (isWritten) return after
     }
   }
@@ -103,7 +118,8 @@ export function createSigningKeys ({ signingAlg, keyLifetime, accessTokenTtl }: 
     known: () => ring.fresh()?.verifier,
 
     async rotate () {
-      const addKey = async (): Promise<StoredKey[]> => await load(async (keys) => [...await inTime(keys), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
+      const addKey = async (): Promise<StoredKey[]> =>
+        await load(async (keys) => [...(await inTime(keys)), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
       await addKey().catch(async (error: OidcError) => {
         if (!isUnreadable(error)) throw error
         // Made with a session key that is gone, as are all tokens of these keys.
@@ -123,7 +139,9 @@ async function createKey (alg: SigningAlg, signsFrom: number): Promise<StoredKey
 
 async function open (stored: StoredKey[]): Promise<KeyRing> {
   const jwks = { keys: stored.map(publish) }
-  const signing = await Promise.all(stored.map(async ({ kid, alg, jwk }) => ({ kid, alg, key: await importJWK(jwk, alg) as CryptoKey })))
+  const signing = await Promise.all(
+    stored.map(async ({ kid, alg, jwk }) => ({ kid, alg, key: (await importJWK(jwk, alg)) as CryptoKey }))
+  )
   return { stored, signing, jwks, verifier: createLocalJWKSet(jwks) }
 }
 

@@ -11,7 +11,11 @@ import type { BrokerSettings, TrustedIssuerSettings } from './options.ts'
 const KEPT_FOR = 7 * 86_400 // seconds
 
 /** Other instances whose tokens count here: each vouches for its own only, with its own keys (security.md V19). */
-export function createTrustedIssuers ({ trustedIssuers, audience }: BrokerSettings, transport: Fetch, vault: Vault): Voucher[] {
+export function createTrustedIssuers (
+  { trustedIssuers, audience }: BrokerSettings,
+  transport: Fetch,
+  vault: Vault
+): Voucher[] {
   const fetchKeys = keepInStore(transport, vault)
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
     const keySet = createKeySet(jwksUri, fetchKeys)
@@ -20,9 +24,15 @@ export function createTrustedIssuers ({ trustedIssuers, audience }: BrokerSettin
       settings: { issuer, clientId: '', clockTolerance: 0 },
       keys: keySet.known,
       async verifyAccessToken (token, { algorithms }) {
-        const { payload, protectedHeader: { typ } } = await keySet.verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] }).catch(refuseToken)
+        const {
+          payload,
+          protectedHeader: { typ }
+        } = await keySet
+          .verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] })
+          .catch(refuseToken)
         // Those of py-oidc-auth do not say what they are.
-        const isGood = isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeAnother(payload))
+        const isGood =
+          isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeAnother(payload))
         if (!isGood) throw new OidcError('FST_OIDC_TOKEN', { detail: 'it does not say that it is an access token' })
         return payload
       }
@@ -35,8 +45,11 @@ function keepInStore (transport: Fetch, vault: Vault): Fetch {
   return async (url, init) => {
     try {
       const response = await transport(url, init)
-      const document: unknown = response.status === 200 && isJson(response) ? await response.json().catch(() => null) : null
-      if (!hasKeys(document)) throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
+      const document: unknown =
+        response.status === 200 && isJson(response) ? await response.json().catch(() => null) : null
+      if (!hasKeys(document)) {
+        throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
+      }
       // What cannot be kept is only fetched again.
       await vault.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
       return Response.json(document)

@@ -12,7 +12,10 @@ import type { SessionRecord } from '../session-records.ts'
 import type { Name } from '../vault.ts'
 import type { Endpoint } from './index.ts'
 
-/** `POST backchannel-logout`: the provider says who has logged out (OpenID Connect Back-Channel Logout 1.0, section 2.5). */
+/**
+ * `POST backchannel-logout`: the provider says who has logged out (OpenID Connect Back-Channel Logout 1.0,
+ * section 2.5).
+ */
 export function backchannelLogoutEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
   return {
     async POST (request, reply) {
@@ -39,7 +42,12 @@ async function backchannelLogout (core: Core, request: FastifyRequest, name: str
   const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
   const ended = await endSessions(core, { provider: name, sid, sub }, 'backchannel', at)
   await core.memory.add(seen, now() + replayTime(provider.settings))
-  revokeInTurn(request.log, ended.filter(isOnlineOnly).map(({ tokens }) => ({ provider, token: tokens.refresh_token as string, hint: 'refresh_token' })))
+  revokeInTurn(
+    request.log,
+    ended
+      .filter(isOnlineOnly)
+      .map(({ tokens }) => ({ provider, token: tokens.refresh_token as string, hint: 'refresh_token' }))
+  )
   request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged somebody out')
 }
 
@@ -51,5 +59,10 @@ function isOnlineOnly ({ session: { scopes }, tokens }: SessionRecord): boolean 
 // Section 2.8: whatever went wrong, it is 400, and the provider is told what.
 function refuseLogout (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = report(core, cause, request)
-  reply.code(400).send({ error: 'invalid_request', error_description: error.statusCode >= 500 ? error.message : error.detail ?? error.message })
+  reply
+    .code(400)
+    .send({
+      error: 'invalid_request',
+      error_description: error.statusCode >= 500 ? error.message : (error.detail ?? error.message)
+    })
 }

@@ -43,15 +43,21 @@ function authenticate ({ headers }: FastifyRequest, params: Params, { settings: 
 
 function basicOf (base64: string): Array<string | undefined> {
   try {
-    return Buffer.from(base64, 'base64').toString().split(':').map((part) => decodeURIComponent(part.replaceAll('+', ' ')))
+    return Buffer.from(base64, 'base64')
+      .toString()
+      .split(':')
+      .map((part) => decodeURIComponent(part.replaceAll('+', ' ')))
   } catch {
     return []
   }
 }
 
 /** `GET /.well-known/oauth-authorization-server` (RFC 8414): by this any client of OAuth finds the rest. */
-export function authorizationServerEndpoint ({ settings: { routes, tokenRoutes }, urls }: Core, { settings: { issuer, nativeClients, resourceServers } }: Broker): Endpoint {
-  const url = (path: string | null): string | undefined => path === null ? undefined : urls.route(path)
+export function authorizationServerEndpoint (
+  { settings: { routes, tokenRoutes }, urls }: Core,
+  { settings: { issuer, nativeClients, resourceServers } }: Broker
+): Endpoint {
+  const url = (path: string | null): string | undefined => (path === null ? undefined : urls.route(path))
   const metadata = {
     issuer,
     token_endpoint: url(tokenRoutes.token),

@@ -13,9 +13,20 @@ export function deviceEndpoint (core: Core): Endpoint {
   return oauthEndpoint(core, async (params, request) => {
     const provider = await findOneProvider(core, params, request)
     const clientId = clientIdOf(core, params)
-    const { device_code: deviceCode, interval = INTERVAL, ...answer } = await provider.authorizeDevice(scopeOf(provider, core.broker !== undefined))
+    const {
+      device_code: deviceCode,
+      interval = INTERVAL,
+      ...answer
+    } = await provider.authorizeDevice(scopeOf(provider, core.broker !== undefined))
     const { user_code, verification_uri, verification_uri_complete, expires_in } = answer
     const device = { provider: provider.name, deviceCode, clientId, expiresAt: now() + expires_in }
-    return { device_code: sealDeviceCode(core, device), user_code, verification_uri, verification_uri_complete, expires_in, interval }
+    return {
+      device_code: sealDeviceCode(core, device),
+      user_code,
+      verification_uri,
+      verification_uri_complete,
+      expires_in,
+      interval
+    }
   })
 }

@@ -8,7 +8,10 @@ import type { Params } from '../params.ts'
 import type { Provider } from '../provider.ts'
 import type { Endpoint } from './index.ts'
 
-/** `GET frontchannel-logout?iss=…&sid=…`: framed by the provider (OpenID Connect Front-Channel Logout 1.0, section 2). */
+/**
+ * `GET frontchannel-logout?iss=…&sid=…`: framed by the provider (OpenID Connect Front-Channel Logout 1.0,
+ * section 2).
+ */
 export function frontchannelLogoutEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
   return {
     async GET (request, reply) {
@@ -23,5 +26,10 @@ export function frontchannelLogoutEndpoint (core: Core, nameOf: (request: Fastif
 // Anybody can make a browser open this address: only who knows the session can end it.
 function isMeant ({ sessions }: Core, request: FastifyRequest, { id, settings }: Provider, params: Params): boolean {
   const session = sessions.read(request)
-  return session?.issuedBy === id && params.get('iss') === settings.issuer && params.get('sid') !== undefined && params.get('sid') === session.session.sid
+  return (
+    session?.issuedBy === id &&
+    params.get('iss') === settings.issuer &&
+    params.get('sid') !== undefined &&
+    params.get('sid') === session.session.sid
+  )
 }

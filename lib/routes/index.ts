@@ -26,26 +26,40 @@ const BODY_LIMIT = 65_536 // bytes
 
 /** The endpoints, in a scope of their own: its form parser, headers and error handler concern nobody else. */
 export async function registerRoutes (app: FastifyInstance, core: Core, oidc: Oidc): Promise<void> {
-  await app.register(async (scope) => {
-    setUpScope(scope, core)
-    const { bearer, providers, resolveProvider, routes: { login, logout, loggedOut, session, userinfo } } = core.settings
-    for (const [name, { responseMode }] of providers) serveProvider(scope, core, name, () => name, responseMode)
-    if (resolveProvider !== undefined) serveProvider(scope, core, ':provider', nameInPath, undefined)
-    if (login !== null) serve(scope, login, loginEndpoint(core))
-    if (logout !== null) serve(scope, logout, logoutEndpoint(core, logout))
-    if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(core))
-    if (session !== null) serve(scope, session, sessionEndpoint(core))
-    if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(core, oidc))
-    serveTokens(scope, core, app.prefix)
-    if (bearer !== undefined) {
-      for (const path of resourceMetadataPaths(core.settings, app.prefix)) serve(scope, path, protectedResourceEndpoint(core, bearer))
-    }
-  }, { logSerializers: { req: logRequest as never } })
+  await app.register(
+    async (scope) => {
+      setUpScope(scope, core)
+      const {
+        bearer,
+        providers,
+        resolveProvider,
+        routes: { login, logout, loggedOut, session, userinfo }
+      } = core.settings
+      for (const [name, { responseMode }] of providers) serveProvider(scope, core, name, () => name, responseMode)
+      if (resolveProvider !== undefined) serveProvider(scope, core, ':provider', nameInPath, undefined)
+      if (login !== null) serve(scope, login, loginEndpoint(core))
+      if (logout !== null) serve(scope, logout, logoutEndpoint(core, logout))
+      if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(core))
+      if (session !== null) serve(scope, session, sessionEndpoint(core))
+      if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(core, oidc))
+      serveTokens(scope, core, app.prefix)
+      if (bearer !== undefined) {
+        for (const path of resourceMetadataPaths(core.settings, app.prefix)) {
+          serve(scope, path, protectedResourceEndpoint(core, bearer))
+        }
+      }
+    },
+    { logSerializers: { req: logRequest as never } }
+  )
 }
 
 // Each provider has its own: whose callback it is tells whose answer it is (RFC 9700, section 4.4.2).
 function serveProvider (
-  scope: FastifyInstance, core: Core, name: string, nameOf: (request: FastifyRequest) => string, responseMode: ProviderSettings['responseMode'] | undefined
+  scope: FastifyInstance,
+  core: Core,
+  name: string,
+  nameOf: (request: FastifyRequest) => string,
+  responseMode: ProviderSettings['responseMode'] | undefined
 ): void {
   const { login, callback, initiateLogin, backchannelLogout, frontchannelLogout } = core.settings.providerRoutes(name)
   serve(scope, callback, callbackEndpoint(core, nameOf, responseMode))
@@ -62,9 +76,13 @@ function serveTokens (scope: FastifyInstance, core: Core, prefix: string): void 
   if (device !== null) serve(scope, device, deviceEndpoint(core))
   if (broker === undefined) return
   if (revoke !== null) serve(scope, revoke, revocationEndpoint(core, broker))
-  if (introspect !== null && broker.settings.resourceServers.size > 0) serve(scope, introspect, introspectionEndpoint(core, broker))
+  if (introspect !== null && broker.settings.resourceServers.size > 0) {
+    serve(scope, introspect, introspectionEndpoint(core, broker))
+  }
   if (jwks !== null) serve(scope, jwks, jwksEndpoint(broker))
-  for (const path of authorizationServerPaths(core.settings, broker.settings.issuer, prefix)) serve(scope, path, authorizationServerEndpoint(core, broker))
+  for (const path of authorizationServerPaths(core.settings, broker.settings.issuer, prefix)) {
+    serve(scope, path, authorizationServerEndpoint(core, broker))
+  }
 }
 
 function nameInPath ({ params }: FastifyRequest): string {
@@ -73,9 +91,17 @@ function nameInPath ({ params }: FastifyRequest): string {
 
 function setUpScope (scope: FastifyInstance, core: Core): void {
   scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string', bodyLimit: BODY_LIMIT }, (_request, body, done) => done(null, body))
+  scope.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: BODY_LIMIT },
+    (_request, body, done) => done(null, body)
+  )
   scope.addHook('onRequest', async (request, reply) => {
-    reply.headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
+    reply.headers({
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff'
+    })
     await core.sessions.prepare(request)
   })
   scope.setErrorHandler(async (error, request, reply) => {
@@ -85,7 +111,8 @@ function setUpScope (scope: FastifyInstance, core: Core): void {
   })
 }
 
-// The other methods are refused here as well: HEAD must not use a login up, as it would where Fastify answers it like GET,
+// The other methods are refused here as well: HEAD must not use a login up, as it would where Fastify answers
+// it like GET,
 // and the application's own answer to unknown routes would put the codes of the query into its log.
 function serve (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
   for (const [method, handler] of Object.entries(endpoint)) {

@@ -8,7 +8,10 @@ import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { Endpoint } from './index.ts'
 
-/** `GET` or `POST initiate-login?iss=…&login_hint=…&target_link_uri=…`: the provider, or a portal, sends a person to log in (OpenID Connect Core 1.0, section 4). */
+/**
+ * `GET` or `POST initiate-login?iss=…&login_hint=…&target_link_uri=…`: the provider, or a portal, sends a
+ * person to log in (OpenID Connect Core 1.0, section 4).
+ */
 export function initiateLoginEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
   const endpoint = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
     checkNavigation(request)

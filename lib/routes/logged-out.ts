@@ -11,7 +11,8 @@ const LIFETIME = 600
 export function loggedOutEndpoint (core: Core): Endpoint {
   return {
     async GET (request, reply) {
-      const state = core.sealer.open('logout', queryParams(request).get('state') ?? '')?.content as LogoutState | undefined
+      const state = core.sealer.open('logout', queryParams(request).get('state') ?? '')?.content as
+        LogoutState | undefined
       const known = state !== undefined && state.startedAt + LIFETIME > now()
       goTo(request, reply, known ? state.returnTo : core.settings.defaultReturnTo)
       return reply

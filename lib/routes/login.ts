@@ -20,7 +20,8 @@ export function loginEndpoint (core: Core): Endpoint {
     async GET (request, reply) {
       const params = loginParams(request)
       const names = params.get('provider')?.split(' ').filter(Boolean) ?? []
-      const provider = names.length === 0 ? await core.providers.ofRequest(request) : await onlyOne(core, request, names)
+      const provider =
+        names.length === 0 ? await core.providers.ofRequest(request) : await onlyOne(core, request, names)
       if (provider === null) offerChoice(core, params, names, reply)
       else await logInWith(core, provider, params, request, reply)
       return reply
@@ -54,9 +55,17 @@ async function onlyOne (core: Core, request: FastifyRequest, names: string[]): P
   return names.length === 1 ? await findProvider(core, request, names[0] as string) : null
 }
 
-async function logInWith (core: Core, provider: Provider, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function logInWith (
+  core: Core,
+  provider: Provider,
+  params: Params,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<void> {
   const clients = core.broker?.settings.nativeClients
-  if (clients !== undefined && params.has('redirect_uri')) return await logInNative(core, provider, readNativeLogin(params, clients), params, request, reply)
+  if (clients !== undefined && params.has('redirect_uri')) {
+    return await logInNative(core, provider, readNativeLogin(params, clients), params, request, reply)
+  }
   const wishes = readWishes(params, core.settings.loginParams)
   const returnTo = core.urls.returnTo(params.get('return_to'))
   try {
@@ -67,11 +76,22 @@ async function logInWith (core: Core, provider: Provider, params: Params, reques
 }
 
 /** For an application on the person's own machine (RFC 8252). */
-async function logInNative (core: Core, provider: Provider, native: NativeLogin, params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function logInNative (
+  core: Core,
+  provider: Provider,
+  native: NativeLogin,
+  params: Params,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<void> {
   const prompt = params.get('prompt')
-  const offlineAccess = params.get('offline_access') === 'true' || native.scope?.split(' ').includes('offline_access') === true
+  const offlineAccess =
+    params.get('offline_access') === 'true' || native.scope?.split(' ').includes('offline_access') === true
   await startLogin(core, provider, request, reply, {
-    native, offlineAccess, returnTo: core.settings.defaultReturnTo, authorizationParams: { ...(prompt !== undefined && PROMPTS.has(prompt) && { prompt }) }
+    native,
+    offlineAccess,
+    returnTo: core.settings.defaultReturnTo,
+    authorizationParams: { ...(prompt !== undefined && PROMPTS.has(prompt) && { prompt }) }
   }).catch((error: unknown) => refuseNativeLogin(core, native, error, request, reply))
 }
 
@@ -81,8 +101,15 @@ const PROMPTS: ReadonlySet<string> = new Set(['login', 'consent', 'select_accoun
 function offerChoice ({ providers, urls, settings }: Core, params: Params, names: string[], reply: FastifyReply): void {
   const offered = providers.choices.filter(({ name }) => names.length === 0 || names.includes(name))
   if (offered.length === 0) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
-  const query = new URLSearchParams([['return_to', urls.returnTo(params.get('return_to'))], ...allowedParams(params, settings.loginParams), ...(settings.broker?.nativeClients === undefined ? [] : nativeParams(params))])
-  choicePage(reply, offered.map(({ name, settings: { label } }) => {
-    return { url: `${urls.route(settings.providerRoutes(name).login as string)}?${query.toString()}`, label }
-  }))
+  const query = new URLSearchParams([
+    ['return_to', urls.returnTo(params.get('return_to'))],
+    ...allowedParams(params, settings.loginParams),
+    ...(settings.broker?.nativeClients === undefined ? [] : nativeParams(params))
+  ])
+  choicePage(
+    reply,
+    offered.map(({ name, settings: { label } }) => {
+      return { url: `${urls.route(settings.providerRoutes(name).login as string)}?${query.toString()}`, label }
+    })
+  )
 }

@@ -8,14 +8,18 @@ import type { Core } from '../core.ts'
 import type { Params } from '../params.ts'
 import type { Endpoint } from './index.ts'
 
-/** `POST logout`, and `GET logout` by a click on the application's own pages: another site, or an image, can log nobody out. */
+/**
+ * `POST logout`, and `GET logout` by a click on the application's own pages: another site, or an image, can
+ * log nobody out.
+ */
 export function logoutEndpoint (core: Core, path: string): Endpoint {
   return {
     async GET (request, reply) {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
       if (isOwn(core, request) && isClick(request)) await leave(core, queryParams(request), request, reply)
-      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), core.urls.route(path), core.settings.defaultReturnTo)
-      else throw new OidcError('FST_OIDC_CROSS_SITE')
+      else if (wantsPage(request)) {
+        confirmLogoutPage(reply.code(403), core.urls.route(path), core.settings.defaultReturnTo)
+      } else throw new OidcError('FST_OIDC_CROSS_SITE')
       return reply
     },
     async POST (request, reply) {

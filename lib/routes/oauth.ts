@@ -11,7 +11,10 @@ import type { Endpoint } from './index.ts'
 const MAX_VALUE = 16_384 // characters
 
 /** An endpoint for programs: a form comes in, JSON or an error of OAuth goes out (RFC 6749, section 5.2). */
-export function oauthEndpoint (core: Core, handle: (params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<object | null>): Endpoint {
+export function oauthEndpoint (
+  core: Core,
+  handle: (params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<object | null>
+): Endpoint {
   return {
     async POST (request, reply) {
       try {
@@ -25,10 +28,16 @@ export function oauthEndpoint (core: Core, handle: (params: Params, request: Fas
   }
 }
 
-/** The client that a request names; it needs no secret, as none could be kept (RFC 8252, section 8.5). Throws FST_OIDC_GRANT. */
+/**
+ * The client that a request names; it needs no secret, as none could be kept (RFC 8252, section 8.5). Throws
+ * FST_OIDC_GRANT.
+ */
 export function clientIdOf ({ broker, settings }: Core, params: Params): string | undefined {
   const clientId = params.get('client_id')
-  const known = [...broker?.settings.nativeClients?.clientIds ?? [], ...[...settings.providers.values()].map((provider) => provider.clientId)]
+  const known = [
+    ...(broker?.settings.nativeClients?.clientIds ?? []),
+    ...[...settings.providers.values()].map((provider) => provider.clientId)
+  ]
   demand(clientId === undefined || known.includes(clientId), 'invalid_client', 'The client is not known.')
   return clientId
 }
@@ -38,9 +47,13 @@ function refuseOAuth (error: OidcError, reply: FastifyReply): void {
   if (name === 'invalid_client') reply.header('www-authenticate', 'Basic realm="OAuth"') // RFC 6749, section 5.2
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
   // py-oidc-auth-client looks for `detail`.
-  reply.code(name === 'invalid_client' ? 401 : error.statusCode >= 500 ? error.statusCode : 400).send({ error: name, error_description: error.message, detail: error.message })
+  reply
+    .code(name === 'invalid_client' ? 401 : error.statusCode >= 500 ? error.statusCode : 400)
+    .send({ error: name, error_description: error.message, detail: error.message })
 }
 
 function codeOf (error: OidcError): string {
-  return error.oauthError ?? outageCode(error) ?? (error.code === 'FST_OIDC_CLAIMS' ? 'access_denied' : 'invalid_request')
+  return (
+    error.oauthError ?? outageCode(error) ?? (error.code === 'FST_OIDC_CLAIMS' ? 'access_denied' : 'invalid_request')
+  )
 }

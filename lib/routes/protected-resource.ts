@@ -5,14 +5,23 @@ import type { BearerSettings } from '../bearer-options.ts'
 import type { Endpoint } from './index.ts'
 
 /** `GET /.well-known/oauth-protected-resource`: who issues the tokens that are taken here (RFC 9728, section 3). */
-export function protectedResourceEndpoint ({ providers, broker }: Core, { ofProviders, resource, scopes, dpop, dpopRequired }: BearerSettings): Endpoint {
-  const issuers = [...(broker === undefined ? [] : [broker.settings.issuer]), ...(ofProviders ? providers.choices.map(({ settings: { issuer } }) => issuer) : [])]
+export function protectedResourceEndpoint (
+  { providers, broker }: Core,
+  { ofProviders, resource, scopes, dpop, dpopRequired }: BearerSettings
+): Endpoint {
+  const issuers = [
+    ...(broker === undefined ? [] : [broker.settings.issuer]),
+    ...(ofProviders ? providers.choices.map(({ settings: { issuer } }) => issuer) : [])
+  ]
   const metadata = {
     resource,
     ...(issuers.length > 0 && { authorization_servers: [...new Set(issuers)] }),
     bearer_methods_supported: ['header'],
     ...(scopes.length > 0 && { scopes_supported: scopes }),
-    ...(dpop && { dpop_signing_alg_values_supported: DPOP_ALGORITHMS.split(' '), dpop_bound_access_tokens_required: dpopRequired })
+    ...(dpop && {
+      dpop_signing_alg_values_supported: DPOP_ALGORITHMS.split(' '),
+      dpop_bound_access_tokens_required: dpopRequired
+    })
   }
   return publicEndpoint(3600, () => metadata)
 }

@@ -10,7 +10,10 @@ import type { Oidc } from '../../types/fastify.ts'
 import type { OidcClaims } from '../../types/claims.ts'
 import type { Endpoint } from './index.ts'
 
-/** `GET userinfo`: the claims of the person that the provider has now; with an access token, those that matter of the token. */
+/**
+ * `GET userinfo`: the claims of the person that the provider has now; with an access token, those that matter
+ * of the token.
+ */
 export function userinfoEndpoint (core: Core, oidc: Oidc): Endpoint {
   const bySession: RouteHandlerMethod = async (request) => await oidc.userinfo(request)
   return { GET: core.bearer === undefined ? bySession : byEither(core, core.bearer, bySession) }
@@ -25,12 +28,21 @@ function byEither (core: Core, bearer: Bearer, bySession: RouteHandlerMethod): R
   }
 }
 
-async function answerByToken (core: Core, bearer: Bearer, constraints: Constraints, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function answerByToken (
+  core: Core,
+  bearer: Bearer,
+  constraints: Constraints,
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<void> {
   try {
     const { claims, token } = await bearer.verify(request, constraints)
     if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a person' })
     const person = await core.broker?.personOf(claims)
-    reply.send({ sub: claims.sub, ...normalise(person ?? claims, (scope) => person === undefined || token.scopes.includes(scope)) })
+    reply.send({
+      sub: claims.sub,
+      ...normalise(person ?? claims, (scope) => person === undefined || token.scopes.includes(scope))
+    })
   } catch (error) {
     challenge(core, constraints, toOidcError(error), request, reply)
     await refuse(core, error, request, reply)
@@ -48,10 +60,14 @@ const FIELDS = {
 
 /** As far as the scope goes (OpenID Connect Core 1.0, section 5.4). */
 function normalise (claims: OidcClaims, has: (scope: string) => boolean): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => {
-    const value = has(field === 'email' ? 'email' : 'profile') ? names.map((name) => claimAt(claims, name)).find(isText) : undefined
-    return [field, value ?? null]
-  }))
+  return Object.fromEntries(
+    Object.entries(FIELDS).map(([field, names]) => {
+      const value = has(field === 'email' ? 'email' : 'profile')
+        ? names.map((name) => claimAt(claims, name)).find(isText)
+        : undefined
+      return [field, value ?? null]
+    })
+  )
 }
 
 function isText (value: unknown): value is string {

@@ -3,7 +3,10 @@ import type { Store } from '../../types/store.ts'
 
 /** Options of `createMemoryStore`. */
 export interface MemoryStoreOptions {
-  /** The most entries that are kept of those that last for an hour or more, and of those that do not; then the oldest go. Default: 100000. */
+  /**
+   * The most entries that are kept of those that last for an hour or more, and of those that do not; then the
+   * oldest go. Default: 100000.
+   */
   max?: number
 }
 

@@ -20,7 +20,9 @@ const PATIENCE = 3000
 /** A store in PostgreSQL, which makes its table itself. Throws FST_OIDC_OPTION when the package `pg` is missing. */
 export async function createPostgresStore (options: PostgresStoreOptions): Promise<Store> {
   const { table = 'oidc_entries' } = options
-  if (!/^[a-z_][a-z0-9_]{0,40}$/.test(table)) throw new OidcError('FST_OIDC_OPTION', { message: '"table" must be of small letters, digits and "_"' })
+  if (!/^[a-z_][a-z0-9_]{0,40}$/.test(table)) {
+    throw new OidcError('FST_OIDC_OPTION', { message: '"table" must be of small letters, digits and "_"' })
+  }
   const own = 'url' in options ? await openPool(options.url) : undefined
   return storeOf(own ?? (options as { pool: PostgresPool }).pool, table, async () => await own?.end())
 }
@@ -30,10 +32,20 @@ interface OwnPool extends PostgresPool {
 }
 
 /** `load` finds the optional peer. */
-export async function openPool (url: string, load: () => Promise<unknown> = async () => await import('pg')): Promise<OwnPool> {
-  const module = await load().catch(() => undefined) as { default: typeof import('pg') } | undefined
-  if (module === undefined) throw new OidcError('FST_OIDC_OPTION', { message: '"store" in PostgreSQL needs the package pg' })
-  const pool = new module.default.Pool({ connectionString: url, connectionTimeoutMillis: PATIENCE, query_timeout: PATIENCE, allowExitOnIdle: true })
+export async function openPool (
+  url: string,
+  load: () => Promise<unknown> = async () => await import('pg')
+): Promise<OwnPool> {
+  const module = (await load().catch(() => undefined)) as { default: typeof import('pg') } | undefined
+  if (module === undefined) {
+    throw new OidcError('FST_OIDC_OPTION', { message: '"store" in PostgreSQL needs the package pg' })
+  }
+  const pool = new module.default.Pool({
+    connectionString: url,
+    connectionTimeoutMillis: PATIENCE,
+    query_timeout: PATIENCE,
+    allowExitOnIdle: true
+  })
   pool.on('error', () => {}) // a connection that broke while nobody used it; the next query says so if it is still so
   return pool
 }
@@ -65,7 +77,10 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
 
   return {
     async get (key) {
-      const { rows } = await query<{ value: string }>(`SELECT value FROM ${table} WHERE key = $1 AND expires_at > $2`, [key, now()])
+      const { rows } = await query<{ value: string }>(`SELECT value FROM ${table} WHERE key = $1 AND expires_at > $2`, [
+        key,
+        now()
+      ])
       return rows[0]?.value ?? null
     },
 
@@ -84,17 +99,26 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
     },
 
     async replace (key, expected, value, expiresAt) {
-      const { rowCount } = await query(`UPDATE ${table} SET value = $3, expires_at = $4 WHERE key = $1 AND value = $2 AND expires_at > $5`, [key, expected, value, expiresAt, now()])
+      const { rowCount } = await query(
+        `UPDATE ${table} SET value = $3, expires_at = $4 WHERE key = $1 AND value = $2 AND expires_at > $5`,
+        [key, expected, value, expiresAt, now()]
+      )
       return rowCount === 1
     },
 
     async take (key) {
-      const { rows } = await query<{ value: string, living: boolean }>(`DELETE FROM ${table} WHERE key = $1 RETURNING value, expires_at > $2 AS living`, [key, now()])
+      const { rows } = await query<{ value: string; living: boolean }>(
+        `DELETE FROM ${table} WHERE key = $1 RETURNING value, expires_at > $2 AS living`,
+        [key, now()]
+      )
       return rows[0]?.living === true ? rows[0].value : null
     },
 
     async list (tag, { limit = 1000, after = '' } = {}) {
-      const { rows } = await query<StoreEntry>(`SELECT key, value FROM ${table} WHERE tags @> ARRAY[$1] AND expires_at > $2 AND key > $3 ORDER BY key LIMIT $4`, [tag, now(), after, limit])
+      const { rows } = await query<StoreEntry>(
+        `SELECT key, value FROM ${table} WHERE tags @> ARRAY[$1] AND expires_at > $2 AND key > $3 ORDER BY key LIMIT $4`,
+        [tag, now(), after, limit]
+      )
       return rows
     },
 
@@ -102,7 +126,12 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
       let removed = 0
       let step = PURGED_AT_ONCE
       while (step === PURGED_AT_ONCE) {
-        step = (await query(`DELETE FROM ${table} WHERE key IN (SELECT key FROM ${table} WHERE expires_at <= $1 LIMIT ${PURGED_AT_ONCE})`, [now()])).rowCount
+        step = (
+          await query(
+            `DELETE FROM ${table} WHERE key IN (SELECT key FROM ${table} WHERE expires_at <= $1 LIMIT ${PURGED_AT_ONCE})`,
+            [now()]
+          )
+        ).rowCount
         removed += step
       }
       return removed

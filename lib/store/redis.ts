@@ -8,7 +8,10 @@ export interface RedisClient {
   eval: (script: string, numberOfKeys: number, ...keysAndArguments: Array<string | number>) => Promise<unknown>
 }
 
-/** Options of `createRedisStore`: an address, or the caller's own client, which stays open. Valkey works as well. The server must not evict what has not expired (`maxmemory-policy noeviction`). */
+/**
+ * Options of `createRedisStore`: an address, or the caller's own client, which stays open. Valkey works as
+ * well. The server must not evict what has not expired (`maxmemory-policy noeviction`).
+ */
 export type RedisStoreOptions = ({ url: string } | { client: RedisClient }) & {
   /** Before all keys; in braces, so that a cluster keeps them together. Default: `oidc`. */
   prefix?: string
@@ -20,7 +23,9 @@ const PATIENCE = 3000
 /** A store in Redis. Throws FST_OIDC_OPTION when the package `ioredis` is missing. */
 export async function createRedisStore (options: RedisStoreOptions): Promise<Store> {
   const own = 'url' in options ? await openClient(options.url) : undefined
-  return storeOf(own ?? (options as { client: RedisClient }).client, `{${options.prefix ?? 'oidc'}}`, async () => { own?.disconnect() })
+  return storeOf(own ?? (options as { client: RedisClient }).client, `{${options.prefix ?? 'oidc'}}`, async () => {
+    own?.disconnect()
+  })
 }
 
 interface OwnClient extends RedisClient {
@@ -28,15 +33,27 @@ interface OwnClient extends RedisClient {
 }
 
 /** `load` finds the optional peer. */
-export async function openClient (url: string, load: () => Promise<unknown> = async () => await import('ioredis')): Promise<OwnClient> {
-  const module = await load().catch(() => undefined) as typeof import('ioredis') | undefined
-  if (module === undefined) throw new OidcError('FST_OIDC_OPTION', { message: '"store" in Redis needs the package ioredis' })
-  const client = new module.Redis(url, { maxRetriesPerRequest: 1, connectTimeout: PATIENCE, commandTimeout: PATIENCE, enableAutoPipelining: true, lazyConnect: true })
+export async function openClient (
+  url: string,
+  load: () => Promise<unknown> = async () => await import('ioredis')
+): Promise<OwnClient> {
+  const module = (await load().catch(() => undefined)) as typeof import('ioredis') | undefined
+  if (module === undefined) {
+    throw new OidcError('FST_OIDC_OPTION', { message: '"store" in Redis needs the package ioredis' })
+  }
+  const client = new module.Redis(url, {
+    maxRetriesPerRequest: 1,
+    connectTimeout: PATIENCE,
+    commandTimeout: PATIENCE,
+    enableAutoPipelining: true,
+    lazyConnect: true
+  })
   client.on('error', () => {}) // each command says so itself
   return client as unknown as OwnClient
 }
 
-// An entry is a hash of its value (v), time (e) and tags (t); a tag is a sorted set of keys, which lasts as long as they do.
+// An entry is a hash of its value (v), time (e) and tags (t); a tag is a sorted set of keys, which lasts as
+// long as they do.
 const LIBRARY = `
 local prefix, now = KEYS[1], tonumber(ARGV[1])
 local function entry (key) return prefix .. ':entry:' .. key end
@@ -100,15 +117,20 @@ function storeOf (client: RedisClient, prefix: string, close: () => Promise<void
       await run('set', key, value, expiresAt, tags.join(' '))
     },
 
-    create: async (key, value, { expiresAt, tags = [] }) => await run<number>('create', key, value, expiresAt, tags.join(' ')) === 1,
+    create: async (key, value, { expiresAt, tags = [] }) =>
+      (await run<number>('create', key, value, expiresAt, tags.join(' '))) === 1,
 
-    replace: async (key, expected, value, expiresAt) => await run<number>('replace', key, expected, value, expiresAt) === 1,
+    replace: async (key, expected, value, expiresAt) =>
+      (await run<number>('replace', key, expected, value, expiresAt)) === 1,
 
     take: async (key) => await run<string | null>('take', key),
 
     async list (tag, { limit = 1000, after = '' } = {}) {
       const found = await run<string[]>('list', tag, after, limit)
-      return Array.from({ length: found.length / 2 }, (_, index) => ({ key: found[2 * index] as string, value: found[2 * index + 1] as string }))
+      return Array.from({ length: found.length / 2 }, (_, index) => ({
+        key: found[2 * index] as string,
+        value: found[2 * index + 1] as string
+      }))
     },
 
     purge: async () => 0, // Redis does so itself

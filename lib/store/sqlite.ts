@@ -56,13 +56,19 @@ async function patiently<T> (work: () => T): Promise<T> {
 const DRIVERS = [['node:sqlite', 'DatabaseSync'], ['better-sqlite3', 'default']] as const
 
 /** `drivers` are tried in their order: Node's own, where it has one, else the optional peer. */
-export async function openDatabase (path: string, drivers: ReadonlyArray<readonly [string, string]> = DRIVERS): Promise<SqliteDatabase> {
+export async function openDatabase (
+  path: string,
+  drivers: ReadonlyArray<readonly [string, string]> = DRIVERS
+): Promise<SqliteDatabase> {
   for (const [name, member] of drivers) {
-    const driver = await import(name).catch(() => undefined) as Record<string, new (path: string) => SqliteDatabase> | undefined
+    const driver = (await import(name).catch(() => undefined)) as
+      Record<string, new (path: string) => SqliteDatabase> | undefined
     const Database = driver?.[member]
     if (Database !== undefined) return new Database(path)
   }
-  throw new OidcError('FST_OIDC_OPTION', { message: '"store" in SQLite needs Node.js 22.13 or newer, or the package better-sqlite3' })
+  throw new OidcError('FST_OIDC_OPTION', {
+    message: '"store" in SQLite needs Node.js 22.13 or newer, or the package better-sqlite3'
+  })
 }
 
 function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
@@ -73,11 +79,17 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
     tag: sql('INSERT INTO oidc_tags (tag, key) VALUES (?, ?) ON CONFLICT DO NOTHING'),
     remove: sql('DELETE FROM oidc_entries WHERE key = ?'),
     replace: sql('UPDATE oidc_entries SET value = ?, expires_at = ? WHERE key = ? AND value = ? AND expires_at > ?'),
-    list: sql('SELECT e.key, e.value FROM oidc_tags t JOIN oidc_entries e ON e.key = t.key WHERE t.tag = ? AND t.key > ? AND e.expires_at > ? ORDER BY t.key LIMIT ?'),
-    purge: sql(`DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ${PURGED_AT_ONCE})`)
+    list: sql(
+      'SELECT e.key, e.value FROM oidc_tags t JOIN oidc_entries e ON e.key = t.key WHERE t.tag = ? AND t.key > ? AND e.expires_at > ? ORDER BY t.key LIMIT ?'
+    ),
+    purge: sql(
+      `DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ${PURGED_AT_ONCE})`
+    )
   }
-  const run = (statement: SqliteStatement, ...parameters: unknown[]): number => Number(statement.run(...parameters as never[]).changes)
-  const row = <T>(statement: SqliteStatement, ...parameters: unknown[]): T | undefined => statement.get(...parameters as never[]) as T | undefined
+  const run = (statement: SqliteStatement, ...parameters: unknown[]): number =>
+    Number(statement.run(...(parameters as never[])).changes)
+  const row = <T>(statement: SqliteStatement, ...parameters: unknown[]): T | undefined =>
+    statement.get(...(parameters as never[])) as T | undefined
   const valueOf = (key: string): string | null => row<{ value: string }>(statements.get, key, now())?.value ?? null
 
   /** All of it or nothing, while no other process writes. */
@@ -104,7 +116,8 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
 
     has: async (key) => await patiently(() => valueOf(key)) !== null,
 
-    set: async (key, value, { expiresAt, tags = [] }) => await patiently(() => atomically(() => write(key, value, expiresAt, tags))),
+    set: async (key, value, { expiresAt, tags = [] }) =>
+      await patiently(() => atomically(() => write(key, value, expiresAt, tags))),
 
     create: async (key, value, { expiresAt, tags = [] }) => await patiently(() => atomically(() => {
       if (valueOf(key) !== null) return false
@@ -112,7 +125,8 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
       return true
     })),
 
-    replace: async (key, expected, value, expiresAt) => await patiently(() => run(statements.replace, value, expiresAt, key, expected, now())) === 1,
+    replace: async (key, expected, value, expiresAt) =>
+      (await patiently(() => run(statements.replace, value, expiresAt, key, expected, now()))) === 1,
 
     take: async (key) => await patiently(() => atomically(() => {
       const value = valueOf(key)
@@ -121,7 +135,10 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
     })),
 
     async list (tag, { limit = 1000, after = '' } = {}) {
-      const rows = await patiently(() => statements.list.all(...[tag, after, now(), limit] as never[])) as Array<{ key: string, value: string }>
+      const rows = (await patiently(() => statements.list.all(...([tag, after, now(), limit] as never[])))) as Array<{
+        key: string
+        value: string
+      }>
       return rows.map(({ key, value }) => ({ key, value }))
     },
 

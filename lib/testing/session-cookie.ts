@@ -25,7 +25,8 @@ export interface SessionCookieOptions {
 }
 
 /**
- * The Cookie header of a person who is logged in, without a provider. Call it after `await app.ready()`; with `session.store`, give it a `memory:` store.
+ * The Cookie header of a person who is logged in, without a provider. Call it after `await app.ready()`; with
+ * `session.store`, give it a `memory:` store.
  *
  * @example
  * const cookie = sessionCookie(app, { claims: { sub: 'alice', roles: ['admin'] } })

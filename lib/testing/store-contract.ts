@@ -13,7 +13,8 @@ const over = () => ({ expiresAt: now() - 1 })
 const MANY = 50
 
 /** What each caller of many got, who all asked at the same moment. */
-const together = async <T>(ask: (index: number) => Promise<T>): Promise<T[]> => await Promise.all(Array.from({ length: MANY }, (_, index) => ask(index)))
+const together = async <T>(ask: (index: number) => Promise<T>): Promise<T[]> =>
+  await Promise.all(Array.from({ length: MANY }, (_, index) => ask(index)))
 
 const tests: Record<string, (store: Store) => Promise<void>> = {
   'what is set is there until it is taken': async (store) => {
@@ -70,7 +71,9 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
   },
 
   'entries are found by their tags, in the order of their keys': async (store) => {
-    for (const key of ['c', 'a', 'b', 'B', '_']) await store.set(key, `value of ${key}`, { ...later(), tags: ['tag', `only ${key}`.replace(' ', '-')] })
+    for (const key of ['c', 'a', 'b', 'B', '_']) {
+      await store.set(key, `value of ${key}`, { ...later(), tags: ['tag', `only ${key}`.replace(' ', '-')] })
+    }
     await store.set('other', 'x', { ...later(), tags: ['other'] })
     const all = await store.list('tag')
     assert.deepEqual(all.map(({ key }) => key), ['B', '_', 'a', 'b', 'c'])
@@ -87,7 +90,10 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.equal(await store.replace('key', 'one', 'two', now() + 60), true)
     assert.deepEqual(await store.list('first'), [{ key: 'key', value: 'two' }])
     await store.set('key', 'three', { ...later(), tags: ['second', 'third'] })
-    assert.deepEqual([await store.list('first'), (await store.list('second')).length, (await store.list('third')).length], [[], 1, 1])
+    assert.deepEqual(
+      [await store.list('first'), (await store.list('second')).length, (await store.list('third')).length],
+      [[], 1, 1]
+    )
     await store.set('key', 'four', later())
     assert.deepEqual(await store.list('third'), [])
   },
@@ -100,7 +106,11 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
 
   'whatever text of ASCII': async (store) => {
     const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join('')
-    for (const [key, value] of [['k'.repeat(128), 'x'.repeat(65_536)], [printable, `${printable} '"\\%_`], ['empty', '']] as const) {
+    for (const [key, value] of [
+      ['k'.repeat(128), 'x'.repeat(65_536)],
+      [printable, `${printable} '"\\%_`],
+      ['empty', '']
+    ] as const) {
       assert.equal(await store.create(key, value, { ...later(), tags: ['t'.repeat(128), 'k%'] }), true)
       assert.equal(await store.get(key), value)
       assert.equal(await store.replace(key, value, `${value}.`, now() + 60), true)
@@ -109,7 +119,9 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
   },
 
   'a purge takes what is over, and nothing else': async (store) => {
-    for (let index = 0; index < 30; index++) await store.set(`old ${index}`.replace(' ', '-'), 'x', { ...over(), tags: ['tag'] })
+    for (let index = 0; index < 30; index++) {
+      await store.set(`old ${index}`.replace(' ', '-'), 'x', { ...over(), tags: ['tag'] })
+    }
     await store.set('key', 'value', { ...later(), tags: ['tag'] })
     await store.purge()
     assert.equal(await store.purge(), 0)

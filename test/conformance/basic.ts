@@ -21,19 +21,110 @@ const specialClient = { client_id: 'web: client+1/ü', client_secret: 'secret: %
 /** C1-C14 */
 export const basicModules: RunModule[] = [
   { number: 'C1', id, plan, provider: 'everything right', required: 'log in, UserInfo included', run: accepts() },
-  { number: 'C2', id: `${id}-invalid-iss`, plan, provider: 'another iss in the ID token', required: reject, run: refuses(faults['invalid-iss'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C3', id: `${id}-missing-sub`, plan, provider: 'no sub in the ID token', required: reject, run: refuses(faults['missing-sub'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C4', id: `${id}-invalid-aud`, plan, provider: 'another aud in the ID token', required: reject, run: refuses(faults['invalid-aud'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C5', id: `${id}-missing-iat`, plan, provider: 'no iat in the ID token', required: reject, run: refuses(faults['missing-iat'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C6', id: `${id}-kid-absent-single-jwks`, plan, provider: 'no kid in the header, one key without kid in the key set', required: 'verify with that key', run: accepts(faults['kid-absent-single-jwks'], {}, hasNoKid) },
-  { number: 'C7', id: `${id}-kid-absent-multiple-jwks`, plan, provider: 'no kid in the header, several keys without kid', required: 'reject (the suite also takes trying them all)', run: refuses(faults['kid-absent-multiple-jwks'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C8', id: `${id}-idtoken-sig-rs256`, plan, provider: 'signs with RS256', required: accept, run: accepts(faults['idtoken-sig-rs256'], {}, isRs256) },
-  { number: 'C9', id: `${id}-idtoken-sig-none`, plan, provider: 'alg none from the token endpoint', required: 'reject (the suite skips then), or accept', run: refuses(faults['idtoken-sig-none'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C10', id: `${id}-invalid-sig-rs256`, plan, provider: 'a broken RS256 signature', required: reject, run: refuses(faults['invalid-sig-rs256'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C11', id: `${id}-userinfo-invalid-sub`, plan, provider: 'another sub in UserInfo', required: 'refuse the answer of UserInfo', run: refuses(faults['userinfo-invalid-sub'], { code: 'FST_OIDC_USERINFO', userinfo: 1 }) },
-  { number: 'C12', id: `${id}-nonce-invalid`, plan, provider: 'another nonce in the ID token', required: reject, run: refuses(faults['nonce-invalid'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number: 'C13', id: `${id}-scope-userinfo-claims`, plan, provider: 'claims in UserInfo by the requested scope', required: 'ask for profile email phone address, use the claims', run: scopeClaims },
-  { number: 'C14', id: `${id}-client-secret-basic`, plan, provider: 'takes client_secret_basic only', required: 'form-encode id and secret', run: accepts([], { client: specialClient }) }
+  {
+    number: 'C2',
+    id: `${id}-invalid-iss`,
+    plan,
+    provider: 'another iss in the ID token',
+    required: reject,
+    run: refuses(faults['invalid-iss'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C3',
+    id: `${id}-missing-sub`,
+    plan,
+    provider: 'no sub in the ID token',
+    required: reject,
+    run: refuses(faults['missing-sub'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C4',
+    id: `${id}-invalid-aud`,
+    plan,
+    provider: 'another aud in the ID token',
+    required: reject,
+    run: refuses(faults['invalid-aud'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C5',
+    id: `${id}-missing-iat`,
+    plan,
+    provider: 'no iat in the ID token',
+    required: reject,
+    run: refuses(faults['missing-iat'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C6',
+    id: `${id}-kid-absent-single-jwks`,
+    plan,
+    provider: 'no kid in the header, one key without kid in the key set',
+    required: 'verify with that key',
+    run: accepts(faults['kid-absent-single-jwks'], {}, hasNoKid)
+  },
+  {
+    number: 'C7',
+    id: `${id}-kid-absent-multiple-jwks`,
+    plan,
+    provider: 'no kid in the header, several keys without kid',
+    required: 'reject (the suite also takes trying them all)',
+    run: refuses(faults['kid-absent-multiple-jwks'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C8',
+    id: `${id}-idtoken-sig-rs256`,
+    plan,
+    provider: 'signs with RS256',
+    required: accept,
+    run: accepts(faults['idtoken-sig-rs256'], {}, isRs256)
+  },
+  {
+    number: 'C9',
+    id: `${id}-idtoken-sig-none`,
+    plan,
+    provider: 'alg none from the token endpoint',
+    required: 'reject (the suite skips then), or accept',
+    run: refuses(faults['idtoken-sig-none'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C10',
+    id: `${id}-invalid-sig-rs256`,
+    plan,
+    provider: 'a broken RS256 signature',
+    required: reject,
+    run: refuses(faults['invalid-sig-rs256'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C11',
+    id: `${id}-userinfo-invalid-sub`,
+    plan,
+    provider: 'another sub in UserInfo',
+    required: 'refuse the answer of UserInfo',
+    run: refuses(faults['userinfo-invalid-sub'], { code: 'FST_OIDC_USERINFO', userinfo: 1 })
+  },
+  {
+    number: 'C12',
+    id: `${id}-nonce-invalid`,
+    plan,
+    provider: 'another nonce in the ID token',
+    required: reject,
+    run: refuses(faults['nonce-invalid'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number: 'C13',
+    id: `${id}-scope-userinfo-claims`,
+    plan,
+    provider: 'claims in UserInfo by the requested scope',
+    required: 'ask for profile email phone address, use the claims',
+    run: scopeClaims
+  },
+  {
+    number: 'C14',
+    id: `${id}-client-secret-basic`,
+    plan,
+    provider: 'takes client_secret_basic only',
+    required: 'form-encode id and secret',
+    run: accepts([], { client: specialClient })
+  }
 ]
 
 /** C1-C14 once more, with the answer in a form. */
@@ -65,8 +156,12 @@ async function scopeClaims (start: Start): Promise<string> {
   // The claims are in UserInfo only
   const party = await start({ options: { scope }, provider: { users: [person], claimsInIdToken: false } })
   const happened = await logIn(party)
-  assert.equal(party.provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['scope'], scope, 'the scope is asked for as configured')
-  const { claims, user } = (await party.browser.fetch('/me')).json() as { claims: object, user: OidcUser }
+  assert.equal(
+    party.provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['scope'],
+    scope,
+    'the scope is asked for as configured'
+  )
+  const { claims, user } = (await party.browser.fetch('/me')).json() as { claims: object; user: OidcUser }
   assert.ok(!('email' in claims), 'the ID token has no such claims')
   assert.deepEqual(user, person, 'the claims of UserInfo are used')
   return `${happened}; the session has ${Object.keys(user).join(', ')}`

@@ -18,32 +18,115 @@ const es256: Setup = { client: { id_token_signed_response_alg: 'ES256' }, option
 
 /** What the comprehensive plan has beside the others, and its other ways of client authentication. */
 export const comprehensiveModules: RunModule[] = [
-  { number, id: `${id}-missing-aud`, plan, provider: 'no aud in the ID token', required: reject, run: refuses(faults['missing-aud'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number, id: `${id}-invalid-sig-hs256`, plan, provider: 'a broken HS256 signature', required: reject, run: refuses(faults['invalid-sig-hs256'], { code: 'FST_OIDC_ID_TOKEN' }) },
-  { number, id: `${id}-invalid-sig-es256`, plan, provider: 'a broken ES256 signature, where ES256 is registered', required: reject, run: refuses(faults['invalid-sig-es256'], { code: 'FST_OIDC_ID_TOKEN' }, es256) },
-  { number, id: `${id}-userinfo-bearer-header`, plan, provider: 'takes the access token in the header only', required: 'send it there', run: bearerHeader },
-  { number, id: `${id}-ignores-unparseable-key-in-jwks`, plan, provider: 'keys of unknown types beside its own', required: 'ignore them, accept', run: accepts(faults['jwks-unknown-keys']) },
-  { number, id: `${id}-form-post-error`, plan, provider: 'login_required, in a form', required: 'ask with prompt=none and max_age=0, log nobody in', run: formPostError },
+  {
+    number,
+    id: `${id}-missing-aud`,
+    plan,
+    provider: 'no aud in the ID token',
+    required: reject,
+    run: refuses(faults['missing-aud'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number,
+    id: `${id}-invalid-sig-hs256`,
+    plan,
+    provider: 'a broken HS256 signature',
+    required: reject,
+    run: refuses(faults['invalid-sig-hs256'], { code: 'FST_OIDC_ID_TOKEN' })
+  },
+  {
+    number,
+    id: `${id}-invalid-sig-es256`,
+    plan,
+    provider: 'a broken ES256 signature, where ES256 is registered',
+    required: reject,
+    run: refuses(faults['invalid-sig-es256'], { code: 'FST_OIDC_ID_TOKEN' }, es256)
+  },
+  {
+    number,
+    id: `${id}-userinfo-bearer-header`,
+    plan,
+    provider: 'takes the access token in the header only',
+    required: 'send it there',
+    run: bearerHeader
+  },
+  {
+    number,
+    id: `${id}-ignores-unparseable-key-in-jwks`,
+    plan,
+    provider: 'keys of unknown types beside its own',
+    required: 'ignore them, accept',
+    run: accepts(faults['jwks-unknown-keys'])
+  },
+  {
+    number,
+    id: `${id}-form-post-error`,
+    plan,
+    provider: 'login_required, in a form',
+    required: 'ask with prompt=none and max_age=0, log nobody in',
+    run: formPostError
+  },
   withClientAuth('client_secret_post'),
   withClientAuth('client_secret_jwt'),
   withClientAuth('none'),
-  { number, id, variant: 'client_auth_type=private_key_jwt', plan, provider: 'takes private_key_jwt only', required: 'log in, UserInfo included', run: privateKeyJwt },
-  { number, id: `${id}-mtls-endpoint-aliases`, plan, provider: 'other endpoints for mutual TLS', required: 'use them', run: mtlsAliases },
-  { number, id: `${id}-userinfo-signed`, plan: 'oidcc-client-dynamic-certification-test-plan', provider: 'UserInfo as a signed JWT', required: 'verify it', run: signedUserinfo },
-  { number: 'C38', id: `${id}-3rd-party-init-login`, plan: 'oidcc-client-test-3rd-party-init-login-test-plan', provider: 'sends the browser to initiate_login_uri', required: 'start a login with the configured issuer', run: thirdParty }
+  {
+    number,
+    id,
+    variant: 'client_auth_type=private_key_jwt',
+    plan,
+    provider: 'takes private_key_jwt only',
+    required: 'log in, UserInfo included',
+    run: privateKeyJwt
+  },
+  {
+    number,
+    id: `${id}-mtls-endpoint-aliases`,
+    plan,
+    provider: 'other endpoints for mutual TLS',
+    required: 'use them',
+    run: mtlsAliases
+  },
+  {
+    number,
+    id: `${id}-userinfo-signed`,
+    plan: 'oidcc-client-dynamic-certification-test-plan',
+    provider: 'UserInfo as a signed JWT',
+    required: 'verify it',
+    run: signedUserinfo
+  },
+  {
+    number: 'C38',
+    id: `${id}-3rd-party-init-login`,
+    plan: 'oidcc-client-test-3rd-party-init-login-test-plan',
+    provider: 'sends the browser to initiate_login_uri',
+    required: 'start a login with the configured issuer',
+    run: thirdParty
+  }
 ]
 
 function withClientAuth (method: ClientAuth): RunModule {
   const client = { token_endpoint_auth_method: method, ...(method === 'none' && { client_secret: undefined }) }
   const run = accepts([], { client, options: { clientAuth: method } })
-  return { number, id, variant: `client_auth_type=${method}`, plan, provider: `takes ${method} only`, required: 'log in, UserInfo included', run }
+  return {
+    number,
+    id,
+    variant: `client_auth_type=${method}`,
+    plan,
+    provider: `takes ${method} only`,
+    required: 'log in, UserInfo included',
+    run
+  }
 }
 
 async function bearerHeader (start: Start): Promise<string> {
   const party = await start()
   const happened = await logIn(party)
   const sent = party.provider.requests.filter(({ endpoint }) => endpoint === 'userinfo')
-  assert.deepEqual(sent.map(({ method, headers, rawBody }) => [method, headers.authorization, rawBody]), [['GET', `Bearer ${party.issued[0]?.['access_token']}`, '']], 'the token is in the header, nothing in the body')
+  assert.deepEqual(
+    sent.map(({ method, headers, rawBody }) => [method, headers.authorization, rawBody]),
+    [['GET', `Bearer ${party.issued[0]?.['access_token']}`, '']],
+    'the token is in the header, nothing in the body'
+  )
   return `${happened} with the token in the Authorization header`
 }
 
@@ -61,14 +144,22 @@ async function formPostError (start: Start): Promise<string> {
 
 async function privateKeyJwt (start: Start): Promise<string> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const client: Setup['client'] = { token_endpoint_auth_method: 'private_key_jwt', client_secret: undefined, jwks: { keys: [publicKey.export({ format: 'jwk' }) as JWK] } }
+  const client: Setup['client'] = {
+    token_endpoint_auth_method: 'private_key_jwt',
+    client_secret: undefined,
+    jwks: { keys: [publicKey.export({ format: 'jwk' }) as JWK] }
+  }
   return await logIn(await start({ client, options: { clientSecret: undefined, clientKey: privateKey } as never }))
 }
 
 async function mtlsAliases (start: Start): Promise<string> {
   const [server, own] = [testCertificate(), testCertificate('web')]
   const agent = new Agent({ connect: { ca: server.cert, ...own } })
-  const client = { token_endpoint_auth_method: 'tls_client_auth', client_secret: undefined, tls_client_auth_subject_dn: 'CN=web' } as const
+  const client = {
+    token_endpoint_auth_method: 'tls_client_auth',
+    client_secret: undefined,
+    tls_client_auth_subject_dn: 'CN=web'
+  } as const
   const party = await start({
     client,
     provider: { tls: { ...server, requestCert: true, rejectUnauthorized: false } },
@@ -77,12 +168,19 @@ async function mtlsAliases (start: Start): Promise<string> {
   party.provider.fault({
     on: 'metadata',
     metadata: (document) => {
-      document['mtls_endpoint_aliases'] = { token_endpoint: `${String(document['token_endpoint'])}?mtls`, userinfo_endpoint: `${String(document['userinfo_endpoint'])}?mtls` }
+      document['mtls_endpoint_aliases'] = {
+        token_endpoint: `${String(document['token_endpoint'])}?mtls`,
+        userinfo_endpoint: `${String(document['userinfo_endpoint'])}?mtls`
+      }
     }
   })
   const happened = await logIn(party)
   const asked = party.provider.requests.filter(({ endpoint }) => endpoint === 'token' || endpoint === 'userinfo')
-  assert.ok(asked.length === 2 && asked.every(({ query, clientCertificate }) => 'mtls' in query && clientCertificate === 'CN=web'), 'token and UserInfo are asked at the aliases, with the certificate')
+  assert.ok(
+    asked.length === 2 &&
+      asked.every(({ query, clientCertificate }) => 'mtls' in query && clientCertificate === 'CN=web'),
+    'token and UserInfo are asked at the aliases, with the certificate'
+  )
   await agent.close()
   return `${happened} at the aliases, with the certificate`
 }
@@ -101,7 +199,11 @@ async function thirdParty (start: Start): Promise<string> {
   const query = new URLSearchParams({ iss: provider.issuer, login_hint: 'alice', target_link_uri: `${BASE_URL}/me` })
   const page = await browser.goto(`/auth/initiate-login?${query.toString()}`, { from: provider.issuer })
   assert.equal(page.url, `${BASE_URL}/me`, 'the person arrives where they were to go')
-  assert.equal(provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['login_hint'], 'alice', 'the hint is passed on')
+  assert.equal(
+    provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['login_hint'],
+    'alice',
+    'the hint is passed on'
+  )
   const foreign = await start({ options: { routes: { initiateLogin: 'initiate-login' } } })
   const refused = await foreign.browser.goto(`/auth/initiate-login?${query.toString()}`)
   assert.equal(refused.status, 400, 'another issuer is refused')

@@ -12,12 +12,47 @@ const id = 'oidcc-client-test'
 
 /** C15-C20 */
 export const configModules: RunModule[] = [
-  { number: 'C15', id: `${id}-discovery-openid-config`, plan, provider: 'fresh metadata, whose endpoints are marked', required: 'read the metadata and use its endpoints', run: usesMetadata },
-  { number: 'C16', id: `${id}-discovery-jwks-uri-keys`, plan, provider: 'the key set at a random path', required: 'fetch it from the jwks_uri of the metadata', run: usesJwksUri },
-  { number: 'C17', id: `${id}-discovery-issuer-mismatch`, plan, provider: 'another issuer in the metadata', required: 'stop before the authorization endpoint', run: issuerMismatch },
-  { ...basicModules.find(({ number }) => number === 'C9') as RunModule, number: 'C18', plan },
-  { number: 'C19', id: `${id}-signing-key-rotation-just-before-signing`, plan, provider: 'new keys just before the ID token is signed', required: 'fetch the key set again, accept', run: rotationBeforeSigning },
-  { number: 'C20', id: `${id}-signing-key-rotation`, plan, provider: 'new keys between two logins', required: 'fetch the key set again, accept the second', run: rotation }
+  {
+    number: 'C15',
+    id: `${id}-discovery-openid-config`,
+    plan,
+    provider: 'fresh metadata, whose endpoints are marked',
+    required: 'read the metadata and use its endpoints',
+    run: usesMetadata
+  },
+  {
+    number: 'C16',
+    id: `${id}-discovery-jwks-uri-keys`,
+    plan,
+    provider: 'the key set at a random path',
+    required: 'fetch it from the jwks_uri of the metadata',
+    run: usesJwksUri
+  },
+  {
+    number: 'C17',
+    id: `${id}-discovery-issuer-mismatch`,
+    plan,
+    provider: 'another issuer in the metadata',
+    required: 'stop before the authorization endpoint',
+    run: issuerMismatch
+  },
+  { ...(basicModules.find(({ number }) => number === 'C9') as RunModule), number: 'C18', plan },
+  {
+    number: 'C19',
+    id: `${id}-signing-key-rotation-just-before-signing`,
+    plan,
+    provider: 'new keys just before the ID token is signed',
+    required: 'fetch the key set again, accept',
+    run: rotationBeforeSigning
+  },
+  {
+    number: 'C20',
+    id: `${id}-signing-key-rotation`,
+    plan,
+    provider: 'new keys between two logins',
+    required: 'fetch the key set again, accept the second',
+    run: rotation
+  }
 ]
 
 async function usesMetadata (start: Start): Promise<string> {
@@ -29,7 +64,10 @@ async function usesMetadata (start: Start): Promise<string> {
   const endpoints: Endpoint[] = ['authorize', 'token', 'userinfo', 'end_session']
   for (const name of endpoints) {
     const requests = provider.requests.filter(({ endpoint }) => endpoint === name)
-    assert.ok(requests.length > 0 && requests.every(({ query }) => query['from'] !== undefined), `${name} is asked at the address in the metadata`)
+    assert.ok(
+      requests.length > 0 && requests.every(({ query }) => query['from'] !== undefined),
+      `${name} is asked at the address in the metadata`
+    )
   }
   assert.equal(provider.count('metadata'), 1, 'the metadata is read once')
   return `read the metadata once; asked ${endpoints.join(', ')} at its addresses`
@@ -39,7 +77,11 @@ async function usesJwksUri (start: Start): Promise<string> {
   const jwks = `/keys-${randomBytes(8).toString('hex')}`
   const party = await start({ provider: { paths: { jwks } } })
   const happened = await logIn(party)
-  assert.deepEqual(party.provider.requests.filter(({ path }) => path.includes('/keys-')).map(({ path }) => path), [jwks], 'the key set is fetched, once, from the jwks_uri')
+  assert.deepEqual(
+    party.provider.requests.filter(({ path }) => path.includes('/keys-')).map(({ path }) => path),
+    [jwks],
+    'the key set is fetched, once, from the jwks_uri'
+  )
   return `${happened}; fetched the key set from ${jwks}`
 }
 
@@ -51,7 +93,11 @@ async function issuerMismatch (start: Start): Promise<string> {
     checkErrorPage(page, party, 'FST_OIDC_PROVIDER_RESPONSE')
     assert.equal(page.history.length, 1, 'no redirect')
   }
-  assert.deepEqual([party.provider.count('authorize'), party.provider.count('token'), hasSession(party.browser)], [0, 0, false], 'nothing is asked, and there is no session')
+  assert.deepEqual(
+    [party.provider.count('authorize'), party.provider.count('token'), hasSession(party.browser)],
+    [0, 0, false],
+    'nothing is asked, and there is no session'
+  )
   off()
   party.clock.advance(5) // a failure is not tried again at once
   await logIn(party)

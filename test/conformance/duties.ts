@@ -17,7 +17,11 @@ export function checkDuties (party: Party): void {
   of('token').forEach(({ headers, body }) => checkClient(headers.authorization, body, party.client))
   const exchanges = of('token').filter(({ body }) => body['grant_type'] === 'authorization_code')
   exchanges.forEach((request) => checkExchange(request, of('authorize')))
-  assert.equal(new Set(exchanges.map(({ body }) => body['code'])).size, exchanges.length, 'duty: a code is redeemed once')
+  assert.equal(
+    new Set(exchanges.map(({ body }) => body['code'])).size,
+    exchanges.length,
+    'duty: a code is redeemed once'
+  )
   of('userinfo').forEach((request) => checkUserinfo(request, party))
 }
 
@@ -44,7 +48,11 @@ function checkFresh (requests: ProviderRequest[]): void {
     const values = requests.map(({ query }) => query[name] ?? '')
     assert.ok(values.every((value) => value.length >= 22), `duty: ${name} has 128 bits or more`)
     // Their ends, because a state begins with the time
-    assert.equal(new Set(values.map((value) => value.slice(-16))).size, values.length, `duty: ${name} is another one with every login`)
+    assert.equal(
+      new Set(values.map((value) => value.slice(-16))).size,
+      values.length,
+      `duty: ${name} is another one with every login`
+    )
   }
 }
 
@@ -61,11 +69,19 @@ function checkExchange ({ body }: ProviderRequest, logins: ProviderRequest[]): v
 type Body = Record<string, string>
 
 /** What must be there with each method; whatever belongs to another one must not. */
-const credentials: Record<ClientAuthMethod, (authorization: string | undefined, body: Body, client: ProviderClient) => boolean> = {
-  client_secret_basic: (authorization, body, client) => body['client_secret'] === undefined && body['client_assertion'] === undefined &&
+const credentials: Record<
+  ClientAuthMethod,
+  (authorization: string | undefined, body: Body, client: ProviderClient) => boolean
+> = {
+  client_secret_basic: (authorization, body, client) =>
+    body['client_secret'] === undefined &&
+    body['client_assertion'] === undefined &&
     JSON.stringify(readBasic(authorization)) === JSON.stringify([client.client_id, client.client_secret]),
-  client_secret_post: (authorization, body, client) => authorization === undefined && body['client_assertion'] === undefined &&
-    body['client_id'] === client.client_id && body['client_secret'] === client.client_secret,
+  client_secret_post: (authorization, body, client) =>
+    authorization === undefined &&
+    body['client_assertion'] === undefined &&
+    body['client_id'] === client.client_id &&
+    body['client_secret'] === client.client_secret,
   client_secret_jwt: isAssertion,
   private_key_jwt: isAssertion,
   tls_client_auth: isIdOnly,
@@ -74,7 +90,10 @@ const credentials: Record<ClientAuthMethod, (authorization: string | undefined, 
 
 function checkClient (authorization: string | string[] | undefined, body: Body, client: ProviderClient): void {
   const method = client.token_endpoint_auth_method as ClientAuthMethod
-  assert.ok(credentials[method](authorization as string | undefined, body, client), `duty: the client authenticates with ${method} and nothing else`)
+  assert.ok(
+    credentials[method](authorization as string | undefined, body, client),
+    `duty: the client authenticates with ${method} and nothing else`
+  )
 }
 
 // RFC 6749, section 2.3.1: each part is form-encoded before they are joined
@@ -88,13 +107,21 @@ function isAssertion (authorization: string | undefined, body: Body): boolean {
 }
 
 function isIdOnly (authorization: string | undefined, body: Body, { client_id }: ProviderClient): boolean {
-  return authorization === undefined && body['client_secret'] === undefined && body['client_assertion'] === undefined && body['client_id'] === client_id
+  return (
+    authorization === undefined &&
+    body['client_secret'] === undefined &&
+    body['client_assertion'] === undefined &&
+    body['client_id'] === client_id
+  )
 }
 
 // RFC 6750, section 2
 function checkUserinfo ({ headers, body }: ProviderRequest, { issued }: Party): void {
   const header = /^Bearer (\S+)$/i.exec(String(headers.authorization ?? ''))?.[1]
-  assert.ok((header === undefined) !== (body['access_token'] === undefined), 'duty: the access token is in exactly one place')
+  assert.ok(
+    (header === undefined) !== (body['access_token'] === undefined),
+    'duty: the access token is in exactly one place'
+  )
   const token = header ?? body['access_token']
   assert.ok(issued.some(({ access_token }) => access_token === token), 'duty: the access token was issued here')
 }

@@ -14,9 +14,18 @@ const reject = 'reject, no request with the access token'
 /** C42-C54 and C56, as far as the code flow has them: without PAR and sender-constrained tokens. */
 export const fapiModules: RunModule[] = [
   before('C42', 'invalid-authorization-response-iss', 'another iss in the response', 'FST_OIDC_RESPONSE_ISSUER'),
-  before('C43', 'remove-authorization-response-iss', 'announces iss, and the response has none', 'FST_OIDC_RESPONSE_ISSUER'),
-  before('C44', 'ensure-authorization-response-with-invalid-state-fails', 'another state in the response', 'FST_OIDC_STATE'),
-  before('C45', 'ensure-authorization-response-with-invalid-missing-state-fails', 'no state in the response', 'FST_OIDC_STATE'),
+  before(
+    'C43', 'remove-authorization-response-iss', 'announces iss, and the response has none',
+    'FST_OIDC_RESPONSE_ISSUER'
+  ),
+  before(
+    'C44', 'ensure-authorization-response-with-invalid-state-fails', 'another state in the response',
+    'FST_OIDC_STATE'
+  ),
+  before(
+    'C45', 'ensure-authorization-response-with-invalid-missing-state-fails', 'no state in the response',
+    'FST_OIDC_STATE'
+  ),
   refused('C46', 'invalid-iss', 'another iss in the ID token'),
   refused('C46', 'invalid-missing-iss', 'no iss in the ID token'),
   refused('C47', 'invalid-aud', 'another aud in the ID token'),
@@ -28,9 +37,23 @@ export const fapiModules: RunModule[] = [
   refused('C51', 'invalid-nonce', 'another nonce in the ID token'),
   refused('C51', 'invalid-missing-nonce', 'no nonce in the ID token'),
   refused('C52', 'invalid-null-alg', 'alg none'),
-  { number: 'C53', id: `${prefix}invalid-alternate-alg`, plan, provider: 'a valid RS256 where PS256, ES256 or EdDSA is registered', required: reject, run: alternateAlg },
+  {
+    number: 'C53',
+    id: `${prefix}invalid-alternate-alg`,
+    plan,
+    provider: 'a valid RS256 where PS256, ES256 or EdDSA is registered',
+    required: reject,
+    run: alternateAlg
+  },
   accepted('C54', 'token-type-case-insensitivity', 'token_type in other capitals'),
-  { number: 'C56', id: `${prefix}token-endpoint-response-without-expires_in`, plan, provider: 'no expires_in', required: 'work; how long the token lives is unknown', run: withoutExpiry }
+  {
+    number: 'C56',
+    id: `${prefix}token-endpoint-response-without-expires_in`,
+    plan,
+    provider: 'no expires_in',
+    required: 'work; how long the token lives is unknown',
+    run: withoutExpiry
+  }
 ]
 
 function before (number: string, name: FaultName, provider: string, code: OidcErrorCode): RunModule {
@@ -38,7 +61,14 @@ function before (number: string, name: FaultName, provider: string, code: OidcEr
 }
 
 function refused (number: string, name: FaultName, provider: string): RunModule {
-  return { number, id: prefix + name, plan, provider, required: reject, run: refuses(faults[name], { code: 'FST_OIDC_ID_TOKEN' }) }
+  return {
+    number,
+    id: prefix + name,
+    plan,
+    provider,
+    required: reject,
+    run: refuses(faults[name], { code: 'FST_OIDC_ID_TOKEN' })
+  }
 }
 
 function accepted (number: string, name: FaultName, provider: string): RunModule {

@@ -47,9 +47,17 @@ export async function logIn (party: Party): Promise<string> {
   assert.equal(page.status, 200, `the login ends with ${page.status}${reason(party)}`)
   assert.equal(page.url, `${BASE_URL}/me`, `the login ends at ${page.url}`)
   checkCallback(page, party)
-  const { claims, user } = page.json() as { claims: { sub?: unknown }, user: { sub?: unknown } | null }
-  assert.deepEqual([claims.sub, user?.sub], ['alice', 'alice'], 'the session has the claims of the ID token and those of UserInfo')
-  assert.deepEqual([count('authorize'), count('token'), count('userinfo')], [1, 1, 1], 'one request each to authorize, token and UserInfo')
+  const { claims, user } = page.json() as { claims: { sub?: unknown }; user: { sub?: unknown } | null }
+  assert.deepEqual(
+    [claims.sub, user?.sub],
+    ['alice', 'alice'],
+    'the session has the claims of the ID token and those of UserInfo'
+  )
+  assert.deepEqual(
+    [count('authorize'), count('token'), count('userinfo')],
+    [1, 1, 1],
+    'one request each to authorize, token and UserInfo'
+  )
   return 'logged in, UserInfo was asked'
 }
 
@@ -95,7 +103,11 @@ export function counter ({ provider }: Party): (endpoint: Endpoint) => number {
 
 function checkCallback ({ history }: Page, { responseMode }: Party): void {
   const calls = history.filter(({ url }) => url.split('?', 1)[0] === CALLBACK)
-  assert.deepEqual(calls.map(({ method }) => method), [responseMode === 'form_post' ? 'POST' : 'GET'], 'the callback is called once, in the response mode that was asked for')
+  assert.deepEqual(
+    calls.map(({ method }) => method),
+    [responseMode === 'form_post' ? 'POST' : 'GET'],
+    'the callback is called once, in the response mode that was asked for'
+  )
 }
 
 /** Why the last error was one, from where it began: the plugin's own errors wrap those of the libraries. */

@@ -25,14 +25,54 @@ const wrongTokens: Array<[number: string, suffix: keyof typeof logoutFaults, pro
 /** C24-C36 */
 export const logoutModules: RunModule[] = [
   { number: 'C24', id, plan, provider: 'returns the state', required: 'take the return', run: logsOut([], '/maybe') },
-  { number: 'C25', id: `${id}-other-state`, plan, provider: 'returns a random state', required: 'show a page all the same', run: logsOut(faults['rp-init-logout-other-state'], '/') },
-  { number: 'C26', id: `${id}-no-state`, plan, provider: 'returns no state', required: 'show a page all the same', run: logsOut(faults['rp-init-logout-no-state'], '/') },
-  { number: 'C27', id: backChannelId, plan: backChannel, provider: 'a valid logout token, an unknown claim and an unknown field', required: '200 exactly, no-store', run: takesLogoutToken },
+  {
+    number: 'C25',
+    id: `${id}-other-state`,
+    plan,
+    provider: 'returns a random state',
+    required: 'show a page all the same',
+    run: logsOut(faults['rp-init-logout-other-state'], '/')
+  },
+  {
+    number: 'C26',
+    id: `${id}-no-state`,
+    plan,
+    provider: 'returns no state',
+    required: 'show a page all the same',
+    run: logsOut(faults['rp-init-logout-no-state'], '/')
+  },
+  {
+    number: 'C27',
+    id: backChannelId,
+    plan: backChannel,
+    provider: 'a valid logout token, an unknown claim and an unknown field',
+    required: '200 exactly, no-store',
+    run: takesLogoutToken
+  },
   ...wrongTokens.map(([number, suffix, provider]): RunModule => ({
-    number, id: `${backChannelId}-${suffix}`, plan: backChannel, provider, required: '400', run: refusesLogoutToken(suffix)
+    number,
+    id: `${backChannelId}-${suffix}`,
+    plan: backChannel,
+    provider,
+    required: '400',
+    run: refusesLogoutToken(suffix)
   })),
-  { number: 'C35', id: 'oidcc-client-test-rp-frontchannel-rpinitlogout', plan: 'oidcc-client-front-channel-logout-rp-basic', provider: 'frames the logout page after an RP-initiated logout', required: 'log out, be frameable', run: isFramed(true) },
-  { number: 'C36', id: 'oidcc-client-test-rp-frontchannel-opinitlogout', plan: 'oidcc-client-logout-test-plan', provider: 'frames the logout page on its own', required: 'log out, be frameable', run: isFramed(false) }
+  {
+    number: 'C35',
+    id: 'oidcc-client-test-rp-frontchannel-rpinitlogout',
+    plan: 'oidcc-client-front-channel-logout-rp-basic',
+    provider: 'frames the logout page after an RP-initiated logout',
+    required: 'log out, be frameable',
+    run: isFramed(true)
+  },
+  {
+    number: 'C36',
+    id: 'oidcc-client-test-rp-frontchannel-opinitlogout',
+    plan: 'oidcc-client-logout-test-plan',
+    provider: 'frames the logout page on its own',
+    required: 'log out, be frameable',
+    run: isFramed(false)
+  }
 ]
 
 async function sidOf ({ browser }: Party): Promise<string> {
@@ -43,7 +83,12 @@ async function takesLogoutToken (start: Start): Promise<string> {
   const party = await start()
   const { app, provider } = party
   await logIn(party)
-  const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { app, sub: 'alice', sid: await sidOf(party), ...logoutFaults.valid })
+  const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, {
+    app,
+    sub: 'alice',
+    sid: await sidOf(party),
+    ...logoutFaults.valid
+  })
   assert.equal(answer.status, 200, `the logout token is answered with ${answer.status}`)
   assert.match(answer.headers.get('cache-control') ?? '', /no-store/, 'nobody stores the answer')
   assert.equal((await party.browser.fetch('/me')).status, 401, 'the session has ended')
@@ -56,10 +101,17 @@ function refusesLogoutToken (fault: keyof typeof logoutFaults): RunModule['run']
     const { app, provider } = party
     await logIn(party)
     const token = { app, sub: 'alice', sid: await sidOf(party) }
-    const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { ...token, ...logoutFaults[fault] })
+    const answer = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, {
+      ...token,
+      ...logoutFaults[fault]
+    })
     assert.equal(answer.status, 400, `the logout token is answered with ${answer.status}`)
     assert.equal((await party.browser.fetch('/me')).status, 200, 'the session goes on')
-    assert.equal((await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, token)).status, 200, 'a right one is taken')
+    assert.equal(
+      (await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, token)).status,
+      200,
+      'a right one is taken'
+    )
     return `400: ${(JSON.parse(answer.body) as { error_description: string }).error_description.slice(0, 100)}`
   }
 }
@@ -74,7 +126,10 @@ function isFramed (afterLogout: boolean): RunModule['run'] {
     const page = await browser.step(`/auth/frontchannel-logout?${query}`, { from: provider.issuer, dest: 'iframe' })
     assert.equal(page.status, 200, `the frame has status ${page.status}`)
     assert.equal(page.headers.get('x-frame-options'), null, 'X-Frame-Options would forbid it')
-    assert.ok(page.headers.get('content-security-policy')?.includes(`frame-ancestors ${provider.url}`), 'the provider may frame it')
+    assert.ok(
+      page.headers.get('content-security-policy')?.includes(`frame-ancestors ${provider.url}`),
+      'the provider may frame it'
+    )
     await checkLoggedOut(party)
     return 'framed by the provider, and logged out'
   }
@@ -88,7 +143,11 @@ function logsOut (fault: Fault | readonly Fault[], arrival: string): RunModule['
     await logIn(party)
     const count = counter(party)
     const page = await party.browser.post('/auth/logout', { return_to: '/maybe' })
-    assert.deepEqual([page.status, page.url], [200, BASE_URL + arrival], `the browser arrives at ${page.url}, with status ${page.status}`)
+    assert.deepEqual(
+      [page.status, page.url],
+      [200, BASE_URL + arrival],
+      `the browser arrives at ${page.url}, with status ${page.status}`
+    )
     assert.equal(count('end_session'), 1, 'the end-session endpoint is asked once')
     const { query } = party.provider.requests.find(({ endpoint }) => endpoint === 'end_session') ?? assert.fail()
     assert.equal(query['id_token_hint'], party.issued[0]?.['id_token'], 'id_token_hint is the ID token')

@@ -2,7 +2,9 @@ import { BASE_URL, SESSION_KEY, buildApp, optionsFor } from '../support/app.ts'
 import { client, startClock, startProvider } from '../../lib/testing/index.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcError, OidcOptions, OidcUser } from '../../index.ts'
-import type { Claims, Clock, Fault, Provider, ProviderClient, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
+import type {
+  Claims, Clock, Fault, Provider, ProviderClient, ProviderOptions, TestBrowser
+} from '../../lib/testing/index.ts'
 
 export const CALLBACK = `${BASE_URL}/auth/callback`
 export const LOGGED_OUT = `${BASE_URL}/auth/logged-out`
@@ -62,7 +64,16 @@ export function createWorld (): World {
     addRoutes(app)
     const ca = setup.provider?.tls?.cert as string | undefined
     const browser = client({ app, baseUrl: BASE_URL, ...(ca !== undefined && { ca }) })
-    const party = { app, provider, browser, clock, client: registered, responseMode: options.responseMode ?? 'query', issued: record(provider), errors }
+    const party = {
+      app,
+      provider,
+      browser,
+      clock,
+      client: registered,
+      responseMode: options.responseMode ?? 'query',
+      issued: record(provider),
+      errors
+    }
     parties.push(party)
     return party
   }
@@ -77,7 +88,12 @@ export function createWorld (): World {
 }
 
 // The suite takes a login for complete when UserInfo is asked: `onClaims` does.
-function optionsOf (provider: Provider, { client_id }: ProviderClient, { options = {} }: Setup, errors: OidcError[]): OidcOptions {
+function optionsOf (
+  provider: Provider,
+  { client_id }: ProviderClient,
+  { options = {} }: Setup,
+  errors: OidcError[]
+): OidcOptions {
   return {
     ...optionsFor(provider),
     clientId: client_id,
@@ -90,8 +106,14 @@ function optionsOf (provider: Provider, { client_id }: ProviderClient, { options
 }
 
 function addRoutes (app: FastifyInstance): void {
-  app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({ token: await app.oidc.accessToken(request) }))
-  app.get('/silent', async (request, reply) => await app.oidc.login(request, reply, { authorizationParams: { prompt: 'none', max_age: '0' } }))
+  app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({
+    token: await app.oidc.accessToken(request)
+  }))
+  app.get(
+    '/silent',
+    async (request, reply) =>
+      await app.oidc.login(request, reply, { authorizationParams: { prompt: 'none', max_age: '0' } })
+  )
 }
 
 function record (provider: Provider): Claims[] {

@@ -11,9 +11,30 @@ const TTL = 3600
 
 /** C21-C23 */
 export const refreshModules: RunModule[] = [
-  { number: 'C21', id, plan, provider: 'everything right', required: 'refresh, then ask UserInfo with the new access token', run: refreshes },
-  { number: 'C22', id: `${id}-invalid-issuer`, plan, provider: 'another iss in the refreshed ID token', required: 'not use the new tokens', run: refusesRefresh(faults['refresh-token-invalid-issuer'] as Fault) },
-  { number: 'C23', id: `${id}-invalid-sub`, plan, provider: 'another sub in the refreshed ID token', required: 'not use the new tokens', run: refusesRefresh(faults['refresh-token-invalid-sub'] as Fault) }
+  {
+    number: 'C21',
+    id,
+    plan,
+    provider: 'everything right',
+    required: 'refresh, then ask UserInfo with the new access token',
+    run: refreshes
+  },
+  {
+    number: 'C22',
+    id: `${id}-invalid-issuer`,
+    plan,
+    provider: 'another iss in the refreshed ID token',
+    required: 'not use the new tokens',
+    run: refusesRefresh(faults['refresh-token-invalid-issuer'] as Fault)
+  },
+  {
+    number: 'C23',
+    id: `${id}-invalid-sub`,
+    plan,
+    provider: 'another sub in the refreshed ID token',
+    required: 'not use the new tokens',
+    run: refusesRefresh(faults['refresh-token-invalid-sub'] as Fault)
+  }
 ]
 
 /** A party that is logged in and whose access token has expired. */
@@ -34,8 +55,16 @@ async function refreshes (start: Start): Promise<string> {
   assert.notEqual(second?.['access_token'], first?.['access_token'], 'there is a new access token')
   assert.equal(token, second?.['access_token'], 'the application gets the new access token')
   assert.deepEqual([count('token'), count('userinfo')], [1, 1], 'one refresh, one UserInfo request')
-  assert.equal(requestsOf(party, 'token').at(-1)?.body['refresh_token'], first?.['refresh_token'], 'the refresh token is the one of the login')
-  assert.deepEqual(usesOf(party, token).map(({ endpoint }) => endpoint), ['userinfo'], 'UserInfo gets the new access token')
+  assert.equal(
+    requestsOf(party, 'token').at(-1)?.body['refresh_token'],
+    first?.['refresh_token'],
+    'the refresh token is the one of the login'
+  )
+  assert.deepEqual(
+    usesOf(party, token).map(({ endpoint }) => endpoint),
+    ['userinfo'],
+    'UserInfo gets the new access token'
+  )
   return 'refreshed once, then asked UserInfo with the new access token'
 }
 

@@ -41,7 +41,10 @@ export function providerSettings (options: OidcOptions): ProviderSettings {
 
 /** An application with a public page, a guarded one and an API, its provider, and a browser without cookies. */
 export async function startApp (
-  t: Teardown, options: Partial<OidcOptions> = {}, providerOptions: ProviderOptions = {}, server: FastifyServerOptions = {}
+  t: Teardown,
+  options: Partial<OidcOptions> = {},
+  providerOptions: ProviderOptions = {},
+  server: FastifyServerOptions = {}
 ): Promise<TestApp> {
   const provider = await startProvider(providerOptions)
   t.teardown(async () => await provider.close())
@@ -50,19 +53,31 @@ export async function startApp (
 }
 
 /** The application alone. */
-export async function buildApp (t: Teardown, options: OidcOptions, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
+export async function buildApp (
+  t: Teardown,
+  options: OidcOptions,
+  server: FastifyServerOptions = {}
+): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.teardown(async () => await app.close())
   await app.register(oidc, options)
   app.get('/', async () => ({ page: 'public' }))
-  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcUser, oidcSession }) => ({ claims: oidcClaims, user: oidcUser, session: oidcSession }))
+  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcUser, oidcSession }) => ({
+    claims: oidcClaims,
+    user: oidcUser,
+    session: oidcSession
+  }))
   app.get('/maybe', { preHandler: app.oidc.optional() }, async ({ oidcClaims }) => ({ claims: oidcClaims }))
   app.post('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims }) => ({ changed: oidcClaims?.sub }))
   return app
 }
 
 /** A new browser in which a person, known to the provider or not, has logged in. */
-export async function logIn ({ app, provider }: Pick<TestApp, 'app' | 'provider'>, sub: string, baseUrl = BASE_URL): Promise<TestBrowser> {
+export async function logIn (
+  { app, provider }: Pick<TestApp, 'app' | 'provider'>,
+  sub: string,
+  baseUrl = BASE_URL
+): Promise<TestBrowser> {
   const browser = client({ app, baseUrl })
   provider.options.approve = () => sub
   const page = await browser.goto(`${baseUrl}/auth/login`)
@@ -76,8 +91,9 @@ export function stopClock (t: Teardown): { advance: (seconds: number) => void } 
   t.teardown(() => { globalThis.Date = RunningDate })
   let time = Math.floor(RunningDate.now() / 1000) * 1000
   globalThis.Date = new Proxy(RunningDate, {
-    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [time] : args, newTarget) as Date,
-    get: (target, key, receiver) => key === 'now' ? () => time : Reflect.get(target, key, receiver)
+    construct: (target, args, newTarget) =>
+      Reflect.construct(target, args.length === 0 ? [time] : args, newTarget) as Date,
+    get: (target, key, receiver) => (key === 'now' ? () => time : Reflect.get(target, key, receiver))
   })
   return { advance: (seconds) => { time += seconds * 1000 } }
 }

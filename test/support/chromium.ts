@@ -14,13 +14,18 @@ const executablePath = findChromium(process.env)
 
 /** Why browser tests cannot run, or `false`. With OIDC_TEST_ALL=1 they do run, and fail where there is no browser. */
 export const skipWithoutChromium: string | false =
-  executablePath === undefined && process.env.OIDC_TEST_ALL !== '1' && 'no Chromium in PATH, and CHROMIUM does not name one'
+  executablePath === undefined &&
+  process.env.OIDC_TEST_ALL !== '1' &&
+  'no Chromium in PATH, and CHROMIUM does not name one'
 
 /** Starts the browser; nothing of it looks beyond this computer. */
 export async function launchChromium (): Promise<Browser> {
   if (executablePath === undefined) throw new Error('no Chromium in PATH, and CHROMIUM does not name one')
   return await chromium.launch({
     executablePath,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'
+    ]
   })
 }

@@ -16,22 +16,51 @@ export interface Mode {
 const session = { key: SESSION_KEY, idleTimeout: 28_800 }
 
 export const modes: Mode[] = [
-  { name: 'sessions in cookies', shared: false, listed: false, options: (_store, more) => ({ session: { ...session, ...more } }) },
-  { name: 'sessions in cookies, and a store', shared: true, listed: false, options: (store = createMemoryStore(), more) => ({ store, session: { ...session, ...more } }) },
-  { name: 'sessions in the store', shared: true, listed: true, options: (store = createMemoryStore(), more) => ({ store, session: { ...session, store: true, ...more } }) }
+  {
+    name: 'sessions in cookies',
+    shared: false,
+    listed: false,
+    options: (_store, more) => ({ session: { ...session, ...more } })
+  },
+  {
+    name: 'sessions in cookies, and a store',
+    shared: true,
+    listed: false,
+    options: (store = createMemoryStore(), more) => ({ store, session: { ...session, ...more } })
+  },
+  {
+    name: 'sessions in the store',
+    shared: true,
+    listed: true,
+    options: (store = createMemoryStore(), more) => ({ store, session: { ...session, store: true, ...more } })
+  }
 ]
 
 /** A store whose verbs can be made to fail, or to take their time. */
-export function faultyStore (store: Store = createMemoryStore()): { store: Store, fault: { verbs: ReadonlySet<string> | null, work: () => Promise<unknown> }, calls: string[] } {
-  const fault = { verbs: null as ReadonlySet<string> | null, work: async (): Promise<unknown> => { throw new Error('connection refused') } }
-  const calls: string[] = []
-  const wrapped = Object.fromEntries(Object.entries(store).map(([verb, work]) => [verb, async (...parameters: unknown[]) => {
-    calls.push(verb)
-    if (fault.verbs?.has(verb) === true || fault.verbs?.has('all') === true) {
-      const instead = await fault.work()
-      if (instead !== undefined) return instead
+export function faultyStore (store: Store = createMemoryStore()): {
+  store: Store
+  fault: { verbs: ReadonlySet<string> | null; work: () => Promise<unknown> }
+  calls: string[]
+} {
+  const fault = {
+    verbs: null as ReadonlySet<string> | null,
+    work: async (): Promise<unknown> => {
+      throw new Error('connection refused')
     }
-    return await (work as (...parameters: unknown[]) => Promise<unknown>)(...parameters)
-  }])) as unknown as Store
+  }
+  const calls: string[] = []
+  const wrapped = Object.fromEntries(
+    Object.entries(store).map(([verb, work]) => [
+      verb,
+      async (...parameters: unknown[]) => {
+        calls.push(verb)
+        if (fault.verbs?.has(verb) === true || fault.verbs?.has('all') === true) {
+          const instead = await fault.work()
+          if (instead !== undefined) return instead
+        }
+        return await (work as (...parameters: unknown[]) => Promise<unknown>)(...parameters)
+      }
+    ])
+  ) as unknown as Store
   return { store: wrapped, fault, calls }
 }

@@ -49,7 +49,9 @@ export interface OidcProvider {
 /** Starts a real OpenID Provider on 127.0.0.1. */
 export async function startOidcProvider (options: OidcProviderOptions = {}): Promise<OidcProvider> {
   const { tls, port = 0 } = options
-  const server = (tls === undefined ? createServer() : createTlsServer({ requestCert: true, rejectUnauthorized: false, ...tls })).listen(port, '127.0.0.1')
+  const server = (
+    tls === undefined ? createServer() : createTlsServer({ requestCert: true, rejectUnauthorized: false, ...tls })
+  ).listen(port, '127.0.0.1')
   await once(server, 'listening')
   const issuer = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`
   const adapter = createMemoryAdapter()
@@ -57,8 +59,11 @@ export async function startOidcProvider (options: OidcProviderOptions = {}): Pro
   const web = webClient(options)
   for (const client of [web, ...options.clients ?? []]) await register(client)
   const { features: _, ...configuration } = options.configuration ?? {}
-  const provider = new Provider(issuer, { ...await configure(options), adapter, ...configuration })
-  server.on('request', options.autoLogin === undefined ? provider.callback() : withAutoLogin(provider, options.autoLogin))
+  const provider = new Provider(issuer, { ...(await configure(options)), adapter, ...configuration })
+  server.on(
+    'request',
+    options.autoLogin === undefined ? provider.callback() : withAutoLogin(provider, options.autoLogin)
+  )
   return { issuer, clientId: web.client_id, clientSecret: web.client_secret, register, close: () => close(server) }
 }
 
@@ -68,7 +73,10 @@ function webClient ({ redirectUris = [], postLogoutRedirectUris = [] }: OidcProv
     client_secret: randomBytes(32).toString('base64url'),
     redirect_uris: redirectUris,
     post_logout_redirect_uris: postLogoutRedirectUris,
-    grant_types: ['authorization_code', 'refresh_token', 'client_credentials', 'urn:ietf:params:oauth:grant-type:device_code']
+    grant_types: [
+      'authorization_code', 'refresh_token', 'client_credentials',
+      'urn:ietf:params:oauth:grant-type:device_code'
+    ]
   } satisfies ClientMetadata
 }
 
@@ -99,10 +107,24 @@ async function configure (options: OidcProviderOptions): Promise<Record<string, 
     },
     findAccount: (_: unknown, sub: string) => ({ accountId: sub, claims: () => ({ ...claims(sub), sub }) }),
     features: { ...features(autoLogin), ...options.configuration?.features },
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none'],
-    ttl: { AccessToken: 3600, AuthorizationCode: 60, ClientCredentials: 3600, DeviceCode: 600, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+    clientAuthMethods: [
+      'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth',
+      'none'
+    ],
+    ttl: {
+      AccessToken: 3600,
+      AuthorizationCode: 60,
+      ClientCredentials: 3600,
+      DeviceCode: 600,
+      Grant: 86400,
+      IdToken: 3600,
+      Interaction: 600,
+      RefreshToken: 86400,
+      Session: 86400
+    },
     clientBasedCORS: () => false,
-    renderError: (context: Context, out: Record<string, string>) => show(context, `<pre>${escapeHtml(JSON.stringify(out))}</pre>`),
+    renderError: (context: Context, out: Record<string, string>) =>
+      show(context, `<pre>${escapeHtml(JSON.stringify(out))}</pre>`),
     // Its own fetch refuses to call a client on loopback, which a back-channel logout must do here.
     fetch: (url: string, { dispatcher, ...init }: RequestInit & { dispatcher?: unknown }) => fetch(url, init)
   }
@@ -143,7 +165,8 @@ const devicePages = {
 }
 
 const logoutPages = {
-  logoutSource: (context: Context, form: string) => show(context, `${form}<button form="op.logoutForm" name="logout" value="yes">Log out</button>`),
+  logoutSource: (context: Context, form: string) =>
+    show(context, `${form}<button form="op.logoutForm" name="logout" value="yes">Log out</button>`),
   postLogoutSuccessSource: (context: Context) => show(context, 'You are logged out.')
 }
 
@@ -179,13 +202,21 @@ function withAutoLogin (provider: Provider, accountId: string) {
   }
 }
 
-async function grantEverything (provider: Provider, accountId: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function grantEverything (
+  provider: Provider,
+  accountId: string,
+  request: IncomingMessage,
+  response: ServerResponse
+): Promise<void> {
   const { params, grantId } = await provider.interactionDetails(request, response)
   const { client_id: clientId, scope = 'openid', resource = [] } = params
   const grant = grantId === undefined ? new provider.Grant({ accountId, clientId }) : await provider.Grant.find(grantId)
   grant.addOIDCScope(scope)
   for (const each of [resource].flat()) grant.addResourceScope(each, scope)
-  await provider.interactionFinished(request, response, { login: { accountId }, consent: { grantId: await grant.save() } })
+  await provider.interactionFinished(request, response, {
+    login: { accountId },
+    consent: { grantId: await grant.save() }
+  })
 }
 
 /**
@@ -194,11 +225,19 @@ async function grantEverything (provider: Provider, accountId: string, request: 
  */
 export async function logInAt (agent: UserAgent, authorizationUrl: string, login = 'alice'): Promise<string> {
   const redirectUri = new URL(authorizationUrl).searchParams.get('redirect_uri') ?? undefined
-  const page = await answerForms(agent, await agent.open(authorizationUrl, redirectUri), { login, password: 'any' }, redirectUri)
+  const page = await answerForms(
+    agent,
+    await agent.open(authorizationUrl, redirectUri),
+    { login, password: 'any' },
+    redirectUri
+  )
   return locationOf(page)
 }
 
-/** Confirms a logout at the provider. Returns the post_logout_redirect_uri, with its `state`, without having opened it. */
+/**
+ * Confirms a logout at the provider. Returns the post_logout_redirect_uri, with its `state`, without having
+ * opened it.
+ */
 export async function logOutAt (agent: UserAgent, endSessionUrl: string): Promise<string> {
   const returnUri = new URL(endSessionUrl).searchParams.get('post_logout_redirect_uri') ?? undefined
   const page = await answerForms(agent, await agent.open(endSessionUrl, returnUri), { logout: 'yes' }, returnUri)
@@ -210,7 +249,12 @@ export async function approveDevice (agent: UserAgent, verificationUriComplete: 
   return await answerForms(agent, await agent.open(verificationUriComplete), { login, password: 'any' })
 }
 
-async function answerForms (agent: UserAgent, first: Page, answers: Record<string, string>, stopAt?: string): Promise<Page> {
+async function answerForms (
+  agent: UserAgent,
+  first: Page,
+  answers: Record<string, string>,
+  stopAt?: string
+): Promise<Page> {
   let page = first
   for (let forms = 0; page.location === undefined && page.body.includes('<form'); forms++) {
     if (forms === 5) throw new Error(`the provider asks again and again: ${page.body}`)

@@ -6,7 +6,10 @@ import type { AddressInfo } from 'node:net'
 
 const app = Fastify({ forceCloseConnections: true })
 await app.register(oidc, JSON.parse(process.argv[2] as string))
-app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({ sub: oidcClaims?.sub, session: oidcSession }))
+app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({
+  sub: oidcClaims?.sub,
+  session: oidcSession
+}))
 app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
 await app.listen({ port: 0, host: '127.0.0.1' })
 console.log((app.server.address() as AddressInfo).port)

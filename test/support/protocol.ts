@@ -23,7 +23,12 @@ export interface Attempt extends TestApp {
 }
 
 /** A login from its start to wherever it leads, in a new application, while the provider has the faults. */
-export async function attempt (t: Test, provider: Provider, faults: Fault | readonly Fault[] = [], options: Partial<OidcOptions> = {}): Promise<Attempt> {
+export async function attempt (
+  t: Test,
+  provider: Provider,
+  faults: Fault | readonly Fault[] = [],
+  options: Partial<OidcOptions> = {}
+): Promise<Attempt> {
   const started = await anotherApp(t, provider, options)
   provider.clearRequests()
   const clear = provider.fault(...[faults].flat())
@@ -45,7 +50,10 @@ export function loginCookies (browser: TestBrowser): string[] {
 
 /** The names of the cookies that a page sets, without those that it removes. */
 export function cookiesSet ({ headers }: { headers: Headers }): string[] {
-  return headers.getSetCookie().filter((line) => !/; Max-Age=0;/i.test(line)).map((line) => line.split('=', 1)[0] as string)
+  return headers
+    .getSetCookie()
+    .filter((line) => !/; Max-Age=0;/i.test(line))
+    .map((line) => line.split('=', 1)[0] as string)
 }
 
 /** The parameters of an authorization request, from the address that the browser is sent to. */
@@ -69,14 +77,23 @@ export async function assertAnonymous (t: Test, browser: TestBrowser): Promise<v
 }
 
 /** A page that refuses a login: what it says, what it does not, and what it leaves behind. */
-export async function assertRefused (t: Test, { page, browser, provider }: Omit<Attempt, 'app'>, status: number, code: string, userinfoCalls = 0): Promise<void> {
+export async function assertRefused (
+  t: Test,
+  { page, browser, provider }: Omit<Attempt, 'app'>,
+  status: number,
+  code: string,
+  userinfoCalls = 0
+): Promise<void> {
   t.equal(page.status, status, `status ${status}`)
   t.match(page.text(), code, code)
   t.match(page.headers.get('content-type'), 'text/html', 'a page for a person')
   t.equal(page.headers.get('cache-control'), 'no-store')
   t.equal(page.headers.get('referrer-policy'), 'no-referrer')
   t.notOk(page.location, 'no redirect')
-  t.notOk(page.history.flatMap(({ setCookie }) => setCookie).find((line) => line.startsWith(`${SESSION_COOKIE}=`)), 'no session was set on the way')
+  t.notOk(
+    page.history.flatMap(({ setCookie }) => setCookie).find((line) => line.startsWith(`${SESSION_COOKIE}=`)),
+    'no session was set on the way'
+  )
   assertNoSecrets(t, page, provider)
   t.equal(provider.count('userinfo'), userinfoCalls, `${userinfoCalls} UserInfo calls`)
   await assertAnonymous(t, browser)
@@ -84,18 +101,43 @@ export async function assertRefused (t: Test, { page, browser, provider }: Omit<
 
 /** Nothing that the provider or the browser sent in confidence is on the page. */
 export function assertNoSecrets (t: Test, page: Page, { requests }: Provider): void {
-  const sent = requests.flatMap(({ query, body }) => [query['state'], query['nonce'], query['code_challenge'], body['code'], body['code_verifier']])
+  const sent = requests.flatMap(({ query, body }) => [
+    query['state'],
+    query['nonce'],
+    query['code_challenge'],
+    body['code'],
+    body['code_verifier']
+  ])
   const found = [...sent.filter((value) => value !== undefined), 'eyJ'].filter((secret) => page.text().includes(secret))
   t.same(found, [], 'no secret is on the page')
 }
 
 /** The text of all log lines of an application, at the level trace. */
-export function captureLog (): { lines: () => string, server: { logger: { level: string, stream: { write: (line: string) => void } } } } {
+export function captureLog (): {
+  lines: () => string
+  server: { logger: { level: string; stream: { write: (line: string) => void } } }
+} {
   const lines: string[] = []
-  return { lines: () => lines.join(''), server: { logger: { level: 'trace', stream: { write: (line) => { lines.push(line) } } } } }
+  return {
+    lines: () => lines.join(''),
+    server: {
+      logger: {
+        level: 'trace',
+        stream: {
+          write: (line) => {
+            lines.push(line)
+          }
+        }
+      }
+    }
+  }
 }
 
 /** A route that begins a login of the application's own making. */
-export function loginRoute (app: FastifyInstance, path: string, options: Parameters<FastifyInstance['oidc']['login']>[2]): void {
+export function loginRoute (
+  app: FastifyInstance,
+  path: string,
+  options: Parameters<FastifyInstance['oidc']['login']>[2]
+): void {
   app.get(path, async (request, reply) => await app.oidc.login(request, reply, options))
 }

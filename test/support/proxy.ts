@@ -23,7 +23,8 @@ export interface ProxyOptions {
 export async function startProxy ({ authorization, names = [] }: ProxyOptions = {}): Promise<Proxy> {
   const targets: string[] = []
   const sockets = new Set<Socket>()
-  const isAllowed = (request: IncomingMessage): boolean => authorization === undefined || request.headers['proxy-authorization'] === authorization
+  const isAllowed = (request: IncomingMessage): boolean =>
+    authorization === undefined || request.headers['proxy-authorization'] === authorization
 
   function tunnel (request: IncomingMessage, socket: Socket): void {
     if (!isAllowed(request)) return socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n') as unknown as void
@@ -35,11 +36,21 @@ export async function startProxy ({ authorization, names = [] }: ProxyOptions = 
     })
     for (const end of [socket, target]) {
       sockets.add(end)
-      end.on('error', () => end.destroy()).on('close', () => { socket.destroy(); target.destroy(); sockets.delete(end) })
+      end
+        .on('error', () => end.destroy())
+        .on('close', () => {
+          socket.destroy()
+          target.destroy()
+          sockets.delete(end)
+        })
     }
   }
 
-  const server = createServer((_request, response) => { response.writeHead(405).end() }).on('connect', tunnel).listen(0, '127.0.0.1')
+  const server = createServer((_request, response) => {
+    response.writeHead(405).end()
+  })
+    .on('connect', tunnel)
+    .listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -20,7 +20,13 @@ async function skipWithout (url: string, port: number): Promise<string | false> 
 
 export const skipWithoutPostgres = await skipWithout(POSTGRES, 5432)
 export const skipWithoutRedis = await skipWithout(REDIS, 6379)
-export const skipWithoutSqlite: string | false = await openDatabase(':memory:').then((database) => { database.close(); return false }, () => !nothingIsSkipped && 'no node:sqlite, and better-sqlite3 is not built')
+export const skipWithoutSqlite: string | false = await openDatabase(':memory:').then(
+  (database) => {
+    database.close()
+    return false
+  },
+  () => !nothingIsSkipped && 'no node:sqlite, and better-sqlite3 is not built'
+)
 
 /** A name that no other test, and no other run, has. */
 export function uniqueName (): string {

@@ -44,7 +44,9 @@ export function createUserAgent (): UserAgent {
     let page = await send(url, init)
     for (let followed = 0; page.location !== undefined; followed++) {
       if (stopAt !== undefined && page.location.startsWith(stopAt)) return page
-      if (followed === mostRedirects) throw new Error(`more than ${mostRedirects} redirects, the last to ${page.location}`)
+      if (followed === mostRedirects) {
+        throw new Error(`more than ${mostRedirects} redirects, the last to ${page.location}`)
+      }
       page = await send(page.location, {})
     }
     return page

@@ -15,11 +15,19 @@ export const authorizationCode: Grant = {
       for (const name of ['redirect_uri', 'code_verifier']) requireParam(params, name)
       return await passThrough(context, 'authorization_code', ['code', 'redirect_uri', 'code_verifier'])
     }
-    const sent = { code: params.get('code') as string, redirectUri: params.get('redirect_uri'), codeVerifier: params.get('code_verifier'), clientId }
+    const sent = {
+      code: params.get('code') as string,
+      redirectUri: params.get('redirect_uri'),
+      codeVerifier: params.get('code_verifier'),
+      clientId
+    }
     return await redeemCode(core, sent, async ({ native, provider: name, issuedBy, ...subject }) => {
       const provider = await findProvider(core, request, name)
       demand(provider.id === issuedBy, 'invalid_grant', 'The provider is another one now.')
-      return await broker.issue({ ...subject, provider, clientId: native.clientId ?? provider.settings.clientId }, { grantType: 'authorization_code', request })
+      return await broker.issue(
+        { ...subject, provider, clientId: native.clientId ?? provider.settings.clientId },
+        { grantType: 'authorization_code', request }
+      )
     })
   }
 }

@@ -17,17 +17,34 @@ export const deviceCode: Grant = {
     demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
     const provider = await findProvider(core, request, device.provider)
     const loginAt = Date.now()
-    const { tokens, claims } = await exchangeTokens(core.telemetry, async () => await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource))
+    const { tokens, claims } = await exchangeTokens(
+      core.telemetry,
+      async () => await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource)
+    )
     const { broker } = core
     if (broker === undefined) return describeTokens(tokens)
     demand(claims !== undefined, 'invalid_grant', 'The identity provider does not say who it is.')
-    const accepted = await acceptLogin(core, provider, { tokens, claims }, { returnTo: core.settings.defaultReturnTo, request, reply })
+    const accepted = await acceptLogin(
+      core,
+      provider,
+      { tokens, claims },
+      { returnTo: core.settings.defaultReturnTo, request, reply }
+    )
     if (accepted === null) return null
     core.telemetry.login()
     const { scopes, ...session } = sessionOf(claims, tokens.scope ?? provider.settings.scope)
-    const { answer } = await broker.issue({
-      provider, claims: accepted.claims, ...session, scope: scopes.join(' '), clientId: clientId ?? provider.settings.clientId, loginAt, tokens
-    }, { grantType: GRANT_TYPE, request })
+    const { answer } = await broker.issue(
+      {
+        provider,
+        claims: accepted.claims,
+        ...session,
+        scope: scopes.join(' '),
+        clientId: clientId ?? provider.settings.clientId,
+        loginAt,
+        tokens
+      },
+      { grantType: GRANT_TYPE, request }
+    )
     return answer
   }
 }

@@ -27,13 +27,21 @@ export interface GrantContext {
 
 export const grants: readonly Grant[] = [authorizationCode, refreshToken, deviceCode, tokenExchange]
 
-/** The grant of a request; py-oidc-auth-client leaves the grant_type out, and what else it sends tells. Throws FST_OIDC_GRANT. */
+/**
+ * The grant of a request; py-oidc-auth-client leaves the grant_type out, and what else it sends tells. Throws
+ * FST_OIDC_GRANT.
+ */
 export function findGrant (params: Params): Grant {
   const grantType = params.get('grant_type')
-  const grant = grantType === undefined
-    ? grants.find(({ parameters }) => parameters.every((name) => params.has(name)))
-    : grants.find((one) => one.grantType === grantType)
-  demand(grant !== undefined, grantType === undefined ? 'invalid_request' : 'unsupported_grant_type', grantType === undefined ? 'The grant_type is missing.' : 'The grant_type is not one of those here.')
+  const grant =
+    grantType === undefined
+      ? grants.find(({ parameters }) => parameters.every((name) => params.has(name)))
+      : grants.find((one) => one.grantType === grantType)
+  demand(
+    grant !== undefined,
+    grantType === undefined ? 'invalid_request' : 'unsupported_grant_type',
+    grantType === undefined ? 'The grant_type is missing.' : 'The grant_type is not one of those here.'
+  )
   for (const name of grant.parameters) requireParam(params, name)
   return grant
 }

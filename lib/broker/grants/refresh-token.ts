@@ -8,6 +8,11 @@ export const refreshToken: Grant = {
   async handle (context) {
     const { core: { broker }, params, clientId, request } = context
     if (broker === undefined) return await passThrough(context, 'refresh_token', ['refresh_token', 'scope'])
-    return await broker.refresh(params.get('refresh_token') as string, { grantType: 'refresh_token', clientId, scope: params.get('scope'), request })
+    return await broker.refresh(params.get('refresh_token') as string, {
+      grantType: 'refresh_token',
+      clientId,
+      scope: params.get('scope'),
+      request
+    })
   }
 }

@@ -16,9 +16,21 @@ export const tokenExchange: Grant = {
   parameters: ['subject_token'],
   async handle ({ core, params, clientId, request }) {
     const { broker, bearer } = core
-    demand(broker !== undefined && bearer?.settings.ofProviders === true, 'unsupported_grant_type', 'Tokens are not exchanged here.')
-    demand([ACCESS_TOKEN, JWT].includes(params.get('subject_token_type') ?? ACCESS_TOKEN), 'invalid_request', 'The subject_token_type must be an access token.')
-    demand([ACCESS_TOKEN, JWT].includes(params.get('requested_token_type') ?? ACCESS_TOKEN), 'invalid_request', 'The requested_token_type must be an access token.')
+    demand(
+      broker !== undefined && bearer?.settings.ofProviders === true,
+      'unsupported_grant_type',
+      'Tokens are not exchanged here.'
+    )
+    demand(
+      [ACCESS_TOKEN, JWT].includes(params.get('subject_token_type') ?? ACCESS_TOKEN),
+      'invalid_request',
+      'The subject_token_type must be an access token.'
+    )
+    demand(
+      [ACCESS_TOKEN, JWT].includes(params.get('requested_token_type') ?? ACCESS_TOKEN),
+      'invalid_request',
+      'The requested_token_type must be an access token.'
+    )
     demand(!params.has('actor_token'), 'invalid_request', 'Nobody acts for another here.')
     const audience = params.get('audience') ?? params.get('resource') ?? broker.settings.audience
     demand(audience === broker.settings.audience, 'invalid_target', 'Tokens are for this application only.')
@@ -27,12 +39,27 @@ export const tokenExchange: Grant = {
     demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
     // When it was issued tells whether it is from before a logout, as long as that is remembered.
     const { iat } = claims
-    demand(typeof iat === 'number' && iat + core.settings.session.maxAge > now(), 'invalid_grant', 'The subject_token does not say when it was issued, or is too old.')
+    demand(
+      typeof iat === 'number' && iat + core.settings.session.maxAge > now(),
+      'invalid_grant',
+      'The subject_token does not say when it was issued, or is too old.'
+    )
     demand(token.expiresAt > now(), 'invalid_grant', 'The subject_token has expired.')
     const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
-    const answer = await broker.exchange({
-      provider, claims, sid: token.sid, authTime: token.authTime, acr: token.acr, scope, clientId: clientId ?? provider.settings.clientId, loginAt: Math.min(iat * 1000, Date.now())
-    }, token.expiresAt, { grantType: GRANT_TYPE, request })
+    const answer = await broker.exchange(
+      {
+        provider,
+        claims,
+        sid: token.sid,
+        authTime: token.authTime,
+        acr: token.acr,
+        scope,
+        clientId: clientId ?? provider.settings.clientId,
+        loginAt: Math.min(iat * 1000, Date.now())
+      },
+      token.expiresAt,
+      { grantType: GRANT_TYPE, request }
+    )
     return { ...answer, issued_token_type: ACCESS_TOKEN }
   }
 }
@@ -42,6 +69,8 @@ async function verify (bearer: Bearer, token: string, request: FastifyRequest): 
   try {
     return await bearer.verifySubject(token, request)
   } catch (error) {
-    throw error instanceof OidcError && error.code === 'FST_OIDC_TOKEN' ? oauthError('invalid_grant', 'The subject_token is not valid.', error) : error
+    throw error instanceof OidcError && error.code === 'FST_OIDC_TOKEN'
+      ? oauthError('invalid_grant', 'The subject_token is not valid.', error)
+      : error
   }
 }
