@@ -1,6 +1,6 @@
 import { OidcError } from './errors.ts'
 import type { Counter, Meter, Span, Tracer } from '@opentelemetry/api'
-import type { Settings } from './options.ts'
+import type { Settings } from './options/settings.ts'
 
 /** Spans and counters; their labels are few and bounded, and nothing personal is in them. */
 export interface Telemetry {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { CompactEncrypt, exportJWK, generateKeyPair } from 'jose'
-import { createMemory } from '../lib/memory.ts'
+import { createMemory } from '../lib/store/seen.ts'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { client, logoutFaults, sessionCookie, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import t from 'tap'
-import { coreOf } from '../lib/core.ts'
+import { coreOf } from '../lib/compose.ts'
 import { OidcError } from '../lib/errors.ts'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'

@@ -1,8 +1,8 @@
 import { createHash, createHmac, createPublicKey, generateKeyPairSync, sign as cryptoSign } from 'node:crypto'
 import { SignJWT } from 'jose'
 import t from 'tap'
-import { verifyIdToken } from '../lib/id-token.ts'
-import { createKeySet } from '../lib/key-set.ts'
+import { verifyIdToken } from '../lib/provider/id-token.ts'
+import { createKeySet } from '../lib/provider/key-set.ts'
 import { faults, startClock, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, optionsFor, providerSettings } from './support/app.ts'
 import {
@@ -12,8 +12,8 @@ import type { JsonWebKey, KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import type { Test } from 'tap'
 import type { IdTokenClaims, OidcOptions } from '../index.ts'
-import type { IdTokenExpectations } from '../lib/id-token.ts'
-import type { KeySet } from '../lib/key-set.ts'
+import type { IdTokenExpectations } from '../lib/provider/id-token.ts'
+import type { KeySet } from '../lib/provider/key-set.ts'
 import type { Claims, Fault, FaultName, Provider, ProviderOptions, TokenOptions } from '../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores

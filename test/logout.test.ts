@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { safeUrl } from '../lib/urls.ts'
+import { safeUrl } from '../lib/http/urls.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import Fastify from 'fastify'
 import oidc, { OidcError } from '../index.ts'
-import { parseOptions } from '../lib/options.ts'
+import { parseOptions } from '../lib/options/settings.ts'
 import { providerSettings } from './support/app.ts'
 import type { OidcOptions } from '../index.ts'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { OidcError } from '../index.ts'
-import { createCached } from '../lib/cached.ts'
+import { createCached } from '../lib/util/cached.ts'
 import { client, faults, startClock, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor } from './support/app.ts'
 import {

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { Agent, ProxyAgent } from 'undici'
-import { createTransport } from '../lib/transport.ts'
+import { createTransport } from '../lib/provider/transport.ts'
 import { faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from './support/app.ts'
 import {

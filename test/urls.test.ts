@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseOptions } from '../lib/options.ts'
-import { createUrls, safeUrl } from '../lib/urls.ts'
+import { parseOptions } from '../lib/options/settings.ts'
+import { createUrls, safeUrl } from '../lib/http/urls.ts'
 import { SESSION_KEY, startApp } from './support/app.ts'
 
 const BASE = 'https://app.example.com'

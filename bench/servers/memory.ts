@@ -1,10 +1,10 @@
 import Fastify from 'fastify'
 import { randomBytes, randomUUID } from 'node:crypto'
 import oidc from '../../index.ts'
-import { coreOf } from '../../lib/core.ts'
-import { newSession } from '../../lib/session.ts'
+import { coreOf } from '../../lib/compose.ts'
+import { newSession } from '../../lib/session/sessions.ts'
 import { answer } from '../answer.ts'
-import type { SessionRecords } from '../../lib/session-records.ts'
+import type { SessionRecords } from '../../lib/session/session-records.ts'
 import type { ServerOptions } from './serve.ts'
 
 /** Fills a memory store with sessions, and tells what they take. */

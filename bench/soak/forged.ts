@@ -1,9 +1,9 @@
-import { coreOf } from '../../lib/core.ts'
+import { coreOf } from '../../lib/compose.ts'
 import { startClock } from '../../lib/testing/index.ts'
 import { ORIGIN, buildApplication } from './application.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../../lib/core.ts'
-import type { Provider } from '../../lib/provider.ts'
+import type { Core } from '../../lib/compose.ts'
+import type { Provider } from '../../lib/provider/provider.ts'
 import type { ApplicationOptions } from './application.ts'
 
 /** The cookie of a pending login, and its state. */

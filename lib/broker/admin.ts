@@ -1,5 +1,5 @@
-import { check, checkKeys, text } from '../check.ts'
-import type { Core } from '../core.ts'
+import { check, checkKeys, text } from '../options/check.ts'
+import type { Core } from '../compose.ts'
 import type { Broker } from './broker.ts'
 import type { BrokerFilter } from '../../types/fastify.ts'
 

@@ -1,6 +1,6 @@
-import { now } from '../time.ts'
-import { demand } from './oauth.ts'
-import type { Core } from '../core.ts'
+import { now } from '../util/time.ts'
+import { demand } from '../provider/oauth-error.ts'
+import type { Core } from '../compose.ts'
 
 /** What a device_code of ours holds. */
 export interface DeviceCode {

@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto'
-import { now } from '../time.ts'
-import type { Sealer } from '../seal.ts'
-import type { Found, Name, Vault } from '../vault.ts'
+import { now } from '../util/time.ts'
+import type { Sealer } from '../sealer.ts'
+import type { Found, Name, Vault } from '../store/sealed-store.ts'
 import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 
 /** What somebody was given: as long as it is in the store, the tokens of it are good. */

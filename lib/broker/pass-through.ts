@@ -1,11 +1,11 @@
-import { parseUrl } from '../check.ts'
+import { parseUrl } from '../options/check.ts'
 import { exchangeTokens } from '../token-exchange.ts'
-import { now } from '../time.ts'
-import { demand } from './oauth.ts'
-import { findOneProvider } from './one-provider.ts'
+import { now } from '../util/time.ts'
+import { demand } from '../provider/oauth-error.ts'
+import { findOneProvider } from './request-params.ts'
 import type { OidcTokens } from '../../types/claims.ts'
-import type { GrantContext } from './grants/index.ts'
-import type { TokenAnswer } from './oauth.ts'
+import type { GrantContext } from './grant-types/index.ts'
+import type { TokenAnswer } from '../provider/oauth-error.ts'
 
 /** Without a broker the provider's own tokens are the answer: this application adds how its client authenticates. */
 export async function passThrough (

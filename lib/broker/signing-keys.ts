@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
-import { createCached } from '../cached.ts'
-import { now } from '../time.ts'
-import { isUnreadable } from '../vault.ts'
+import { createCached } from '../util/cached.ts'
+import { now } from '../util/time.ts'
+import { isUnreadable } from '../store/sealed-store.ts'
 import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
-import type { BrokerSettings, SigningAlg } from './options.ts'
+import type { BrokerSettings, SigningAlg } from '../options/broker.ts'
 import type { OidcError } from '../errors.ts'
-import type { Name, Vault } from '../vault.ts'
+import type { Name, Vault } from '../store/sealed-store.ts'
 
 /**
  * The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function

@@ -1,12 +1,12 @@
-import { isAccessToken, looksLikeAnother, refuseToken } from '../access-token.ts'
+import { isAccessToken, looksLikeAnother, refuseToken } from '../provider/access-token.ts'
 import { OidcError } from '../errors.ts'
-import { createKeySet } from '../key-set.ts'
-import { isJson } from '../transport.ts'
-import { now } from '../time.ts'
-import type { Voucher } from '../bearer.ts'
-import type { Vault } from '../vault.ts'
+import { createKeySet } from '../provider/key-set.ts'
+import { isJson } from '../provider/transport.ts'
+import { now } from '../util/time.ts'
+import type { Voucher } from '../guard/bearer.ts'
+import type { Vault } from '../store/sealed-store.ts'
 import type { Fetch } from '../../types/options.ts'
-import type { BrokerSettings, TrustedIssuerSettings } from './options.ts'
+import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 
 const KEPT_FOR = 7 * 86_400 // seconds
 

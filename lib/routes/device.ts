@@ -1,9 +1,9 @@
 import { sealDeviceCode } from '../broker/device-codes.ts'
-import { findOneProvider } from '../broker/one-provider.ts'
-import { scopeOf } from '../login.ts'
-import { now } from '../time.ts'
-import { clientIdOf, oauthEndpoint } from './oauth.ts'
-import type { Core } from '../core.ts'
+import { findOneProvider } from '../broker/request-params.ts'
+import { scopeOf } from '../login/login.ts'
+import { now } from '../util/time.ts'
+import { clientIdOf, oauthEndpoint } from './oauth-endpoint.ts'
+import type { Core } from '../compose.ts'
 import type { Endpoint } from './index.ts'
 
 const INTERVAL = 5 // seconds (RFC 8628, section 3.2)

@@ -1,11 +1,11 @@
-import { findProvider } from '../authenticate.ts'
-import { endSession } from '../logout.ts'
-import { emptyPage } from '../pages.ts'
-import { queryParams } from '../params.ts'
+import { findProvider } from '../guard/guards.ts'
+import { endSession } from '../logout/logout.ts'
+import { emptyPage } from '../http/pages.ts'
+import { queryParams } from '../http/params.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Core } from '../core.ts'
-import type { Params } from '../params.ts'
-import type { Provider } from '../provider.ts'
+import type { Core } from '../compose.ts'
+import type { Params } from '../http/params.ts'
+import type { Provider } from '../provider/provider.ts'
 import type { Endpoint } from './index.ts'
 
 /**

@@ -1,11 +1,11 @@
-import { findProvider } from '../authenticate.ts'
+import { findProvider } from '../guard/guards.ts'
 import { OidcError } from '../errors.ts'
-import { startLogin } from '../login.ts'
-import { formParams, queryParams } from '../params.ts'
+import { startLogin } from '../login/login.ts'
+import { formParams, queryParams } from '../http/params.ts'
 import { checkNavigation } from './login.ts'
 import type { FastifyRequest, RouteHandlerMethod } from 'fastify'
-import type { Core } from '../core.ts'
-import type { Params } from '../params.ts'
+import type { Core } from '../compose.ts'
+import type { Params } from '../http/params.ts'
 import type { Endpoint } from './index.ts'
 
 /**

@@ -1,8 +1,8 @@
-import { goTo } from '../login.ts'
-import { queryParams } from '../params.ts'
-import { now } from '../time.ts'
-import type { Core } from '../core.ts'
-import type { LogoutState } from '../logout.ts'
+import { goTo } from '../login/login.ts'
+import { queryParams } from '../http/params.ts'
+import { now } from '../util/time.ts'
+import type { Core } from '../compose.ts'
+import type { LogoutState } from '../logout/logout.ts'
 import type { Endpoint } from './index.ts'
 
 const LIFETIME = 600

@@ -1,11 +1,11 @@
-import { isClick, isPrefetch, isSameOrigin, wantsPage } from '../caller.ts'
+import { isClick, isPrefetch, isSameOrigin, wantsPage } from '../http/fetch-metadata.ts'
 import { OidcError } from '../errors.ts'
-import { logout } from '../logout.ts'
-import { confirmLogoutPage } from '../pages.ts'
-import { formParams, queryParams } from '../params.ts'
+import { logout } from '../logout/logout.ts'
+import { confirmLogoutPage } from '../http/pages.ts'
+import { formParams, queryParams } from '../http/params.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../core.ts'
-import type { Params } from '../params.ts'
+import type { Core } from '../compose.ts'
+import type { Params } from '../http/params.ts'
 import type { Endpoint } from './index.ts'
 
 /**

@@ -1,7 +1,7 @@
-import { DPOP_ALGORITHMS } from '../proof.ts'
-import { publicEndpoint } from './public.ts'
-import type { Core } from '../core.ts'
-import type { BearerSettings } from '../bearer-options.ts'
+import { DPOP_ALGORITHMS } from '../guard/dpop.ts'
+import { publicEndpoint } from './public-document.ts'
+import type { Core } from '../compose.ts'
+import type { BearerSettings } from '../options/bearer.ts'
 import type { Endpoint } from './index.ts'
 
 /** `GET /.well-known/oauth-protected-resource`: who issues the tokens that are taken here (RFC 9728, section 3). */

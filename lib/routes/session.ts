@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../compose.ts'
 import type { Endpoint } from './index.ts'
 
 /** `GET session`: who is logged in, for a front end in the browser; asking does not prolong the session. */

@@ -1,7 +1,7 @@
-import { findGrant } from '../broker/grants/index.ts'
-import { clientIdOf, oauthEndpoint } from './oauth.ts'
-import type { Core } from '../core.ts'
-import type { Params } from '../params.ts'
+import { findGrant } from '../broker/grant-types/index.ts'
+import { clientIdOf, oauthEndpoint } from './oauth-endpoint.ts'
+import type { Core } from '../compose.ts'
+import type { Params } from '../http/params.ts'
 import type { Endpoint } from './index.ts'
 
 /** `POST token` (RFC 6749, section 3.2): a table of grants. */

@@ -1,4 +1,4 @@
-import { now } from '../time.ts'
+import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
 /** Options of `createMemoryStore`. */

@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { now } from '../time.ts'
+import { now } from '../util/time.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
 /** What the store needs of a pool: that of `pg` has it, and `app.pg` of `@fastify/postgres`. */

@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { now } from '../time.ts'
+import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
 /** What the store needs of a client: that of `ioredis` has it, and `app.redis` of `@fastify/redis`. */

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { OidcError } from '../errors.ts'
-import { now } from '../time.ts'
+import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
 /** What the store needs of a database: `DatabaseSync` of `node:sqlite` and `Database` of `better-sqlite3` have it. */

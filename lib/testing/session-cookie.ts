@@ -1,6 +1,6 @@
-import { coreOf } from '../core.ts'
-import { newSession } from '../session.ts'
-import { now } from '../time.ts'
+import { coreOf } from '../compose.ts'
+import { newSession } from '../session/sessions.ts'
+import { now } from '../util/time.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcClaims, OidcTokens, OidcUser } from '../../types/index.ts'
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { now } from '../time.ts'
+import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
 /** One thing that a store must do. */

@@ -1,0 +1,93 @@
+import { OidcError } from '../errors.ts'
+
+/**
+ * The checks of single option values: each returns the value, or throws FST_OIDC_OPTION with a message that
+ * names the option.
+ */
+
+export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
+  const url = parseUrl(text(value, key))
+  check(url !== null, `"${key}" must be an absolute URL`)
+  check(isSafeEndpoint(url, allowInsecureLoopback), `"${key}" must be an https URL without credentials or fragment`)
+  return url
+}
+
+export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: boolean): string {
+  const url = webUrl(value, key, allowInsecureLoopback)
+  check(url.search === '', `"${key}" must not have a query`)
+  return value as string
+}
+
+/** https, or http on a loopback address where that is allowed; no credentials, no fragment. */
+export function isSafeEndpoint (url: URL, allowInsecureLoopback: boolean): boolean {
+  const secure =
+    url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureLoopback && isLoopback(url.hostname))
+  return secure && url.username === '' && url.password === '' && url.hash === ''
+}
+
+function isLoopback (hostname: string): boolean {
+  return /^(?:(?:[\w-]+\.)*localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname)
+}
+
+export function parseUrl (value: string, base?: string): URL | null {
+  return URL.canParse(value, base) ? new URL(value, base) : null
+}
+
+export function path (value: unknown, key: string): string {
+  const route = text(value, key).replace(/^\/?/, '/').replace(/\/$/, '')
+  check(/^(?:\/[\w.~-]+)*$/.test(route), `"${key}" must be a plain path`)
+  return route
+}
+
+export function checkKeys (options: object, known: readonly string[], where: string): void {
+  for (const key of Object.keys(options)) {
+    check(known.includes(key), `"${where}${key}" is not an option`)
+  }
+}
+
+export function optional<T> (value: unknown, key: string, parse: (value: unknown, key: string) => T): T | undefined {
+  return value === undefined ? undefined : parse(value, key)
+}
+
+export function text (value: unknown, key: string): string {
+  check(typeof value === 'string' && value !== '', `"${key}" must be a non-empty string`)
+  return value
+}
+
+export function strings (value: unknown, key: string): string[] {
+  check(Array.isArray(value), `"${key}" must be an array of strings`)
+  return value.map((entry) => text(entry, key))
+}
+
+export function bool (value: unknown, standard: boolean, key: string): boolean {
+  check(value === undefined || typeof value === 'boolean', `"${key}" must be true or false`)
+  return value ?? standard
+}
+
+export function number (value: unknown, standard: number, key: string, least: number, most: number): number {
+  if (value === undefined) return standard
+  check(
+    typeof value === 'number' && value >= least && value <= most,
+    `"${key}" must be a number from ${least} to ${most}`
+  )
+  return value
+}
+
+export function func<T> (value: T, key: string): T {
+  check(value === undefined || typeof value === 'function', `"${key}" must be a function`)
+  return value
+}
+
+export function oneOf<T extends string> (value: unknown, accepted: readonly string[], key: string): T {
+  check(accepted.includes(value as string), `"${key}" must be one of ${accepted.join(', ')}`)
+  return value as T
+}
+
+export function isRecord (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Throws FST_OIDC_OPTION with that message unless the condition holds. */
+export function check (condition: boolean, message: string): asserts condition {
+  if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
+}
