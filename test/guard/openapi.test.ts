@@ -1,0 +1,132 @@
+import t from 'tap'
+import Fastify from 'fastify'
+import swagger from '@fastify/swagger'
+import oidc from '../../index.ts'
+import { sessionCookie } from '../../lib/testing/index.ts'
+import { BASE_URL, optionsFor, startApp } from '../support/app.ts'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import type { OidcOptions } from '../../index.ts'
+
+interface Operation {
+  security?: unknown
+  responses: Record<string, { description: string }>
+}
+interface Document {
+  paths: Record<string, Record<string, Operation>>
+  components: { securitySchemes?: Record<string, unknown> }
+}
+
+async function start (
+  t: Test,
+  options: Partial<OidcOptions> = {},
+  document: object = { openapi: { info: { title: 'API', version: '1' } } }
+): Promise<{ app: FastifyInstance; issuer: string }> {
+  const { provider } = await startApp(t)
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(swagger, document)
+  await app.register(oidc, optionsFor(provider, options))
+  const { required, optional } = app.oidc
+  const schema = { summary: 'mail', response: { 200: { type: 'object', properties: { ok: { type: 'boolean' } } } } }
+  app.get('/open', async () => ({}))
+  app.get('/maybe', { preHandler: optional() }, async () => ({}))
+  app.get('/mail/:id', { preHandler: [async () => {}, required({ scopes: 'email mail:read' })], schema }, async () => ({
+    ok: true
+  }))
+  app.post(
+    '/jobs',
+    { onRequest: required(options.bearer === undefined ? {} : { accept: ['client'], scopes: 'jobs' }) },
+    async () => ({})
+  )
+  app.get(
+    '/own',
+    { preHandler: required(), schema: { security: [], response: { 401: { description: 'mine', type: 'object' } } } },
+    async () => ({})
+  )
+  await app.ready()
+  return { app, issuer: provider.issuer }
+}
+
+t.test('S83 the document says what the guards ask for', async (t) => {
+  const { app, issuer } = await start(t, { bearer: { audience: 'https://api.example.com' } })
+  const document = app.swagger() as unknown as Document
+  t.same(document.components.securitySchemes, {
+    oidcSession: { type: 'apiKey', in: 'cookie', name: '__Host-oidc' },
+    oidcToken: { type: 'openIdConnect', openIdConnectUrl: `${issuer}/.well-known/openid-configuration` }
+  })
+  const { '/open': open, '/maybe': maybe, '/mail/{id}': mail, '/jobs': jobs, '/own': own } = document.paths
+  t.same([open?.['get']?.security, maybe?.['get']?.security], [undefined, undefined])
+  t.same(Object.keys(open?.['get']?.responses ?? {}), ['200'])
+  t.same(mail?.['get']?.security, [{ oidcSession: ['email', 'mail:read'] }, { oidcToken: ['email', 'mail:read'] }])
+  t.match(mail?.['get'], {
+    summary: 'mail',
+    responses: { 200: {}, 401: { description: /session or access token/ }, 403: {} }
+  })
+  t.same(jobs?.['post']?.security, [{ oidcToken: ['jobs'] }])
+  t.same(own?.['get']?.security, [], 'what the route says itself stands')
+  t.match(own?.['get']?.responses, { 401: { description: 'mine' } })
+  t.notMatch(JSON.stringify(document), /x-oidc/)
+  t.equal(app.swagger(), document as never, 'made once')
+  t.match(app.swagger({ yaml: true }), /openapi: /)
+  const answer = await app.inject('/mail/1')
+  t.match(
+    [answer.statusCode, answer.json()],
+    [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }],
+    'the answers are what they were'
+  )
+  t.same(
+    (
+      await app.inject({ url: '/mail/1', headers: { cookie: sessionCookie(app, { scope: 'email mail:read' }) } })
+    ).json(),
+    { ok: true }
+  )
+})
+
+t.test('without bearer, with several providers, and without @fastify/swagger', async (t) => {
+  const { app } = await start(t)
+  const document = app.swagger() as unknown as Document
+  t.same(Object.keys(document.components.securitySchemes ?? {}), ['oidcSession'])
+  t.same(document.paths['/jobs']?.['post']?.security, [{ oidcSession: [] }])
+  const one = { issuer: 'https://id.example.com', clientId: 'web' }
+  const app2 = Fastify()
+  t.teardown(async () => await app2.close())
+  await app2.register(async (scope) => {
+    await scope.register(swagger, {
+      openapi: {
+        components: { securitySchemes: { oidcToken: { type: 'http', scheme: 'bearer', description: 'mine' } } }
+      }
+    })
+    await scope.register(oidc, {
+      baseUrl: BASE_URL,
+      session: { secret: 'x'.repeat(32) },
+      providers: { one, two: { ...one, issuer: 'https://other.example.com' } },
+      bearer: { audience: 'x' }
+    })
+    scope.get('/guarded', { preHandler: scope.oidc.required() }, async () => ({}))
+    scope.addHook('onReady', async () => {
+      t.match((scope.swagger() as unknown as Document).components.securitySchemes, {
+        oidcSession: {},
+        oidcToken: { description: 'mine' }
+      })
+    })
+  })
+  await app2.ready()
+  const { app: plain } = await startApp(t)
+  await plain.ready()
+  t.notOk(plain.hasDecorator('swagger'))
+})
+
+t.test('a document of its own is completed as well', async (t) => {
+  const { app } = await start(
+    t,
+    {},
+    {
+      mode: 'static',
+      specification: {
+        document: { openapi: '3.0.3', info: { title: 'x', version: '1' }, paths: { '/x': { get: {} } } }
+      }
+    }
+  )
+  t.match(app.swagger(), { paths: { '/x': { get: {} } }, components: { securitySchemes: { oidcSession: {} } } })
+})

@@ -1,0 +1,100 @@
+import t from 'tap'
+import { BASE_URL, SESSION_KEY, logIn, startApp } from '../support/app.ts'
+import { modes } from '../support/modes.ts'
+import type { OidcSession } from '../../index.ts'
+import type { TestBrowser } from '../../lib/testing/index.ts'
+
+const ROUTE = '/auth/frontchannel-logout'
+
+async function statusOf (browser: TestBrowser): Promise<number> {
+  return (await browser.fetch('/me')).status
+}
+
+async function sidOf (browser: TestBrowser): Promise<string> {
+  return ((await browser.fetch('/me')).json() as { session: OidcSession }).session.sid as string
+}
+
+for (const { name, options } of modes) {
+  t.test(`C35 C36 S67 ${name}: the provider frames the logout`, async (t) => {
+    const reasons: string[] = []
+    const { app, provider } = await startApp(t, {
+      ...options(undefined, { sameSite: 'none' }),
+      offlineAccess: true,
+      onLogout: (_session, { reason, request }) => {
+        reasons.push(`${reason} ${request?.method}`)
+      }
+    })
+    const browser = await logIn({ app, provider }, 'alice')
+    const bystander = await logIn({ app, provider }, 'alice')
+    const copy = browser.cookies.header(BASE_URL)
+    const query = new URLSearchParams({ iss: provider.issuer, sid: await sidOf(browser) }).toString()
+    provider.clearRequests()
+
+    const answer = await browser.step(`${ROUTE}?${query}`, { from: provider.issuer, dest: 'iframe' })
+    t.match(
+      [answer.status, answer.headers.get('content-type'), answer.headers.get('cache-control')],
+      [200, /^text\/html/, 'no-store']
+    )
+    t.match(
+      answer.headers.get('content-security-policy'),
+      new RegExp(`frame-ancestors ${new URL(provider.issuer).origin}(;|$)`),
+      'by nobody else'
+    )
+    t.equal(answer.headers.get('x-frame-options'), null)
+    t.equal(
+      (await app.inject({ url: '/me', headers: { cookie: copy } })).statusCode,
+      401,
+      'a copy of the cookie is worth nothing'
+    )
+    t.equal(await statusOf(bystander), 200)
+    t.same(provider.requests, [], 'nothing is revoked: anybody could have made the browser come here')
+    t.same(reasons, ['frontchannel GET'])
+    t.equal((await browser.step(`${ROUTE}?${query}`, { from: provider.issuer, dest: 'iframe' })).status, 200, 'again')
+    t.same(reasons, ['frontchannel GET'])
+  })
+}
+
+t.test('S67 a cookie that is not sent to frames of other sites is not ended by them', async (t) => {
+  const { app, provider } = await startApp(t)
+  const browser = await logIn({ app, provider }, 'alice')
+  const query = new URLSearchParams({ iss: provider.issuer, sid: await sidOf(browser) }).toString()
+  t.equal((await browser.step(`${ROUTE}?${query}`, { from: provider.issuer, dest: 'iframe' })).status, 200)
+  t.equal(await statusOf(browser), 200)
+  t.equal((await browser.step(`${ROUTE}?${query}`, { from: 'https://id.example.com', dest: 'iframe' })).status, 200)
+  t.equal(await statusOf(browser), 401, 'a provider of the same site')
+})
+
+t.test('V29 S67 nobody else makes a browser log out', async (t) => {
+  const { app, provider } = await startApp(t, { session: { key: SESSION_KEY, sameSite: 'none' } })
+  const browser = await logIn({ app, provider }, 'alice')
+  const other = await logIn({ app, provider }, 'bob')
+  const [iss, sid] = [provider.issuer, await sidOf(browser)]
+  const queries: Array<Record<string, string> | string> = [
+    '',
+    { iss },
+    { sid },
+    { iss, sid: '' },
+    { iss, sid: await sidOf(other) },
+    { iss: `${iss}/`, sid },
+    { iss: 'https://evil.test', sid },
+    { iss: '', sid },
+    `iss=${encodeURIComponent(iss)}&sid=${sid}&sid=${sid}`,
+    `iss=${encodeURIComponent(iss)}&iss=${encodeURIComponent(iss)}&sid=${sid}`
+  ]
+  for (const query of queries) {
+    const answer = await browser.step(`${ROUTE}?${new URLSearchParams(query).toString()}`, {
+      from: 'https://evil.test',
+      dest: 'iframe'
+    })
+    t.ok([200, 400].includes(answer.status), String(answer.status))
+    t.same(answer.headers.getSetCookie(), [])
+    t.equal(await statusOf(browser), 200, JSON.stringify(query))
+  }
+  const anonymous = await app.inject({ url: `${ROUTE}?${new URLSearchParams({ iss, sid }).toString()}` })
+  t.same(
+    [anonymous.statusCode, anonymous.headers['set-cookie']],
+    [200, undefined],
+    'without a cookie nothing happens, and it is no error'
+  )
+  t.equal((await app.inject({ method: 'POST', url: ROUTE })).statusCode, 405)
+})

@@ -1,0 +1,190 @@
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { decodeJwt, decodeProtectedHeader, exportPKCS8, generateKeyPair } from 'jose'
+import t from 'tap'
+import { client, startProvider } from '../../lib/testing/index.ts'
+import { BASE_URL, buildApp, optionsFor } from '../support/app.ts'
+import { captureLog } from '../support/protocol.ts'
+import type { JWK } from 'jose'
+import type { Test } from 'tap'
+import type { ClientKey, OidcOptions } from '../../index.ts'
+import type { Provider, ProviderClient, ProviderRequest } from '../../lib/testing/index.ts'
+
+// The methods themselves are proved against a certified provider in twelve.test.ts.
+
+async function startedProvider (t: Test, registered: Partial<ProviderClient>): Promise<Provider> {
+  const provider = await startProvider({
+    refreshTokens: 'always',
+    accessTokenTtl: 10,
+    clients: [{ client_id: 'web', ...registered }]
+  })
+  t.teardown(async () => await provider.close())
+  return provider
+}
+
+/** Logs in, refreshes and logs out; what reached the provider at its token and revocation endpoints. */
+async function visit (t: Test, provider: Provider, options: Partial<OidcOptions>): Promise<ProviderRequest[]> {
+  const app = await buildApp(t, { ...optionsFor(provider), clientSecret: undefined, ...options } as OidcOptions)
+  app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({
+    token: await app.oidc.accessToken(request)
+  }))
+  const browser = client({ app, baseUrl: BASE_URL })
+  provider.clearRequests()
+  t.equal((await browser.goto('/me')).status, 200)
+  t.equal((await browser.fetch('/token')).status, 200)
+  await browser.post('/auth/logout')
+  while (provider.count('revocation') === 0) await delay(5) // nobody waits for it
+  const sent = provider.requests.filter(({ endpoint }) => endpoint === 'token' || endpoint === 'revocation')
+  t.same(
+    sent.map(({ endpoint, body }) => body['grant_type'] ?? endpoint),
+    ['authorization_code', 'refresh_token', 'revocation']
+  )
+  return sent
+}
+
+const assertionOf = ({ body }: ProviderRequest): string => body['client_assertion'] as string
+
+t.test(
+  'C14 client_secret_basic: identifier and secret are form-encoded before they are joined (RFC 6749, section 2.3.1)',
+  async (t) => {
+    for (const [clientId, clientSecret] of [
+      ['web', 'a:b+c d%20&=ä€'],
+      ['a:client/+%', 'x'.repeat(200)]
+    ] as const) {
+      const provider = await startedProvider(t, {
+        client_id: clientId,
+        client_secret: clientSecret,
+        token_endpoint_auth_method: 'client_secret_basic'
+      })
+      for (const { headers, body } of await visit(t, provider, { clientId, clientSecret })) {
+        const text = Buffer.from(String(headers.authorization).slice('Basic '.length), 'base64').toString()
+        t.same(
+          text.split(':').map((part) => new URLSearchParams(`x=${part}`).get('x')),
+          [clientId, clientSecret]
+        )
+        t.notOk('client_secret' in body || 'client_assertion' in body)
+      }
+    }
+  }
+)
+
+t.test('S56 private_key_jwt: for this provider, short-lived, never the same twice', async (t) => {
+  const pairs: Array<[alg: string, key: ClientKey, publicJwk: JWK]> = []
+  for (const [alg, type, options] of [
+    ['PS256', 'rsa', { modulusLength: 2048 }],
+    ['RS256', 'rsa', { modulusLength: 2048 }],
+    ['ES256', 'ec', { namedCurve: 'P-256' }],
+    ['ES384', 'ec', { namedCurve: 'P-384' }],
+    ['EdDSA', 'ed25519', {}]
+  ] as const) {
+    const { publicKey, privateKey } = generateKeyPairSync(type as 'rsa', options as { modulusLength: number })
+    const publicJwk = publicKey.export({ format: 'jwk' }) as JWK
+    pairs.push([
+      alg,
+      {
+        ...privateKey.export({ format: 'jwk' }),
+        alg,
+        kid: 'k',
+        'x5t#S256': 'thumbprint',
+        x5t: 'old',
+        key_ops: ['sign']
+      } as JWK,
+      { ...publicJwk, kid: 'k', alg }
+    ])
+    if (alg === 'PS256') continue // a key that does not say so signs in the usual way
+    pairs.push(
+      [alg, privateKey, publicJwk],
+      [alg, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, publicJwk]
+    )
+  }
+  for (const [alg, clientKey, publicJwk] of pairs) {
+    const provider = await startedProvider(t, {
+      jwks: { keys: [publicJwk] },
+      token_endpoint_auth_method: 'private_key_jwt'
+    })
+    const sent = await visit(t, provider, { clientKey })
+    for (const request of sent) {
+      const { iss, sub, aud, iat = 0, exp = 0, jti } = decodeJwt(assertionOf(request))
+      t.match({ iss, sub, aud }, { iss: 'web', sub: 'web', aud: provider.issuer }, 'aud is the issuer, as one string')
+      t.ok(exp - iat <= 60 && typeof jti === 'string' && jti.length >= 22)
+      t.notOk('authorization' in request.headers || 'client_secret' in request.body)
+      const header = decodeProtectedHeader(assertionOf(request))
+      t.equal(header.alg?.replace('Ed25519', 'EdDSA'), alg)
+      if ('kid' in publicJwk) t.match(header, { kid: 'k', x5t: 'old', 'x5t#S256': 'thumbprint' })
+    }
+    t.equal(new Set(sent.map((request) => decodeJwt(assertionOf(request)).jti)).size, 3)
+  }
+})
+
+t.test('a key that does not fit the algorithm that it names is a matter for the operator', async (t) => {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const provider = await startedProvider(t, { jwks: { keys: [] } })
+  const { server, lines } = captureLog()
+  const keys: ClientKey[] = [
+    { ...privateKey.export({ format: 'jwk' }), alg: 'ES256' } as JWK,
+    '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n',
+    { kty: 'RSA', d: 'x' },
+    { ...privateKey.export({ format: 'jwk' }), alg: 'RSA-OAEP' } as JWK
+  ]
+  for (const clientKey of keys) {
+    const { clientSecret: _, ...options } = optionsFor(provider)
+    const app = await buildApp(t, { ...options, clientKey }, server)
+    const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
+    t.ok([502, 503].includes(page.status), String(page.status))
+  }
+  t.match(lines(), 'the clientKey cannot be used')
+  t.notMatch(lines(), String(privateKey.export({ format: 'jwk' }).d))
+  t.notMatch(lines(), 'AAAA')
+})
+
+t.test('secret and key change while the application runs', async (t) => {
+  const provider = await startedProvider(t, { client_secret: 'first' })
+  const registered = provider.clients[0] as ProviderClient
+  let secret = 'first'
+  const app = await buildApp(t, optionsFor(provider, { clientSecret: async () => secret }))
+  const logIn = async (): Promise<number> => (await client({ app, baseUrl: BASE_URL }).goto('/me')).status
+  t.equal(await logIn(), 200)
+  registered.client_secret = 'second'
+  t.equal(await logIn(), 502)
+  secret = 'second'
+  t.equal(await logIn(), 200)
+
+  const keys = await Promise.all([1, 2].map(async () => await generateKeyPair('ES256', { extractable: true })))
+  const pems = await Promise.all(keys.map(async ({ privateKey }) => await exportPKCS8(privateKey)))
+  const jwks = pems.map((pem) => {
+    const { d: _, ...jwk } = createPrivateKey(pem).export({ format: 'jwk' })
+    return jwk as JWK
+  })
+  const other = await startedProvider(t, { jwks: { keys: [jwks[0] as JWK] } })
+  let pem = pems[0] as string
+  const { clientSecret: _, ...options } = optionsFor(other)
+  const signing = await buildApp(t, { ...options, clientKey: () => pem })
+  const logInSigning = async (): Promise<number> =>
+    (await client({ app: signing, baseUrl: BASE_URL }).goto('/me')).status
+  t.equal(await logInSigning(), 200)
+  ;(other.clients[0] as ProviderClient).jwks = { keys: [jwks[1] as JWK] }
+  t.equal(await logInSigning(), 502)
+  pem = pems[1] as string
+  t.equal(await logInSigning(), 200)
+})
+
+t.test('a secret that cannot be had', async (t) => {
+  const provider = await startedProvider(t, { client_secret: 'x' })
+  const { server, lines } = captureLog()
+  for (const clientSecret of [
+    () => {
+      throw new Error('the vault is sealed: top secret')
+    },
+    async () => await Promise.reject(new Error('no')),
+    () => '',
+    () => 7 as never
+  ]) {
+    const app = await buildApp(t, optionsFor(provider, { clientSecret }), server)
+    const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
+    t.match([page.status, page.headers.get('retry-after')], [503, '5'])
+    t.match(page.text(), 'FST_OIDC_PROVIDER_UNAVAILABLE')
+    t.notMatch(page.text(), 'vault')
+  }
+  t.match(lines(), 'the clientSecret cannot be had')
+  t.equal(provider.count('token'), 0)
+})

@@ -1,0 +1,496 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { connect } from 'node:net'
+import { Readable } from 'node:stream'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { Agent, ProxyAgent } from 'undici'
+import { createTransport } from '../../lib/provider/transport.ts'
+import { faults, startProvider } from '../../lib/testing/index.ts'
+import { BASE_URL, optionsFor } from '../support/app.ts'
+import {
+  SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt, untilCallback
+} from '../support/protocol.ts'
+import { until } from '../support/until.ts'
+import type { RequestListener, Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Test } from 'tap'
+import type { Dispatcher, Fetch, OidcOptions } from '../../index.ts'
+import type { Endpoint, Fault, FaultName, Provider, ProviderOptions } from '../../lib/testing/index.ts'
+
+t.setTimeout(120_000) // where other work shares the cores
+
+async function startedProvider (t: Test, options: ProviderOptions = {}): Promise<Provider> {
+  const provider = await startProvider(options)
+  t.teardown(async () => await provider.close())
+  return provider
+}
+
+async function listen (t: Test, server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => { server.close(resolve) })
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+const limits = { dispatcher: undefined, timeout: 5, maxResponseBytes: 1024 }
+
+// Every call goes the same way
+
+/** The calls that the application itself made, as the provider saw them. */
+function received ({ requests }: Provider): string[] {
+  return requests
+    .filter(({ headers }) => !String(headers['user-agent']).includes('test browser'))
+    .map(({ method, path }) => `${method} ${path}`)
+}
+
+/** A login with UserInfo, a refresh, UserInfo again and a logout with a revocation. */
+async function everything (t: Test, provider: Provider, options: Partial<OidcOptions>): Promise<void> {
+  const { app, browser } = await anotherApp(t, provider, { offlineAccess: true, userinfo: true, ...options })
+  app.get('/token', async (request) => ({ length: (await app.oidc.accessToken(request)).length }))
+  provider.clearRequests()
+  await browser.goto('/auth/login')
+  await assertLoggedIn(t, browser)
+  t.equal((await browser.fetch('/token')).status, 200)
+  t.equal((await browser.fetch('/auth/userinfo')).status, 200)
+  await browser.post('/auth/logout')
+  await until(() => provider.count('revocation') === 1)
+}
+
+const CALLS = [
+  'GET /.well-known/openid-configuration', 'POST /token', 'GET /jwks', 'GET /userinfo', 'POST /token',
+  'GET /userinfo', 'POST /revoke'
+]
+
+t.test('S81 every call to the provider goes through the fetch of the options', async (t) => {
+  // Tokens that are about to expire are refreshed at once
+  const provider = await startedProvider(t, { accessTokenTtl: 20 })
+  const calls: Array<{ url: string, init: RequestInit & { dispatcher?: unknown } }> = []
+  const counting: Fetch = async (url, init) => {
+    calls.push({ url, init })
+    return await fetch(url, init)
+  }
+  await everything(t, provider, { fetch: counting })
+  const made = calls.map(({ url, init }) => `${init.method ?? 'GET'} ${new URL(url).pathname}`)
+  t.same(made, received(provider), 'there is no other way to the provider')
+  t.same(new Set(made), new Set(CALLS))
+  for (const { url, init } of calls) {
+    t.equal(init.redirect, 'manual', url)
+    t.type(init.signal, AbortSignal, url)
+    t.notOk('dispatcher' in init, url)
+    t.equal(new URL(url).search, '', 'S21 nothing confidential is in the address')
+  }
+})
+
+t.test('S81 every call to the provider goes through the dispatcher of the options', async (t) => {
+  const provider = await startedProvider(t, { accessTokenTtl: 20 })
+  const agent = new Agent()
+  t.teardown(async () => await agent.close())
+  const calls: string[] = []
+  const dispatcher: Dispatcher = {
+    dispatch: (...[options, handler]: [Agent.DispatchOptions, never]) => {
+      calls.push(`${options.method} ${options.path}`)
+      return agent.dispatch(options, handler)
+    }
+  }
+  await everything(t, provider, { dispatcher })
+  t.same(calls, received(provider))
+  t.same(new Set(calls), new Set(CALLS))
+})
+
+t.test('S81 a proxy', async (t) => {
+  const provider = await startedProvider(t)
+  const tunnels: string[] = []
+  const sockets = new Set<Socket>()
+  const server = createServer()
+  server.on('connect', (request, socket: Socket) => {
+    tunnels.push(request.url as string)
+    const [host, port] = (request.url as string).split(':')
+    const upstream = connect(Number(port), host as string, () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n')
+      upstream.pipe(socket).pipe(upstream)
+    })
+    for (const end of [socket, upstream]) {
+      sockets.add(end)
+      end.on('error', () => {})
+    }
+  })
+  const proxy = new ProxyAgent({ uri: await listen(t, server), proxyTunnel: true })
+  t.teardown(async () => {
+    await proxy.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const { browser } = await attempt(t, provider, [], { dispatcher: proxy })
+  await assertLoggedIn(t, browser)
+  t.ok(tunnels.length > 0)
+  t.same([...new Set(tunnels)], [new URL(provider.issuer).host])
+})
+
+// What is done to each of the endpoints
+
+const ENDPOINTS = ['metadata', 'jwks', 'token', 'userinfo'] as const
+
+async function tryEach (
+  t: Test,
+  provider: Provider,
+  what: string,
+  status: number,
+  code: string,
+  options: Partial<OidcOptions> = {}
+): Promise<void> {
+  for (const endpoint of ENDPOINTS) {
+    await t.test(`${endpoint}-${what}`, async (t) => {
+      const tried = await attempt(t, provider, faults[`${endpoint}-${what}` as FaultName], {
+        userinfo: true,
+        ...options
+      })
+      await assertRefused(t, tried, status, code, endpoint === 'userinfo' ? 1 : 0)
+      t.equal(provider.count(endpoint), 1, 'one attempt')
+      t.equal(provider.count('attacker'), 0)
+    })
+  }
+}
+
+t.test('S81 R2 an answer that does not come, or does not end, is not waited for', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['hang', 'stall', 'drip']) {
+    await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE', { timeout: 0.15 })
+  }
+  const slow = await attempt(
+    t,
+    provider,
+    ENDPOINTS.map((on): Fault => ({ on, delay: 50 })),
+    { userinfo: true, timeout: 5 }
+  )
+  await assertLoggedIn(t, slow.browser)
+})
+
+t.test('R2 R3 a connection that breaks', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['reset', 'cut', 'lost']) await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE')
+})
+
+t.test('R3 the provider is in trouble', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['429', '500', '502', '503']) {
+    await tryEach(t, provider, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE')
+  }
+  const tried = await attempt(t, provider, faults['token-429'])
+  t.equal(tried.page.headers.get('retry-after'), '7')
+})
+
+t.test('S81 R4 an answer that is too large', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['huge', 'gzip-bomb']) await tryEach(t, provider, what, 502, 'FST_OIDC_PROVIDER_RESPONSE')
+})
+
+t.test('S51 S81 R5 a redirect is refused, and Authorization goes nowhere else', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['redirect', 'redirect-307', 'redirect-cloud']) {
+    await tryEach(t, provider, what, 502, 'FST_OIDC_PROVIDER_RESPONSE')
+  }
+
+  const seen: string[] = []
+  const elsewhere = await listen(t, createServer((request, response) => {
+    seen.push(String(request.headers.authorization))
+    response.end()
+  }))
+  for (const on of [...ENDPOINTS, 'revocation'] as const) {
+    for (const status of [300, 301, 302, 303, 307, 308]) {
+      const { browser } = await attempt(t, provider, { on, redirect: `${elsewhere}/`, status }, { userinfo: true })
+      if (on !== 'revocation') await assertAnonymous(t, browser)
+    }
+  }
+  t.same(seen, [])
+})
+
+t.test('S81 R4 V36 garbage', async (t) => {
+  const provider = await startedProvider(t)
+  // The codes of discovery and UserInfo are in their own tests
+  const expected: Record<string, Partial<Record<Endpoint, [status: number, code: string]>>> = {
+    html: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    empty: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    truncated: {
+      jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'],
+      token: [502, 'FST_OIDC_PROVIDER_RESPONSE'],
+      userinfo: [403, 'FST_OIDC_USERINFO']
+    },
+    array: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    null: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    number: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    string: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    400: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] },
+    403: { jwks: [502, 'FST_OIDC_PROVIDER_RESPONSE'], token: [502, 'FST_OIDC_PROVIDER_RESPONSE'] }
+  }
+  for (const [what, endpoints] of Object.entries(expected)) {
+    for (const [endpoint, [status, code]] of Object.entries(endpoints)) {
+      await t.test(`${endpoint}-${what}`, async (t) => {
+        const tried = await attempt(t, provider, faults[`${endpoint}-${what}` as FaultName], { userinfo: true })
+        await assertRefused(t, tried, status, code, endpoint === 'userinfo' ? 1 : 0)
+        t.notMatch(tried.page.text(), 'Maintenance')
+      })
+    }
+  }
+})
+
+t.test('R4 what JSON allows, or every reader forgives, does no harm', async (t) => {
+  const provider = await startedProvider(t)
+  const refused = new Map<string, [status: number, code: string]>([
+    ['metadata-deep', [502, 'FST_OIDC_PROVIDER_RESPONSE']],
+    ['userinfo-deep', [403, 'FST_OIDC_CLAIMS']],
+    ['jwks-content-type', [502, 'FST_OIDC_PROVIDER_RESPONSE']],
+    ['jwks-no-content-type', [502, 'FST_OIDC_PROVIDER_RESPONSE']],
+    ['token-content-type', [502, 'FST_OIDC_PROVIDER_RESPONSE']],
+    ['token-no-content-type', [502, 'FST_OIDC_PROVIDER_RESPONSE']],
+    ['metadata-content-type', [503, 'FST_OIDC_PROVIDER_UNAVAILABLE']],
+    ['metadata-no-content-type', [503, 'FST_OIDC_PROVIDER_UNAVAILABLE']],
+    ['userinfo-content-type', [403, 'FST_OIDC_USERINFO']],
+    ['userinfo-no-content-type', [403, 'FST_OIDC_USERINFO']]
+  ])
+  for (const what of ['duplicate-keys', 'bom', 'invalid-utf8', 'deep', 'content-type', 'no-content-type']) {
+    for (const endpoint of ENDPOINTS) {
+      await t.test(`${endpoint}-${what}`, async (t) => {
+        const tried = await attempt(t, provider, faults[`${endpoint}-${what}` as FaultName], { userinfo: true })
+        const expected = refused.get(`${endpoint}-${what}`)
+        if (expected === undefined) await assertLoggedIn(t, tried.browser)
+        else await assertRefused(t, tried, ...expected, endpoint === 'userinfo' ? 1 : 0)
+      })
+    }
+  }
+})
+
+t.test('S61 R2 R3 a revocation that fails holds up no logout', async (t) => {
+  const provider = await startedProvider(t)
+  for (const what of ['hang', 'stall', 'reset', '500', '400', 'redirect', 'huge', 'gzip-bomb'] as const) {
+    const { browser } = await attempt(t, provider, [], { timeout: 0.2 })
+    t.ok(browser.cookies.get(SESSION_COOKIE))
+    const off = provider.fault(faults[`revocation-${what}`])
+    const page = await browser.post('/auth/logout')
+    t.same([page.status, page.url], [200, `${BASE_URL}/`], what)
+    t.equal(provider.count('end_session'), 1)
+    await assertAnonymous(t, browser)
+    await until(() => provider.count('revocation') === 1)
+    off()
+    t.equal(provider.count('attacker'), 0)
+  }
+})
+
+// The transport by itself
+
+async function rawServer (
+  t: Test,
+  listener: RequestListener
+): Promise<{ url: string; server: Server; sockets: Set<Socket> }> {
+  const sockets = new Set<Socket>()
+  const server = createServer(listener).on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+  })
+  return { url: await listen(t, server), server, sockets }
+}
+
+t.test('R2 a call that was given up leaves no connection behind', async (t) => {
+  const listeners: Record<string, RequestListener> = {
+    'no answer': () => {},
+    'headers only': (_request, response) => { response.writeHead(200).flushHeaders() },
+    'a byte at a time': (_request, response) => {
+      const timer = setInterval(() => response.write('x'), 20)
+      response.on('close', () => clearInterval(timer))
+    }
+  }
+  for (const [what, listener] of Object.entries(listeners)) {
+    const { url, sockets } = await rawServer(t, listener)
+    const transport = createTransport({ ...limits, fetch: (url, init) => fetch(url, init), timeout: 0.1 })
+    await t.rejects(transport(url, {}), { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', statusCode: 503 }, what)
+    await until(() => [...sockets].every(({ destroyed }) => destroyed))
+    t.ok(sockets.size > 0)
+  }
+})
+
+t.test('S81 R4 no more is read than the limit, whatever is sent', async (t) => {
+  const megabyte = Buffer.alloc(2 ** 20, 'a')
+  const packed = gzipSync(megabyte)
+  const endless = (headers: Record<string, string>, part: Buffer): RequestListener => (_request, response) => {
+    response.writeHead(200, headers)
+    const send = (): void => {
+      while (!response.destroyed && response.write(part));
+    }
+    response.on('drain', send)
+    send()
+  }
+  const listeners: Record<string, RequestListener> = {
+    'without a length': endless({}, megabyte),
+    'with a length that is a lie': endless({ 'content-length': '999999999999' }, megabyte),
+    packed: endless({ 'content-encoding': 'gzip' }, packed)
+  }
+  for (const [what, listener] of Object.entries(listeners)) {
+    const { url, sockets } = await rawServer(t, listener)
+    const transport = createTransport({ ...limits, fetch: (url, init) => fetch(url, init), maxResponseBytes: 100_000 })
+    await t.rejects(
+      transport(url, {}),
+      { code: 'FST_OIDC_PROVIDER_RESPONSE', statusCode: 502, detail: 'the response is larger than 100000 bytes' },
+      what
+    )
+    await until(() => [...sockets].every(({ destroyed }) => destroyed))
+    const sent = [...sockets].reduce((sum, { bytesWritten }) => sum + bytesWritten, 0)
+    t.ok(sent < 64 * 2 ** 20, `${what}: ${sent} bytes were sent`)
+  }
+})
+
+t.test('S81 the limit is exact, and what is within it arrives whole', async (t) => {
+  for (const [size, fits] of [
+    [0, true],
+    [1, true],
+    [1023, true],
+    [1024, true],
+    [1025, false],
+    [4096, false]
+  ] as const) {
+    for (const parts of [1, 3]) {
+      const body = 'ä'.repeat(size).slice(0, size).replaceAll('ä', 'a')
+      const stream = new Blob(
+        Array.from({ length: parts }, (_, index) =>
+          body.slice(Math.floor((index * size) / parts), Math.floor(((index + 1) * size) / parts))
+        )
+      ).stream()
+      const transport = createTransport({
+        ...limits,
+        fetch: async () => new Response(stream, { status: 201, headers: { 'content-type': 'text/x' } })
+      })
+      const call = transport('https://op.example/', {})
+      if (!fits) {
+        await t.rejects(call, { code: 'FST_OIDC_PROVIDER_RESPONSE' }, `${size} bytes`)
+        continue
+      }
+      const response = await call
+      t.same(
+        [response.status, response.headers.get('content-type'), await response.text()],
+        [201, 'text/x', body],
+        `${size} bytes`
+      )
+    }
+  }
+})
+
+t.test('S81 a fetch whose body is a stream of Node.js, as other implementations have it', async (t) => {
+  const answer = { status: 200, headers: new Headers(), body: Readable.from([Buffer.from('a'), Buffer.from('bc')]) }
+  const response = await createTransport({ ...limits, fetch: async () => answer as unknown as Response })(
+    'https://op.example/',
+    {}
+  )
+  t.equal(await response.text(), 'abc')
+})
+
+t.test('S81 every status is given back but those that mean trouble', async (t) => {
+  for (const status of [200, 201, 204, 400, 401, 403, 404, 410, 418, 300, 301, 304, 307, 399, 429, 500, 502, 599]) {
+    let cancelled = false
+    const body = status === 204 || status === 304 ? null : new ReadableStream({ cancel: () => { cancelled = true } })
+    const fetching: Fetch = async () => status < 300 || (status >= 400 && status !== 429 && status < 500)
+      ? new Response(status === 204 ? null : 'x', { status })
+      : new Response(body, { status })
+    const call = createTransport({ ...limits, fetch: fetching })('https://op.example/path?secret', {})
+    if (status >= 300 && status < 400) {
+      await t.rejects(
+        call,
+        { code: 'FST_OIDC_PROVIDER_RESPONSE', detail: 'https://op.example: redirects are not followed' },
+        String(status)
+      )
+    } else if (status === 429 || status >= 500) {
+      await t.rejects(
+        call,
+        { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail: `https://op.example: status ${status}`, retryAfter: 5 },
+        String(status)
+      )
+    } else t.equal((await call).status, status)
+    if (body !== null && (status >= 500 || status === 429 || (status >= 300 && status < 400))) {
+      t.ok(cancelled, `${status}: its body is not read`)
+    }
+  }
+})
+
+t.test('S81 a redirect that a browser-like fetch hides is one as well', async (t) => {
+  const hidden = Object.defineProperty(new Response(null), 'type', { value: 'opaqueredirect' })
+  await t.rejects(createTransport({ ...limits, fetch: async () => hidden })('https://op.example/', {}), {
+    code: 'FST_OIDC_PROVIDER_RESPONSE'
+  })
+})
+
+t.test('S81 a body that cannot be cancelled is no matter', async (t) => {
+  const stubborn = new Response(
+    new ReadableStream({
+      cancel: async () => {
+        throw new Error('no')
+      }
+    }),
+    { status: 500 }
+  )
+  await t.rejects(createTransport({ ...limits, fetch: async () => stubborn })('https://op.example/', {}), {
+    code: 'FST_OIDC_PROVIDER_UNAVAILABLE'
+  })
+})
+
+t.test('S80 whatever a fetch throws becomes one error, whose text is safe', async (t) => {
+  for (const thrown of [
+    new TypeError('fetch failed: 10.0.0.1'),
+    'text',
+    undefined,
+    new DOMException('x', 'TimeoutError')
+  ]) {
+    const call = createTransport({
+      ...limits,
+      fetch: async () => {
+        throw thrown
+      }
+    })('https://op.example/path?secret', {})
+    await t.rejects(call, {
+      name: 'OidcError',
+      code: 'FST_OIDC_PROVIDER_UNAVAILABLE',
+      detail: 'https://op.example: no answer',
+      message: 'The identity provider does not answer at the moment.'
+    })
+    await call.catch((error: Error) => t.equal(error.cause, thrown, 'the original is its cause'))
+  }
+  const provider = await startedProvider(t)
+  const tried = await attempt(t, provider, [], { fetch: async () => { throw new TypeError('fetch failed: 10.0.0.1') } })
+  await assertRefused(t, tried, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE')
+  t.notMatch(tried.page.text(), '10.0.0.1')
+})
+
+t.test('S81 what the caller asks for is passed on, but redirects and time are not its choice', async (t) => {
+  const agent = new Agent()
+  t.teardown(async () => await agent.close())
+  const seen: Array<[string, RequestInit & { dispatcher?: unknown }]> = []
+  const fetching: Fetch = async (url, init) => { seen.push([url, init]); return new Response('x') }
+  const signal = AbortSignal.abort()
+  for (const dispatcher of [undefined, agent as unknown as Dispatcher]) {
+    await createTransport({ ...limits, fetch: fetching, dispatcher })('https://op.example/', {
+      method: 'POST',
+      body: 'b',
+      headers: { a: 'b' },
+      redirect: 'follow',
+      signal
+    })
+  }
+  t.match(seen, [
+    ['https://op.example/', { method: 'POST', body: 'b', headers: { a: 'b' }, redirect: 'manual' }],
+    ['https://op.example/', { redirect: 'manual', dispatcher: agent }]
+  ])
+  t.ok(seen.every(([, init]) => init.signal !== signal && init.signal?.aborted === false))
+})
+
+t.test('S81 without a fetch of its own the plugin asks for the global one each time', async (t) => {
+  const provider = await startedProvider(t)
+  const { browser } = await anotherApp(t, provider)
+  const { fetch: original } = globalThis
+  t.teardown(() => { globalThis.fetch = original })
+  let calls = 0
+  globalThis.fetch = async (...args) => { calls++; return await original(...args) }
+  await browser.goto('/auth/login')
+  t.equal(calls, 3)
+  t.equal(provider.count('metadata') + provider.count('token') + provider.count('jwks'), 3)
+  t.ok(optionsFor(provider).issuer)
+  await untilCallback(browser)
+})
