@@ -1,24 +1,25 @@
 import { createBearer } from './guard/bearer.ts'
 import { createBroker } from './broker/broker.ts'
 import { createTrustedIssuers } from './broker/trusted-issuers.ts'
-import { createMemory } from './store/seen.ts'
+import { createSeen } from './store/seen.ts'
 import { createPendingLogins } from './login/pending-logins.ts'
 import { createProviders } from './provider/providers.ts'
 import { createSealer } from './sealer.ts'
 import { createSessionCookies } from './session/session-cookies.ts'
 import { createRefreshes } from './session/refresh-once.ts'
-import { createRegistry, marksInStore, sessionsInStore } from './session/ended-sessions.ts'
+import { createEndedSessions, marksInStore, sessionsInStore } from './session/ended-sessions.ts'
 import { createSessionRecords } from './session/session-records.ts'
 import { createSessions } from './session/sessions.ts'
 import { openStore } from './store/open.ts'
 import { createTelemetry } from './telemetry.ts'
 import { createTransport } from './provider/transport.ts'
 import { createUrls } from './http/urls.ts'
-import { createVault } from './store/sealed-store.ts'
+import { createSealedStore } from './store/sealed-store.ts'
 import type { FastifyInstance } from 'fastify'
-import type { Bearer, Voucher } from './guard/bearer.ts'
+import type { Bearer } from './guard/bearer.ts'
+import type { TokenIssuer } from './provider/token-issuer.ts'
 import type { Broker } from './broker/broker.ts'
-import type { Memory } from './store/seen.ts'
+import type { Seen } from './store/seen.ts'
 import type { Settings } from './options/settings.ts'
 import type { PendingLogins } from './login/pending-logins.ts'
 import type { Providers } from './provider/providers.ts'
@@ -29,9 +30,9 @@ import type { Telemetry } from './telemetry.ts'
 import type { Urls } from './http/urls.ts'
 import type { OidcError } from './errors.ts'
 import type { Refreshes } from './session/refresh-once.ts'
-import type { Registry } from './session/ended-sessions.ts'
+import type { EndedSessions } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
-import type { Vault } from './store/sealed-store.ts'
+import type { SealedStore } from './store/sealed-store.ts'
 import type { Oidc } from '../types/fastify.ts'
 import type { Store } from '../types/store.ts'
 
@@ -45,7 +46,7 @@ export interface Core {
   pending: PendingLogins
   sessionCookies: SessionCookies
   sessions: Sessions
-  registry: Registry
+  registry: EndedSessions
   refreshes: Refreshes
   /** Where this application issues tokens. */
   broker: Broker | undefined
@@ -54,8 +55,8 @@ export interface Core {
   /** Sessions in the store, where they are there. */
   records: SessionRecords | undefined
   /** The store, where there is one. */
-  vault: Vault | undefined
-  memory: Memory
+  vault: SealedStore | undefined
+  memory: Seen
   telemetry: Telemetry
 }
 
@@ -67,7 +68,7 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
   const records = vault !== undefined && settings.session.inStore ? createSessionRecords(vault) : undefined
   const elsewhere =
     vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
-  const registry = createRegistry(settings.session, elsewhere)
+  const registry = createEndedSessions(settings.session, elsewhere)
   const telemetry = await createTelemetry(settings.telemetry)
   const refreshes = createRefreshes(telemetry, vault)
   const broker =
@@ -106,12 +107,12 @@ export async function createCore (app: FastifyInstance, settings: Settings): Pro
     bearer,
     records,
     vault,
-    memory: createMemory(vault),
+    memory: createSeen(vault),
     telemetry
   }
 }
 
-function voucherOf ({ settings: { issuer }, keys, verify, isLive }: Broker): Voucher {
+function voucherOf ({ settings: { issuer }, keys, verify, isLive }: Broker): TokenIssuer {
   return {
     name: 'broker',
     settings: { issuer, clientId: '', clockTolerance: 0 },
@@ -130,8 +131,8 @@ async function createStoreVault (
   { baseUrl, prefix, session: { cookieName } }: Settings,
   store: Store | string,
   sealer: Sealer
-): Promise<Vault> {
-  const vault = createVault(await openStore(store), sealer, [baseUrl, prefix, cookieName])
+): Promise<SealedStore> {
+  const vault = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, cookieName])
   const timer = setInterval(() => {
     vault
       .purge()

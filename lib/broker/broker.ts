@@ -1,14 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import { decodeJwt, jwtVerify, SignJWT } from 'jose'
-import { ask, parseClaims, readClaims, refreshClaims } from '../login/accept-login.ts'
+import { parseClaims } from '../login/claims.ts'
+import { refreshClaims } from '../login/claims.ts'
+import { readClaims } from '../login/claims.ts'
+import { callHook } from '../http/run-hook.ts'
 import { refuseToken } from '../provider/access-token.ts'
-import { rolesOf } from '../guard/constraints.ts'
+import { rolesOf } from '../provider/claims.ts'
 import { isSamePerson } from '../session/refresh-once.ts'
-import { revokeInTurn } from '../provider/revoke.ts'
+import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import { isUnreadable } from '../store/sealed-store.ts'
-import { createGrantRecords, GRACE } from './grant-records.ts'
-import { demand, narrowScope, oauthError } from '../provider/oauth-error.ts'
+import { createGrantRecords, REUSE_GRACE } from './grant-records.ts'
+import { demand, oauthError } from '../provider/oauth-error.ts'
+import { narrowScope } from './request-params.ts'
 import { createSigningKeys } from './signing-keys.ts'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
@@ -17,13 +21,13 @@ import type { Settings } from '../options/settings.ts'
 import type { Provider, TokenSet } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
 import type { Refreshes } from '../session/refresh-once.ts'
-import type { Registry } from '../session/ended-sessions.ts'
+import type { EndedSessions } from '../session/ended-sessions.ts'
 import type { Revocation } from '../provider/revoke.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { Found, Name, Vault } from '../store/sealed-store.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { GrantFilter, GrantRecord } from './grant-records.ts'
-import type { TokenAnswer } from '../provider/oauth-error.ts'
+import type { TokenResponse } from './token-response.ts'
 import type { BrokerSettings } from '../options/broker.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import type { IdTokenClaims, OidcClaims, OidcTokens } from '../../types/claims.ts'
@@ -50,7 +54,7 @@ export interface RefreshRequest extends IssueRequest {
 /** Tokens, and the grant that they belong to. */
 export interface Issued {
   id: string
-  answer: TokenAnswer
+  answer: TokenResponse
 }
 
 /** Issues this application's own tokens. Each function throws FST_OIDC_GRANT, and FST_OIDC_STORE_UNAVAILABLE. */
@@ -60,9 +64,9 @@ export interface Broker {
   /** Tokens for somebody who has logged in. */
   issue: (subject: Subject, context: IssueRequest) => Promise<Issued>
   /** An access token alone, for somebody who has one of a provider until `expiresAt`. */
-  exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<TokenAnswer>
+  exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<TokenResponse>
   /** New tokens for a refresh token (RFC 9700, section 4.14.2). */
-  refresh: (token: string, context: RefreshRequest) => Promise<TokenAnswer>
+  refresh: (token: string, context: RefreshRequest) => Promise<TokenResponse>
   /** The claims of an access token of this broker. Throws FST_OIDC_TOKEN. */
   verify: (token: string) => Promise<JWTPayload>
   /** Whether a token that was verified has not been revoked. */
@@ -83,10 +87,10 @@ export interface Broker {
 
 export interface BrokerParts {
   log: FastifyBaseLogger
-  vault: Vault
+  vault: SealedStore
   sealer: Sealer
   providers: Providers
-  registry: Registry
+  registry: EndedSessions
   refreshes: Refreshes
   telemetry: Telemetry
 }
@@ -121,7 +125,7 @@ export function createBroker (
   /** The claims of an access token (RFC 9068, section 2.2). */
   async function describe (record: GrantRecord, { grantType, request }: IssueRequest): Promise<JWTPayload> {
     const context: IssueContext = { grantType, clientId: record.clientId, provider: record.provider, request }
-    const own = await ask('broker.claims', async () => await broker.claims?.(record.claims, context))
+    const own = await callHook('broker.claims', async () => await broker.claims?.(record.claims, context))
     const reserved = reservedClaims(record)
     const payload = {
       ...usualClaims(record),
@@ -130,7 +134,7 @@ export function createBroker (
       scope: record.scope,
       ...reserved
     }
-    const added = await ask('broker.onIssue', async () => await broker.onIssue?.(payload, context))
+    const added = await callHook('broker.onIssue', async () => await broker.onIssue?.(payload, context))
     return JSON.parse(JSON.stringify({ ...payload, ...added, ...reserved })) as JWTPayload
   }
 
@@ -156,7 +160,7 @@ export function createBroker (
     return await new SignJWT(payload).setProtectedHeader({ alg, kid, typ: 'at+jwt' }).sign(key)
   }
 
-  async function answer (payload: JWTPayload): Promise<TokenAnswer> {
+  async function answer (payload: JWTPayload): Promise<TokenResponse> {
     const { exp, scope } = payload as JWTPayload & { exp: number, scope: string }
     return { access_token: await sign(payload), token_type: 'Bearer', expires_in: exp - now(), expires: exp, scope }
   }
@@ -179,7 +183,7 @@ export function createBroker (
 
   async function isOver ({ id, provider, sid, claims, loginAt, subject }: GrantRecord): Promise<boolean> {
     const session = { session: { id, provider, ...(sid !== undefined && { sid }) }, claims, loginAt }
-    return await registry.isMarked(session) || await vault.height(endedName(subject)) >= loginAt
+    return await registry.isMarked(session) || await vault.max(endedName(subject)) >= loginAt
   }
 
   /** The provider of a grant; without it, or with another one of that name, the grant is over. */
@@ -226,7 +230,7 @@ export function createBroker (
   }
 
   /** The next tokens of a grant; `null` when another request was first. */
-  async function rotate (found: Found<GrantRecord>, context: RefreshRequest): Promise<TokenAnswer | null> {
+  async function rotate (found: Entry<GrantRecord>, context: RefreshRequest): Promise<TokenResponse | null> {
     const { content: before } = found
     const provider = await providerOf(before, context.request)
     const fresh = await askProvider(provider, before)
@@ -237,10 +241,10 @@ export function createBroker (
         throw error
       })
       // Who ended the grant meanwhile knew the provider's token from before.
-      if (!isSaved && !await records.has(record.id)) revokeInTurn(log, revocationOf(renewed))
+      if (!isSaved && !await records.has(record.id)) revokeInBackground(log, revocationOf(renewed))
       return isSaved
     }
-    const answerNow = async (): Promise<[OidcClaims, TokenAnswer]> => {
+    const answerNow = async (): Promise<[OidcClaims, TokenResponse]> => {
       const claims = await claimsOf(provider, renewed, fresh)
       return [
         claims,
@@ -258,14 +262,14 @@ export function createBroker (
       ...renewed,
       claims,
       current: hash,
-      previous: { hash: before.current as string, until: now() + GRACE, next: token }
+      previous: { hash: before.current as string, until: now() + REUSE_GRACE, next: token }
     }
     return (await save(after)) ? withRefreshToken(answered, token, after) : null
   }
 
-  async function refresh (token: string, context: RefreshRequest): Promise<TokenAnswer> {
+  async function refresh (token: string, context: RefreshRequest): Promise<TokenResponse> {
     for (;;) {
-      const shown = await records.show(token)
+      const shown = await records.lookUp(token)
       demand(shown.status !== 'unknown', 'invalid_grant', 'The refresh token is not known, or no longer good.')
       if (shown.status === 'reused') {
         await endById(shown.id)
@@ -310,7 +314,7 @@ export function createBroker (
   /** Ends a grant; the provider's refresh token is of no use to anybody then. */
   async function end (record: GrantRecord): Promise<number> {
     if (!await records.remove(record.id)) return 0
-    revokeInTurn(log, revocationOf(record))
+    revokeInBackground(log, revocationOf(record))
     return 1
   }
 
@@ -338,7 +342,7 @@ export function createBroker (
         revocations.push(...revocationOf(record))
       }
     } finally {
-      revokeInTurn(log, revocations) // also when the store fails on the way: nobody finds these grants again
+      revokeInBackground(log, revocations) // also when the store fails on the way: nobody finds these grants again
     }
     return count
   }
@@ -386,7 +390,7 @@ export function createBroker (
         await endById(payload['sid'] as string)
         return
       }
-      const shown = await records.show(token)
+      const shown = await records.lookUp(token)
       if (shown.status !== 'unknown') await endById(shown.status === 'reused' ? shown.id : shown.found.content.id)
     },
 
@@ -403,7 +407,7 @@ export function createBroker (
   }
 }
 
-function endedName (subject: string): Name {
+function endedName (subject: string): EntryName {
   return ['ended', 'grants', subject]
 }
 
@@ -437,6 +441,6 @@ function usualClaims ({ claims, scope, authTime, acr }: GrantRecord): JWTPayload
   }
 }
 
-function withRefreshToken (answer: TokenAnswer, token: string, { expiresAt }: GrantRecord): TokenAnswer {
+function withRefreshToken (answer: TokenResponse, token: string, { expiresAt }: GrantRecord): TokenResponse {
   return { ...answer, refresh_token: token, refresh_expires: expiresAt }
 }

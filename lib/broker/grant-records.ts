@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto'
 import { now } from '../util/time.ts'
 import type { Sealer } from '../sealer.ts'
-import type { Found, Name, Vault } from '../store/sealed-store.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 
 /** What somebody was given: as long as it is in the store, the tokens of it are good. */
@@ -40,35 +40,35 @@ export interface GrantFilter {
 }
 
 /** What became of a refresh token: `repeated` with the one that took its place a moment ago. */
-export type Shown =
-  { status: 'current', found: Found<GrantRecord> } |
-  { status: 'repeated', found: Found<GrantRecord>, next: string } |
+export type TokenLookup =
+  { status: 'current', found: Entry<GrantRecord> } |
+  { status: 'repeated', found: Entry<GrantRecord>, next: string } |
   { status: 'reused', id: string } |
   { status: 'unknown' }
 
 /** Grants in the store. Each function throws FST_OIDC_STORE_UNAVAILABLE. */
 export interface GrantRecords {
   has: (id: string) => Promise<boolean>
-  find: (id: string) => Promise<Found<GrantRecord> | null>
+  find: (id: string) => Promise<Entry<GrantRecord> | null>
   create: (record: GrantRecord) => Promise<void>
   /** Whether it was still what was seen. */
-  replace: (seen: Found<GrantRecord>, record: GrantRecord) => Promise<boolean>
+  replace: (seen: Entry<GrantRecord>, record: GrantRecord) => Promise<boolean>
   remove: (id: string) => Promise<boolean>
   list: (filter: GrantFilter) => AsyncGenerator<GrantRecord>
   /** A refresh token for a grant, and what the record keeps of it. */
   newRefreshToken: (id: string) => { token: string, hash: string }
   /** Looks a refresh token up; one that was not made here is not asked for. */
-  show: (token: string) => Promise<Shown>
+  lookUp: (token: string) => Promise<TokenLookup>
 }
 
 /**
  * How long a refresh token that was used is good for the same answer again, in seconds: the first one may not
  * have arrived.
  */
-export const GRACE = 30
+export const REUSE_GRACE = 30
 
-export function createGrantRecords (vault: Vault, sealer: Sealer): GrantRecords {
-  const keyOf = (id: string): Name => ['grant', id]
+export function createGrantRecords (vault: SealedStore, sealer: Sealer): GrantRecords {
+  const keyOf = (id: string): EntryName => ['grant', id]
 
   return {
     has: async (id) => await vault.has(keyOf(id)),
@@ -93,7 +93,7 @@ export function createGrantRecords (vault: Vault, sealer: Sealer): GrantRecords 
       return { token: sealer.seal('refresh', [id, secret]), hash: hashOf(secret) }
     },
 
-    async show (token) {
+    async lookUp (token) {
       const [id, secret] = (sealer.open('refresh', token)?.content ?? []) as [string?, string?]
       const found = id === undefined ? null : await vault.get<GrantRecord>(keyOf(id))
       if (found === null) return { status: 'unknown' }
@@ -111,7 +111,7 @@ function hashOf (secret: string): string {
   return hash('sha256', secret, 'base64url')
 }
 
-function tagsOf ({ subject, provider, sid, claims: { sub } }: GrantRecord): Name[] {
+function tagsOf ({ subject, provider, sid, claims: { sub } }: GrantRecord): EntryName[] {
   return [
     ['grants', 'subject', subject],
     ['grants', 'sub', sub],
@@ -121,7 +121,7 @@ function tagsOf ({ subject, provider, sid, claims: { sub } }: GrantRecord): Name
 }
 
 /** The one that the fewest grants have. */
-function tagFor ({ provider, sub, sid, subject }: GrantFilter): Name {
+function tagFor ({ provider, sub, sid, subject }: GrantFilter): EntryName {
   if (sid !== undefined) return ['grants', 'sid', sid]
   if (subject !== undefined) return ['grants', 'subject', subject]
   return sub === undefined ? ['grants', 'provider', provider as string] : ['grants', 'sub', sub]

@@ -1,8 +1,8 @@
 import { hash, randomBytes } from 'node:crypto'
-import { parseUrl } from '../options/check.ts'
+import { parseUrl } from '../util/url.ts'
 import { OidcError } from '../errors.ts'
-import { equal } from '../provider/id-token.ts'
-import { goTo } from '../login/login.ts'
+import { equal } from '../util/crypto.ts'
+import { redirect } from '../http/redirect.ts'
 import { report } from '../http/error-response.ts'
 import { now } from '../util/time.ts'
 import { demand, oauthError, outageCode } from '../provider/oauth-error.ts'
@@ -11,9 +11,9 @@ import type { Core } from '../compose.ts'
 import type { Params } from '../http/params.ts'
 import type { PendingLogin } from '../login/pending-logins.ts'
 import type { Provider } from '../provider/provider.ts'
-import type { Name, Vault } from '../store/sealed-store.ts'
+import type { EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { Broker, Issued, Subject } from './broker.ts'
-import type { TokenAnswer } from '../provider/oauth-error.ts'
+import type { TokenResponse } from './token-response.ts'
 import type { NativeClientSettings } from '../options/broker.ts'
 import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
 
@@ -170,7 +170,7 @@ function answer (
   const url = new URL(redirectUri)
   const all = { ...params, ...(state !== undefined && { state }), iss: (broker as Broker).settings.issuer } // RFC 9207
   for (const [name, value] of Object.entries(all)) url.searchParams.set(name, value)
-  goTo(request, reply, url.href)
+  redirect(request, reply, url.href)
 }
 
 /** What an application brings for its code. */
@@ -186,8 +186,8 @@ export async function redeemCode (
   core: Core,
   { code, redirectUri, codeVerifier, clientId }: SentCode,
   issue: (content: Code) => Promise<Issued>
-): Promise<TokenAnswer> {
-  const vault = core.vault as Vault
+): Promise<TokenResponse> {
+  const vault = core.vault as SealedStore
   const id = core.sealer.open('code', code)?.content as string | undefined
   demand(id !== undefined, 'invalid_grant', 'The code is not valid.')
   const found = await vault.get<Code>(codeName(id))
@@ -208,7 +208,7 @@ export async function redeemCode (
   return issued.answer
 }
 
-async function endReused (core: Core, vault: Vault, id: string): Promise<never> {
+async function endReused (core: Core, vault: SealedStore, id: string): Promise<never> {
   const isFirst = await vault.create(usedName(id), null, now() + USED_LIFETIME) !== null
   const used = isFirst ? null : await vault.get<string | null>(usedName(id))
   return await endIssued(core, used?.content ?? null)
@@ -219,8 +219,8 @@ async function endIssued ({ broker }: Core, grant: string | null): Promise<never
   throw oauthError('invalid_grant', 'The code was used before, or has expired.')
 }
 
-const codeName = (id: string): Name => ['code', id]
-const usedName = (id: string): Name => ['code-used', id]
+const codeName = (id: string): EntryName => ['code', id]
+const usedName = (id: string): EntryName => ['code-used', id]
 
 function hashOf (verifier: string): string {
   return hash('sha256', verifier, 'base64url')

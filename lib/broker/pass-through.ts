@@ -1,18 +1,18 @@
-import { parseUrl } from '../options/check.ts'
+import { parseUrl } from '../util/url.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import { now } from '../util/time.ts'
 import { demand } from '../provider/oauth-error.ts'
 import { findOneProvider } from './request-params.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 import type { GrantContext } from './grant-types/index.ts'
-import type { TokenAnswer } from '../provider/oauth-error.ts'
+import type { TokenResponse } from './token-response.ts'
 
 /** Without a broker the provider's own tokens are the answer: this application adds how its client authenticates. */
 export async function passThrough (
   { core, params, request }: GrantContext,
   grantType: string,
   names: string[]
-): Promise<TokenAnswer> {
+): Promise<TokenResponse> {
   const provider = await findOneProvider(core, params, request)
   // Whoever finds a code of the callback here must not be able to use it: programs have redirect URIs of their own.
   const isOwn = parseUrl(params.get('redirect_uri') ?? '')?.href === new URL(core.urls.callback(provider.name)).href
@@ -22,7 +22,8 @@ export async function passThrough (
   return describeTokens(tokens)
 }
 
-export function describeTokens ({ access_token, refresh_token, scope, expires_at: expires }: OidcTokens): TokenAnswer {
+export function describeTokens (tokens: OidcTokens): TokenResponse {
+  const { access_token, refresh_token, scope, expires_at: expires } = tokens
   return {
     access_token,
     token_type: 'Bearer',

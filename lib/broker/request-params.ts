@@ -13,3 +13,22 @@ export async function findOneProvider (core: Core, params: Params, request: Fast
   demand(provider !== null, 'invalid_request', 'The parameter provider must name one.')
   return provider
 }
+
+/** The value of a parameter that must be there. Throws FST_OIDC_GRANT. */
+export function requireParam (params: Params, name: string): string {
+  const value = params.get(name)
+  demand(value !== undefined, 'invalid_request', `The parameter ${name} is missing.`)
+  return value
+}
+
+/**
+ * The scope that is wanted, of what was granted; all of it when none is named (RFC 6749, section 6). Throws
+ * FST_OIDC_GRANT.
+ */
+export function narrowScope (granted: string, wanted: string | undefined): string {
+  // An empty parameter is none (RFC 6749, section 3.2).
+  if (wanted === undefined || wanted === '') return granted
+  const [names, all] = [wanted, granted].map((scope) => scope.split(' ').filter(Boolean)) as [string[], string[]]
+  demand(names.every((name) => all.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
+  return names.join(' ')
+}

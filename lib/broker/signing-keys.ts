@@ -6,7 +6,7 @@ import { isUnreadable } from '../store/sealed-store.ts'
 import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
 import type { BrokerSettings, SigningAlg } from '../options/broker.ts'
 import type { OidcError } from '../errors.ts'
-import type { Name, Vault } from '../store/sealed-store.ts'
+import type { EntryName, SealedStore } from '../store/sealed-store.ts'
 
 /**
  * The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function
@@ -46,7 +46,7 @@ interface KeyRing {
   verifier: JWTVerifyGetKey
 }
 
-const NAME: Name = ['signing-keys']
+const NAME: EntryName = ['signing-keys']
 /**
  * How long a key is published before it signs, in seconds: whoever verifies tokens may keep the key set for a
  * while.
@@ -57,7 +57,7 @@ const FOREVER = 315_360_000 // seconds
 
 export function createSigningKeys (
   { signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings,
-  vault: Vault
+  vault: SealedStore
 ): SigningKeys {
   let known: StoredKey[] = []
   let opened: KeyRing | undefined

@@ -3,8 +3,8 @@ import { OidcError } from '../errors.ts'
 import { createKeySet } from '../provider/key-set.ts'
 import { isJson } from '../provider/transport.ts'
 import { now } from '../util/time.ts'
-import type { Voucher } from '../guard/bearer.ts'
-import type { Vault } from '../store/sealed-store.ts'
+import type { TokenIssuer } from '../provider/token-issuer.ts'
+import type { SealedStore } from '../store/sealed-store.ts'
 import type { Fetch } from '../../types/options.ts'
 import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 
@@ -14,8 +14,8 @@ const KEPT_FOR = 7 * 86_400 // seconds
 export function createTrustedIssuers (
   { trustedIssuers, audience }: BrokerSettings,
   transport: Fetch,
-  vault: Vault
-): Voucher[] {
+  vault: SealedStore
+): TokenIssuer[] {
   const fetchKeys = keepInStore(transport, vault)
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
     const keySet = createKeySet(jwksUri, fetchKeys)
@@ -41,7 +41,7 @@ export function createTrustedIssuers (
 }
 
 /** A key set that was good stays good for whoever starts while its issuer is down. */
-function keepInStore (transport: Fetch, vault: Vault): Fetch {
+function keepInStore (transport: Fetch, vault: SealedStore): Fetch {
   return async (url, init) => {
     try {
       const response = await transport(url, init)

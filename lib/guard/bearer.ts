@@ -2,38 +2,25 @@ import { hash } from 'node:crypto'
 import { claimsOf, describeToken } from '../provider/access-token.ts'
 import { createAdmission } from '../util/token-cache.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { headerValues } from '../http/fetch-metadata.ts'
+import { headerValues } from '../http/headers.ts'
 import { OidcError } from '../errors.ts'
 import { freeze } from '../util/freeze.ts'
-import { createProofs } from './dpop.ts'
+import { createDpopProofs } from './dpop.ts'
 import { now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Constraints } from './constraints.ts'
-import type { Proofs } from './dpop.ts'
+import type { DpopProofs } from './dpop.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
-import type { ProviderSettings } from '../options/provider.ts'
 import type { Sealer } from '../sealer.ts'
-import type { Vault } from '../store/sealed-store.ts'
+import type { SealedStore } from '../store/sealed-store.ts'
 import type { OidcClaims, OidcToken } from '../../types/claims.ts'
-
-/** Who vouches for tokens: a provider, this application's broker, or another instance that is trusted. */
-export interface Voucher {
-  readonly name: string
-  readonly settings: Pick<ProviderSettings, 'issuer' | 'clientId' | 'clockTolerance'>
-  /** What signatures are verified with, as long as that needs no asking. */
-  keys: () => unknown
-  verifyAccessToken: (token: string, rules: BearerSettings) => Promise<JWTPayload>
-  /** Whether a token has not been revoked, where that can be known; asked with every request. */
-  isLive?: (payload: JWTPayload) => Promise<boolean>
-  /** The name of the provider that a token is about, where that is another one. */
-  providerOf?: (payload: JWTPayload) => string
-}
+import type { TokenIssuer } from '../provider/token-issuer.ts'
 
 /** An access token that was verified. */
-export interface VerifiedToken<V extends Voucher = Voucher> {
+export interface VerifiedToken<V extends TokenIssuer = TokenIssuer> {
   claims: OidcClaims
   token: OidcToken
   provider: V
@@ -41,7 +28,7 @@ export interface VerifiedToken<V extends Voucher = Voucher> {
 
 export interface Bearer {
   readonly settings: BearerSettings
-  readonly proofs: Proofs
+  readonly proofs: DpopProofs
   /** Whether the request comes with an access token, or with something that is meant as one. */
   isPresented: (request: FastifyRequest) => boolean
   /** The token of a request, when it was verified before and nothing has changed since. */
@@ -86,16 +73,16 @@ const LASTS = 3600
 
 export interface BearerParts {
   /** Those who vouch for tokens beside the providers: of the broker, and of its peers. */
-  own: readonly Voucher[]
-  peers: readonly Voucher[]
+  own: readonly TokenIssuer[]
+  peers: readonly TokenIssuer[]
   baseUrl: string
   providers: Providers
   sealer: Sealer
-  vault: Vault | undefined
+  vault: SealedStore | undefined
 }
 
 export function createBearer (settings: BearerSettings, { providers, own, peers, ...parts }: BearerParts): Bearer {
-  const proofs = createProofs(settings, parts)
+  const proofs = createDpopProofs(settings, parts)
   const kept = createBoundedMap<Kept>(MAX_KEPT)
   const isWorthIt = createAdmission(MAX_KEPT)
   const asked = createBoundedMap<Promise<JWTPayload>>(MAX_KEPT)
@@ -117,7 +104,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   }
 
   // A tenant may be gone, or be another one under the same name.
-  function isCurrent (voucher: Voucher): boolean {
+  function isCurrent (voucher: TokenIssuer): boolean {
     return providers.known(voucher.name) === voucher || own.includes(voucher) || peers.includes(voucher)
   }
 
@@ -149,7 +136,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     request: FastifyRequest,
     issuer: string,
     names: Names | undefined
-  ): Promise<Voucher | null> {
+  ): Promise<TokenIssuer | null> {
     const others = names === undefined ? [...own, ...peers] : own
     const voucher = others.find(({ settings }) => settings.issuer === issuer)
     return voucher ?? (settings.ofProviders ? await providerOf(request, issuer, names) : null)
@@ -165,7 +152,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
     return found.find((provider) => provider?.settings.issuer === issuer) ?? null
   }
 
-  async function verifyJwt<V extends Voucher> (raw: string, provider: V | null): Promise<Verified<V>> {
+  async function verifyJwt<V extends TokenIssuer> (raw: string, provider: V | null): Promise<Verified<V>> {
     check(provider !== null, 'its issuer is none of those that count here')
     // Those from before: they may be others by the time that it is verified.
     const keys = provider.keys()
@@ -260,7 +247,7 @@ export function createBearer (settings: BearerSettings, { providers, own, peers,
   }
 }
 
-interface Verified<V extends Voucher = Voucher> {
+interface Verified<V extends TokenIssuer = TokenIssuer> {
   provider: V
   keys: unknown
   payload: JWTPayload

@@ -1,25 +1,14 @@
 import { OidcError } from '../errors.ts'
 import { check, func, oneOf } from '../options/check.ts'
-import { parseClaimConstraints, parseMaxAge } from '../options/settings.ts'
+import { parseMaxAge } from '../options/constraints.ts'
+import { parseClaimConstraints } from '../options/constraints.ts'
 import { now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Settings } from '../options/settings.ts'
 import type { ProviderSettings } from '../options/provider.ts'
-import type { IdTokenClaims, OidcClaims, OidcSession } from '../../types/claims.ts'
+import type { OidcClaims, OidcSession } from '../../types/claims.ts'
 import type { GuardOptions } from '../../types/options.ts'
-
-// They belong to the token, not to the person.
-const PROTOCOL_CLAIMS = new Set([
-  'aud', 'azp', 'exp', 'iat', 'nbf', 'jti', 'nonce', 'at_hash', 'c_hash', 's_hash', 'sid', 'auth_time'
-])
-
-/** The claims that the session keeps; `iss` and `sub` always. */
-export function keepClaims (claims: IdTokenClaims, names: readonly string[] | undefined): OidcClaims {
-  const kept = Object.entries(claims).filter(([name]) =>
-    names === undefined ? !PROTOCOL_CLAIMS.has(name) : names.includes(name)
-  )
-  return { ...Object.fromEntries(kept), iss: claims.iss, sub: claims.sub }
-}
+import { claimAt, rolesOf } from '../provider/claims.ts'
 
 /** What a guard asks, ready to be compared. */
 export interface Constraints {
@@ -34,7 +23,7 @@ export interface Constraints {
   providers: ((request: FastifyRequest) => readonly string[]) | undefined
   /** What a request may come with. */
   accept: ReadonlySet<Credential>
-  check: GuardOptions['check']
+  predicate: GuardOptions['check']
 }
 
 export type Credential = 'session' | 'bearer' | 'client'
@@ -62,7 +51,7 @@ export function parseConstraints (
     providers: parseProviderNames(options.provider, settings),
     roleClaims: settings.roleClaims,
     accept: parseAccept(options.accept, settings),
-    check: func(options.check, 'check')
+    predicate: func(options.check, 'check')
   }
 }
 
@@ -101,7 +90,7 @@ function words (value: string | string[] | undefined, key: string, separator: st
 }
 
 /** Whether the person may pass; `undefined` when so, else why not. */
-export function findProblem (
+export function findViolation (
   constraints: Constraints,
   session: Pick<OidcSession, 'scopes' | 'acr' | 'authTime'>,
   claims: OidcClaims,
@@ -133,29 +122,6 @@ function isRecent (
 
 function hasClaim (claims: OidcClaims, path: string, accepted: readonly unknown[]): boolean {
   return [claimAt(claims, path)].flat().some((value) => accepted.includes(value))
-}
-
-/** The claim of that very name, else the one that the dots lead to: names may be URLs, which have dots themselves. */
-export function claimAt (claims: OidcClaims, path: string, names = path.split('.')): unknown {
-  return Object.hasOwn(claims, path) ? claims[path] : names.reduce<unknown>(property, claims)
-}
-
-function property (value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
-    ? (value as Record<string, unknown>)[name]
-    : undefined
-}
-
-/** The roles, from the claims of these paths; `{clientId}` in one is this client: another one's roles are none here. */
-export function rolesOf (claims: OidcClaims, paths: readonly string[], clientId: string): string[] {
-  const lists = paths.map((path) =>
-    claimAt(
-      claims,
-      path,
-      path.split('.').map((name) => (name === '{clientId}' ? clientId : name))
-    )
-  )
-  return lists.flat().filter((role): role is string => typeof role === 'string')
 }
 
 function forbidden (detail: string): OidcError {

@@ -1,17 +1,17 @@
 import { hash } from 'node:crypto'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { headerValues } from '../http/fetch-metadata.ts'
+import { headerValues } from '../http/headers.ts'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Sealer } from '../sealer.ts'
-import type { Vault } from '../store/sealed-store.ts'
+import type { SealedStore } from '../store/sealed-store.ts'
 
 /** DPoP at the resource (RFC 9449, sections 4.3 and 7). */
-export interface Proofs {
+export interface DpopProofs {
   /**
    * The thumbprint of the key that a request proves to have, for this token. Throws FST_OIDC_DPOP,
    * FST_OIDC_DPOP_NONCE.
@@ -37,15 +37,15 @@ export const DPOP_ALGORITHMS = ALGORITHMS.join(' ')
 interface Parts {
   baseUrl: string
   sealer: Sealer
-  vault: Vault | undefined
+  vault: SealedStore | undefined
   /** How many proofs one process remembers. */
   limit?: number
 }
 
-export function createProofs (
+export function createDpopProofs (
   { dpopNonce }: Pick<BearerSettings, 'dpopNonce'>,
   { baseUrl, sealer, vault, limit = MAX_PROOFS }: Parts
-): Proofs {
+): DpopProofs {
   const used = createBoundedMap<true>(limit)
 
   /** Whether nobody has shown this proof before, to this process or another. */

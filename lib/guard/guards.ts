@@ -1,18 +1,18 @@
 import { challengesOf } from './challenge.ts'
 import { isNavigation, isPrefetch, isSameOrigin, isUnsafe } from '../http/fetch-metadata.ts'
 import { bool, check } from '../options/check.ts'
-import { findProblem, parseConstraints } from './constraints.ts'
+import { findViolation, parseConstraints } from './constraints.ts'
 import { OidcError } from '../errors.ts'
-import { keepSilence, mayAskSilently, startChoice, startLogin } from '../login/login.ts'
+import { suppressSilentLogin, canTrySilentLogin, startChoice, startLogin } from '../login/login.ts'
 import { describeGuard } from './openapi.ts'
-import { refuse } from '../http/error-response.ts'
+import { sendError } from '../http/error-response.ts'
 import type { FastifyReply, FastifyRequest, preHandlerHookHandler } from 'fastify'
 import type { Bearer, VerifiedToken } from './bearer.ts'
 import type { Constraints } from './constraints.ts'
 import type { Core } from '../compose.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { AccessToken } from '../session/access-token.ts'
-import type { Session } from '../session/session-cookies.ts'
+import type { Session } from '../session/session.ts'
 import type { OidcClaims } from '../../types/claims.ts'
 import type { GuardOptions, OptionalGuardOptions } from '../../types/options.ts'
 
@@ -53,7 +53,7 @@ export function createOptional (
     const silent = bool(asks, false, 'silent')
     const decide = prepared(core, refresher(core, accessToken, refresh), (request, reply, done) => {
       const session = authenticate(core, constraints, request)
-      if (silent && mayAskSilently(core, request)) return askSilently(core, constraints, request, reply, done)
+      if (silent && canTrySilentLogin(core, request)) return askSilently(core, constraints, request, reply, done)
       const problem = session === null ? undefined : findGuardProblem(core, constraints, request, session)
       proceed(core, constraints, problem, request, reply, done)
     })
@@ -79,7 +79,7 @@ function prepared (
     ready
       .then(
         (isOut) => decide(request, reply, done, isOut === true),
-        async (error) => await refuse(core, error, request, reply)
+        async (error) => await sendError(core, error, request, reply)
       )
       .catch(done)
   }
@@ -113,15 +113,15 @@ function proceed (
   reply: FastifyReply,
   done: Done
 ): void {
-  if (problem !== undefined) turnAway(core, constraints, problem, request, reply).catch(done)
-  else if (constraints.check === undefined || request.oidcClaims === null) done()
-  else askCheck(core, constraints, constraints.check, request, reply, done)
+  if (problem !== undefined) deny(core, constraints, problem, request, reply).catch(done)
+  else if (constraints.predicate === undefined || request.oidcClaims === null) done()
+  else askCheck(core, constraints, constraints.predicate, request, reply, done)
 }
 
 function askCheck (
   core: Core,
   constraints: Constraints,
-  check: NonNullable<Constraints['check']>,
+  check: NonNullable<Constraints['predicate']>,
   request: FastifyRequest,
   reply: FastifyReply,
   done: Done
@@ -131,7 +131,7 @@ function askCheck (
     .then(async (passes) => {
       if (passes === true) done()
       else {
-        await turnAway(
+        await deny(
           core,
           constraints,
           new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard' }),
@@ -170,7 +170,7 @@ function tokenGuard (
     if (known !== undefined && constraints.providers === undefined) return decide(known, request, reply, done)
     bearer.verify(request, constraints).then(
       (verified) => decide(verified, request, reply, done),
-      async (error) => await turnAway(core, constraints, error, request, reply)
+      async (error) => await deny(core, constraints, error, request, reply)
     ).catch(done)
   }
 }
@@ -185,7 +185,7 @@ function findTokenProblem (
       detail: token.isClient ? 'a client, not a person' : 'a person, not a client'
     })
   }
-  return findProblem(constraints, token, claims, provider.settings)
+  return findViolation(constraints, token, claims, provider.settings)
 }
 
 /** The session, unless the route is for people of another provider: there it counts for nothing. */
@@ -214,11 +214,11 @@ function findGuardProblem (
   if (isUnsafe(request) && !isSameOrigin(request, settings.origin, settings.session.trustedOrigins)) {
     return new OidcError('FST_OIDC_CROSS_SITE')
   }
-  return findProblem(constraints, session, claims, sessions.provider(request).settings)
+  return findViolation(constraints, session, claims, sessions.provider(request).settings)
 }
 
 /** A person who opens a page is sent to log in where that helps; everybody else gets the error. */
-async function turnAway (
+async function deny (
   core: Core,
   constraints: Constraints,
   problem: OidcError,
@@ -228,8 +228,8 @@ async function turnAway (
   const providers = constraints.providers?.(request)
   const isPerson = constraints.accept.has('session') && isNavigation(request) && !isByToken(core, constraints, request)
   if (!isPerson) challenge(core, constraints, problem, request, reply)
-  if (problem.statusCode !== 401 || !isPerson) return await refuse(core, problem, request, reply, { providers })
-  if (isPrefetch(request)) return await refuse(core, new OidcError('FST_OIDC_PREFETCH'), request, reply)
+  if (problem.statusCode !== 401 || !isPerson) return await sendError(core, problem, request, reply, { providers })
+  if (isPrefetch(request)) return await sendError(core, new OidcError('FST_OIDC_PREFETCH'), request, reply)
   const returnTo = core.urls.request(request)
   try {
     const provider = await providerFor(core, constraints, request)
@@ -242,7 +242,7 @@ async function turnAway (
       })
     }
   } catch (error) {
-    await refuse(core, error, request, reply, { returnTo, providers })
+    await sendError(core, error, request, reply, { returnTo, providers })
   }
 }
 
@@ -307,7 +307,7 @@ function askSilently (
     })
     return true
   }
-  keepSilence(core, reply)
+  suppressSilentLogin(core, reply)
   // The page is for everybody: it is there without the provider as well.
   ask().then((asked) => { if (!asked) done() }, (error: unknown) => {
     request.log.warn({ code: (error as OidcError).code }, 'nobody could be asked silently')

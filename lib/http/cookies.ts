@@ -54,3 +54,6 @@ export function totalBytes (cookies: readonly SentCookie[]): number {
 export function addSetCookie (reply: FastifyReply, setCookie: string): void {
   reply.header('set-cookie', setCookie)
 }
+
+/** All the plugin's cookies together, in bytes. */
+export const COOKIE_BUDGET = 8000

@@ -1,7 +1,7 @@
 import { wantsPage } from './fetch-metadata.ts'
 import { OidcError } from '../errors.ts'
 import { errorPage } from './pages.ts'
-import { runHook } from './run-hook.ts'
+import { runReplyHook } from './run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../compose.ts'
 import type { LoginQuery } from './urls.ts'
@@ -11,7 +11,7 @@ import type { Exit } from './pages.ts'
  * Answers with an error: a page for a person, JSON for everybody else; `onError` first. `login` is what a
  * login would be for.
  */
-export async function refuse (
+export async function sendError (
   core: Core,
   cause: unknown,
   request: FastifyRequest,
@@ -43,7 +43,7 @@ async function isAnswered (
   reply: FastifyReply
 ): Promise<boolean> {
   try {
-    const { replied } = await runHook(reply, () => settings.onError?.(error, { request, reply }))
+    const { replied } = await runReplyHook(reply, () => settings.onError?.(error, { request, reply }))
     return replied
   } catch (failure) {
     request.log.error({ err: failure }, 'onError failed')

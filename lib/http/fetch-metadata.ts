@@ -72,17 +72,6 @@ export function isSameOrigin (
   return headers.origin === origin
 }
 
-/** Each value of a header, as it was sent: `headers` has the first of several only, or joins them. */
-export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
-  const values = []
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    if (rawHeaders[at]?.length === name.length && rawHeaders[at]?.toLowerCase() === name) {
-      values.push(rawHeaders[at + 1] as string)
-    }
-  }
-  return values
-}
-
 function acceptsHtml (accept: string | undefined): boolean {
   return accept !== undefined && /\btext\/html\b/i.test(accept)
 }

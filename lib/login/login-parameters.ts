@@ -1,13 +1,14 @@
-import { check, checkKeys, isRecord, optional, strings, text } from '../options/check.ts'
+import { check, checkKeys, optional, strings, text } from '../options/check.ts'
+import { isRecord } from '../util/json.ts'
 import { OidcError } from '../errors.ts'
-import { parseMaxAge } from '../options/settings.ts'
+import { parseMaxAge } from '../options/constraints.ts'
 import { isSeconds, parseAuthorizationParams, parseResource } from '../options/provider.ts'
 import type { LoginRequest } from './login.ts'
 import type { Params } from '../http/params.ts'
 import type { LoginOptions } from '../../types/options.ts'
 
 /** What a login asks for, whoever begins it. */
-type Wishes = Pick<LoginRequest, 'maxAge' | 'acrValues' | 'resource' | 'authorizationParams'>
+type LoginParameters = Pick<LoginRequest, 'maxAge' | 'acrValues' | 'resource' | 'authorizationParams'>
 
 const LOGIN_OPTIONS = [
   'provider', 'returnTo', 'maxAge', 'acrValues', 'prompt', 'loginHint', 'uiLocales', 'claims', 'audience',
@@ -15,7 +16,7 @@ const LOGIN_OPTIONS = [
 ]
 
 /** The options of `app.oidc.login`. Throws FST_OIDC_OPTION. */
-export function parseLoginOptions (options: LoginOptions): Wishes {
+export function parseLoginOptions (options: LoginOptions): LoginParameters {
   checkKeys(options, LOGIN_OPTIONS, '')
   const { prompt, loginHint, uiLocales, claims, audience, authorizationParams = {} } = options
   const named = {
@@ -49,7 +50,7 @@ function toJson (value: unknown, key: string): string {
  * What the query of the login route asks for, as far as that is allowed (security.md S6). Throws
  * FST_OIDC_PARAMETER.
  */
-export function readWishes (params: Params, allowed: readonly string[]): Wishes {
+export function parseLoginQuery (params: Params, allowed: readonly string[]): LoginParameters {
   const {
     max_age: maxAge,
     resource,

@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NativeLogin } from '../broker/native-login.ts'
 import type { Core } from '../compose.ts'
 import type { Provider } from '../provider/provider.ts'
+import { redirect } from '../http/redirect.ts'
 
 export interface LoginRequest {
   /** A URL that `urls` made. */
@@ -61,7 +62,7 @@ export async function startLogin (
       params
     )
     core.pending.save(request, reply, provider, login)
-    goTo(request, reply, url.href)
+    redirect(request, reply, url.href)
   })
 }
 
@@ -103,14 +104,14 @@ export function startChoice (
   if (url === null) {
     throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page where a provider can be chosen' })
   }
-  goTo(request, reply, url)
+  redirect(request, reply, url)
 }
 
 /**
  * Whether the provider may be asked silently for a person who opens a page: once in a while, or one whom it
  * does not know would turn in circles.
  */
-export function mayAskSilently (core: Core, request: FastifyRequest): boolean {
+export function canTrySilentLogin (core: Core, request: FastifyRequest): boolean {
   return (
     core.sessions.read(request) === null &&
     isNavigation(request) &&
@@ -120,18 +121,10 @@ export function mayAskSilently (core: Core, request: FastifyRequest): boolean {
 }
 
 /** Asks nobody silently for a while. */
-export function keepSilence (core: Core, reply: FastifyReply): void {
+export function suppressSilentLogin (core: Core, reply: FastifyReply): void {
   addSetCookie(reply, core.sealer.setCookie(silentCookie(core), '1', { maxAge: SILENCE, sameSite: 'lax' }))
 }
 
 function silentCookie ({ settings }: Core): string {
   return `${settings.session.cookieName}-silent`
-}
-
-/** A redirect that no cache keeps, and whose target learns nothing of this address. */
-export function goTo (request: FastifyRequest, reply: FastifyReply, url: string): void {
-  reply
-    .header('cache-control', 'no-store')
-    .header('referrer-policy', 'no-referrer')
-    .redirect(url, request.method === 'GET' ? 302 : 303)
 }

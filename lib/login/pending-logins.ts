@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { addSetCookie, cookiesNamed, readCookie, totalBytes } from '../http/cookies.ts'
+import { addSetCookie, COOKIE_BUDGET, cookiesNamed, readCookie, totalBytes } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SentCookie } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
 import type { AuthorizationRequest, Provider } from '../provider/provider.ts'
-import type { Vault } from '../store/sealed-store.ts'
+import type { SealedStore } from '../store/sealed-store.ts'
 import type { NativeLogin } from '../broker/native-login.ts'
 import type { CookieAttributes, Sealer } from '../sealer.ts'
 import type { OidcSession } from '../../types/claims.ts'
@@ -60,8 +60,6 @@ export interface PendingLogins {
 const LIFETIME = 600
 /** How long the browser keeps the cookie: a late callback still knows where it was to go. */
 const COOKIE_LIFETIME = 7200
-/** All the plugin's cookies together, in bytes. */
-export const COOKIE_BUDGET = 8000
 const MAX_PENDING = 12
 const TIME_LENGTH = 10 // of milliseconds in base 36: enough until the year 115,000
 /** In one response: more than the plugin ever set come from somebody else. */
@@ -69,7 +67,7 @@ const MAX_DROPPED = 40
 const MAX_CONSUMED = 100_000
 
 /** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
-export function createPendingLogins (settings: Settings, sealer: Sealer, vault?: Vault): PendingLogins {
+export function createPendingLogins (settings: Settings, sealer: Sealer, vault?: SealedStore): PendingLogins {
   const prefix = `${settings.session.cookieName}-login-`
   const consumed = createBoundedMap<true>(MAX_CONSUMED)
 

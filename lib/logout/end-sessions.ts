@@ -2,9 +2,9 @@ import { check, checkKeys, text } from '../options/check.ts'
 import { reportEnd } from './logout.ts'
 import { ALWAYS, markOf } from '../session/ended-sessions.ts'
 import type { Core } from '../compose.ts'
-import type { Registry } from '../session/ended-sessions.ts'
+import type { EndedSessions } from '../session/ended-sessions.ts'
 import type { SessionFilter, SessionRecord, SessionRecords } from '../session/session-records.ts'
-import type { Name } from '../store/sealed-store.ts'
+import type { EntryName } from '../store/sealed-store.ts'
 import type { LogoutContext } from '../../types/options.ts'
 
 /**
@@ -39,12 +39,12 @@ async function endUntil (core: Core, filter: SessionFilter, at: number): Promise
   await core.broker?.endAll(filter, at)
 }
 
-async function endUnseen (registry: Registry, id: string, { sub, sid, provider }: SessionFilter): Promise<void> {
+async function endUnseen (registry: EndedSessions, id: string, { sub, sid, provider }: SessionFilter): Promise<void> {
   check((sub ?? sid ?? provider) === undefined, 'of sessions in cookies nothing but "id" is known')
   await registry.end(id)
 }
 
-function marksFor ({ sub, sid }: SessionFilter, providers: readonly string[]): Name[] {
+function marksFor ({ sub, sid }: SessionFilter, providers: readonly string[]): EntryName[] {
   if (sid !== undefined) return providers.map((provider) => markOf.sid(provider, sid, sub))
   return providers.map((provider) => sub === undefined ? markOf.provider(provider) : markOf.sub(provider, sub))
 }
@@ -57,7 +57,7 @@ function providersOf ({ settings }: Core, { provider }: SessionFilter): readonly
 }
 
 async function endFound (
-  registry: Registry,
+  registry: EndedSessions,
   records: SessionRecords,
   filter: SessionFilter,
   at: number

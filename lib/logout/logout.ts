@@ -1,12 +1,13 @@
 import { isScript } from '../http/fetch-metadata.ts'
-import { goTo, keepSilence } from '../login/login.ts'
+import { suppressSilentLogin } from '../login/login.ts'
+import { redirect } from '../http/redirect.ts'
 import { postPage } from '../http/pages.ts'
-import { revokeInTurn } from '../provider/revoke.ts'
+import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../compose.ts'
 import type { Provider } from '../provider/provider.ts'
-import type { Session } from '../session/session-cookies.ts'
+import type { Session } from '../session/session.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 import type { LogoutContext } from '../../types/options.ts'
 
@@ -32,12 +33,12 @@ export async function logout (
     const tokens = await core.sessions.tokens(request)
     core.pending.clear(request, reply)
     const ended = await endSession(core, request, 'logout')
-    if (provider === null) return leave(request, reply, new URL(returnTo))
+    if (provider === null) return sendToProvider(request, reply, new URL(returnTo))
     if (federated && ended) revoke(provider, request, tokens)
     const url = federated ? await endSessionUrl(core, provider, request, tokens.id_token, returnTo) : null
     // The provider still knows the person, and would log them in again at once.
-    if (url === null) keepSilence(core, reply)
-    leave(request, reply, url ?? new URL(returnTo))
+    if (url === null) suppressSilentLogin(core, reply)
+    sendToProvider(request, reply, url ?? new URL(returnTo))
   })
 }
 
@@ -77,7 +78,7 @@ export async function reportEnd (
 function revoke (provider: Provider, request: FastifyRequest, tokens: Partial<OidcTokens>): void {
   const hint = tokens.refresh_token === undefined ? 'access_token' : 'refresh_token'
   const token = tokens[hint]
-  if (token !== undefined) revokeInTurn(request.log, [{ provider, token, hint }])
+  if (token !== undefined) revokeInBackground(request.log, [{ provider, token, hint }])
 }
 
 async function endSessionUrl (
@@ -103,8 +104,8 @@ async function endSessionUrl (
   }
 }
 
-function leave (request: FastifyRequest, reply: FastifyReply, url: URL): void {
+function sendToProvider (request: FastifyRequest, reply: FastifyReply, url: URL): void {
   if (isScript(request)) reply.header('cache-control', 'no-store').send({ redirect_to: url.href })
   else if (url.href.length > MAX_URL) postPage(reply, url)
-  else goTo(request, reply, url.href)
+  else redirect(request, reply, url.href)
 }

@@ -1,4 +1,5 @@
-import { bool, check, checkKeys, func, isRecord, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import { bool, check, checkKeys, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import { isRecord } from '../util/json.ts'
 import type { FastifyRequest } from 'fastify'
 import type { ProviderSettings } from './provider.ts'
 import type { BearerOptions } from '../../types/options.ts'
@@ -29,7 +30,7 @@ const OPTIONS = [
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 const USUAL_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
 
-interface Surroundings {
+interface ParseContext {
   /** Whether the application has asked for them. */
   ofProviders: boolean
   baseUrl: string
@@ -40,7 +41,7 @@ interface Surroundings {
 /** Throws FST_OIDC_OPTION. */
 export function parseBearer (
   value: unknown,
-  { ofProviders, baseUrl, allowInsecureLoopback, providers }: Surroundings
+  { ofProviders, baseUrl, allowInsecureLoopback, providers }: ParseContext
 ): BearerSettings {
   check(isRecord(value), '"bearer" must be an object')
   checkKeys(value, OPTIONS, 'bearer.')

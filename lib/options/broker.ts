@@ -1,6 +1,8 @@
 import {
-  bool, check, checkKeys, func, isRecord, issuerUrl, number, oneOf, optional, parseUrl, strings, text, webUrl
+  bool, check, checkKeys, func, issuerUrl, number, oneOf, optional, strings, text, webUrl
 } from './check.ts'
+import { parseUrl } from '../util/url.ts'
+import { isRecord } from '../util/json.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
 
 /** Every option of the broker checked and every default filled in. Times in seconds. */
@@ -33,7 +35,7 @@ export interface NativeClientSettings {
   pkceRequired: boolean
 }
 
-interface Surroundings {
+interface ParseContext {
   baseUrl: string
   prefix: string
   allowInsecureLoopback: boolean
@@ -46,7 +48,7 @@ const OPTIONS = [
 const DAY = 86_400
 
 /** Throws FST_OIDC_OPTION. */
-export function parseBroker (value: unknown, { baseUrl, prefix, allowInsecureLoopback }: Surroundings): BrokerSettings {
+export function parseBroker (value: unknown, { baseUrl, prefix, allowInsecureLoopback }: ParseContext): BrokerSettings {
   check(isRecord(value), '"broker" must be an object')
   checkKeys(value, OPTIONS, 'broker.')
   const options = value as Partial<BrokerOptions>

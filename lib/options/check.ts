@@ -1,10 +1,10 @@
 import { OidcError } from '../errors.ts'
+import { isSafeEndpoint, parseUrl } from '../util/url.ts'
 
 /**
  * The checks of single option values: each returns the value, or throws FST_OIDC_OPTION with a message that
  * names the option.
  */
-
 export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
   const url = parseUrl(text(value, key))
   check(url !== null, `"${key}" must be an absolute URL`)
@@ -16,21 +16,6 @@ export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: b
   const url = webUrl(value, key, allowInsecureLoopback)
   check(url.search === '', `"${key}" must not have a query`)
   return value as string
-}
-
-/** https, or http on a loopback address where that is allowed; no credentials, no fragment. */
-export function isSafeEndpoint (url: URL, allowInsecureLoopback: boolean): boolean {
-  const secure =
-    url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureLoopback && isLoopback(url.hostname))
-  return secure && url.username === '' && url.password === '' && url.hash === ''
-}
-
-function isLoopback (hostname: string): boolean {
-  return /^(?:(?:[\w-]+\.)*localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname)
-}
-
-export function parseUrl (value: string, base?: string): URL | null {
-  return URL.canParse(value, base) ? new URL(value, base) : null
 }
 
 export function path (value: unknown, key: string): string {
@@ -81,10 +66,6 @@ export function func<T> (value: T, key: string): T {
 export function oneOf<T extends string> (value: unknown, accepted: readonly string[], key: string): T {
   check(accepted.includes(value as string), `"${key}" must be one of ${accepted.join(', ')}`)
   return value as T
-}
-
-export function isRecord (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Throws FST_OIDC_OPTION with that message unless the condition holds. */

@@ -1,6 +1,7 @@
 import {
-  bool, check, checkKeys, func, isRecord, issuerUrl, number, oneOf, optional, strings, text, webUrl
+  bool, check, checkKeys, func, issuerUrl, number, oneOf, optional, strings, text, webUrl
 } from './check.ts'
+import { isRecord } from '../util/json.ts'
 import { OidcError } from '../errors.ts'
 import type {
   ClientAuth, ClientKey, Dispatcher, Encryption, Fetch, ProviderMetadata, ProviderOptions, Rotatable, SigningAlgorithm
@@ -41,7 +42,7 @@ export interface ProviderSettings {
 }
 
 /** What the application is, as far as the checks of a provider depend on it. */
-export interface Surroundings {
+export interface ParseContext {
   secure: boolean
   allowInsecureLoopback: boolean
 }
@@ -80,7 +81,7 @@ export function isProviderName (name: string): boolean {
 export function parseProvider (
   name: string,
   options: ProviderOptions,
-  { secure, allowInsecureLoopback }: Surroundings
+  { secure, allowInsecureLoopback }: ParseContext
 ): ProviderSettings {
   check(
     ['issuer', 'discoveryUrl', 'metadata'].some((key) => key in options),

@@ -1,10 +1,11 @@
-import { hash, timingSafeEqual } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { KeySet } from './key-set.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { IdTokenClaims } from '../../types/claims.ts'
+import { equal } from '../util/crypto.ts'
 
 export interface IdTokenExpectations {
   issuer: string
@@ -116,12 +117,6 @@ function checkAccessTokenHash (payload: JWTPayload, alg: string, accessToken: st
 function hashOf (alg: string): string {
   const bits = /(?:256|384|512)$/.exec(alg)?.[0] ?? '512' // EdDSA hashes with SHA-512 (RFC 8032, section 5.1)
   return `sha${bits}`
-}
-
-/** Compares two secrets in a time that does not depend on where they differ. */
-export function equal (a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)]
-  return left.length === right.length && timingSafeEqual(left, right)
 }
 
 function check (condition: boolean, detail: string): asserts condition {

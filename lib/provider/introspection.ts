@@ -1,6 +1,6 @@
 import { saysOtherwise } from './access-token.ts'
 import { OidcError } from '../errors.ts'
-import { isRecord } from '../options/check.ts'
+import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { JWTPayload } from 'jose'

@@ -12,7 +12,7 @@ export interface Revocation {
  * Revokes tokens at their providers, one after the other (RFC 7009). What they were for has ended already:
  * nobody waits.
  */
-export function revokeInTurn (log: FastifyBaseLogger, revocations: readonly Revocation[]): void {
+export function revokeInBackground (log: FastifyBaseLogger, revocations: readonly Revocation[]): void {
   const revokeAll = async (): Promise<void> => {
     for (const { provider, token, hint } of revocations) {
       await provider

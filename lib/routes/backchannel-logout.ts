@@ -3,13 +3,13 @@ import { OidcError } from '../errors.ts'
 import { replayTime } from '../provider/logout-token.ts'
 import { formParams } from '../http/params.ts'
 import { report } from '../http/error-response.ts'
-import { revokeInTurn } from '../provider/revoke.ts'
+import { revokeInBackground } from '../provider/revoke.ts'
 import { endSessions } from '../logout/end-sessions.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../compose.ts'
 import type { SessionRecord } from '../session/session-records.ts'
-import type { Name } from '../store/sealed-store.ts'
+import type { EntryName } from '../store/sealed-store.ts'
 import type { Endpoint } from './index.ts'
 
 /**
@@ -35,14 +35,14 @@ async function backchannelLogout (core: Core, request: FastifyRequest, name: str
   if (token === undefined) throw new OidcError('FST_OIDC_PARAMETER', { detail: 'logout_token is missing' })
   const provider = await findProvider(core, request, name)
   const { jti, sid, sub, iat } = await provider.verifyLogoutToken(token)
-  const seen: Name = ['logout-token', provider.id, jti]
+  const seen: EntryName = ['logout-token', provider.id, jti]
   // Sent again, it must not end what began since.
-  if (await core.memory.knows(seen)) return
+  if (await core.memory.has(seen)) return
   // One that comes late, after a failure perhaps, is not about who logged in meanwhile.
   const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
   const ended = await endSessions(core, { provider: name, sid, sub }, 'backchannel', at)
   await core.memory.add(seen, now() + replayTime(provider.settings))
-  revokeInTurn(
+  revokeInBackground(
     request.log,
     ended
       .filter(isOnlineOnly)

@@ -1,13 +1,15 @@
-import { acceptLogin, sessionOf } from '../login/accept-login.ts'
+import { acceptLogin } from '../login/accept-login.ts'
+import { sessionOf } from '../login/claims.ts'
 import { findProvider } from '../guard/guards.ts'
 import { finishNativeLogin, isServed, refuseNativeLogin } from '../broker/native-login.ts'
 import { isPrefetch } from '../http/fetch-metadata.ts'
 import { OidcError } from '../errors.ts'
-import { goTo, startLogin } from '../login/login.ts'
+import { startLogin } from '../login/login.ts'
+import { redirect } from '../http/redirect.ts'
 import { reportEnd } from '../logout/logout.ts'
 import { continuePage } from '../http/pages.ts'
 import { formParams, queryParams } from '../http/params.ts'
-import { refuse } from '../http/error-response.ts'
+import { sendError } from '../http/error-response.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { NativeLogin } from '../broker/native-login.ts'
@@ -69,7 +71,7 @@ async function complete (
   reply: FastifyReply
 ): Promise<void> {
   await provider.checkResponseIssuer(params.get('iss'))
-  if (login.silent && MUST_ASK.has(params.get('error') ?? '')) return goTo(request, reply, login.returnTo)
+  if (login.silent && MUST_ASK.has(params.get('error') ?? '')) return redirect(request, reply, login.returnTo)
   const loginAt = Date.now()
   const tokenSet = await exchangeCode(core, provider, login, params)
   await logIn(core, provider, { ...login, loginAt }, tokenSet, request, reply)
@@ -102,8 +104,8 @@ async function fail (
   const native = taken.status === 'fresh' ? taken.login.native : undefined
   if (native !== undefined) return refuseNativeLogin(core, native, error, request, reply)
   const isOver = returnTo !== undefined && error instanceof OidcError && error.code === 'FST_OIDC_CODE'
-  if (isOver && core.sessions.read(request) !== null) goTo(request, reply, returnTo)
-  else await refuse(core, error, request, reply, { returnTo, providers: [provider.name] })
+  if (isOver && core.sessions.read(request) !== null) redirect(request, reply, returnTo)
+  else await sendError(core, error, request, reply, { returnTo, providers: [provider.name] })
 }
 
 /** A callback that comes late, or again: on to where it was to go, else once more from the start, else an error. */
@@ -118,7 +120,7 @@ async function resume (
   const native = nativeOf(taken)
   const goesOn =
     native === undefined && (core.sessions.read(request) !== null || (taken.status === 'over' && taken.silent))
-  if (goesOn) return goTo(request, reply, returnTo)
+  if (goesOn) return redirect(request, reply, returnTo)
   if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
   const { maxAge, acrValues, resource } = taken
   await startLogin(core, provider, request, reply, { returnTo, maxAge, acrValues, resource, native, restarted: true })
@@ -186,5 +188,5 @@ async function logIn (
   if (before !== null) await reportEnd(core, request, { session: before }, 'login')
   // A cookie with SameSite=Strict is not sent on the redirects of a navigation that another site began.
   if (core.settings.session.sameSite === 'strict') continuePage(reply, login.returnTo)
-  else goTo(request, reply, login.returnTo)
+  else redirect(request, reply, login.returnTo)
 }

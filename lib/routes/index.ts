@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { isForeign, refuse } from '../http/error-response.ts'
+import { isForeign, sendError } from '../http/error-response.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
 import { callbackEndpoint } from './callback.ts'
 import { loggedOutEndpoint } from './logged-out.ts'
@@ -106,7 +106,7 @@ function setUpScope (scope: FastifyInstance, core: Core): void {
   })
   scope.setErrorHandler(async (error, request, reply) => {
     if (isForeign(error)) throw error
-    await refuse(core, error, request, reply)
+    await sendError(core, error, request, reply)
     return reply
   })
 }

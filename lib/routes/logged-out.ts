@@ -1,4 +1,4 @@
-import { goTo } from '../login/login.ts'
+import { redirect } from '../http/redirect.ts'
 import { queryParams } from '../http/params.ts'
 import { now } from '../util/time.ts'
 import type { Core } from '../compose.ts'
@@ -14,7 +14,7 @@ export function loggedOutEndpoint (core: Core): Endpoint {
       const state = core.sealer.open('logout', queryParams(request).get('state') ?? '')?.content as
         LogoutState | undefined
       const known = state !== undefined && state.startedAt + LIFETIME > now()
-      goTo(request, reply, known ? state.returnTo : core.settings.defaultReturnTo)
+      redirect(request, reply, known ? state.returnTo : core.settings.defaultReturnTo)
       return reply
     }
   }

@@ -3,10 +3,10 @@ import { nativeParams, readNativeLogin, refuseNativeLogin } from '../broker/nati
 import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
 import { OidcError } from '../errors.ts'
 import { startLogin } from '../login/login.ts'
-import { allowedParams, readWishes } from '../login/login-parameters.ts'
+import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
 import { choicePage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
-import { refuse } from '../http/error-response.ts'
+import { sendError } from '../http/error-response.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NativeLogin } from '../broker/native-login.ts'
 import type { Core } from '../compose.ts'
@@ -66,12 +66,12 @@ async function logInWith (
   if (clients !== undefined && params.has('redirect_uri')) {
     return await logInNative(core, provider, readNativeLogin(params, clients), params, request, reply)
   }
-  const wishes = readWishes(params, core.settings.loginParams)
+  const wishes = parseLoginQuery(params, core.settings.loginParams)
   const returnTo = core.urls.returnTo(params.get('return_to'))
   try {
     await startLogin(core, provider, request, reply, { ...wishes, returnTo })
   } catch (error) {
-    await refuse(core, error, request, reply, { returnTo, providers: [provider.name] })
+    await sendError(core, error, request, reply, { returnTo, providers: [provider.name] })
   }
 }
 

@@ -1,7 +1,8 @@
 import { challenge } from '../guard/guards.ts'
-import { claimAt, parseConstraints } from '../guard/constraints.ts'
+import { parseConstraints } from '../guard/constraints.ts'
+import { claimAt } from '../provider/claims.ts'
 import { OidcError } from '../errors.ts'
-import { refuse, toOidcError } from '../http/error-response.ts'
+import { sendError, toOidcError } from '../http/error-response.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Bearer } from '../guard/bearer.ts'
 import type { Constraints } from '../guard/constraints.ts'
@@ -45,7 +46,7 @@ async function answerByToken (
     })
   } catch (error) {
     challenge(core, constraints, toOidcError(error), request, reply)
-    await refuse(core, error, request, reply)
+    await sendError(core, error, request, reply)
   }
 }
 

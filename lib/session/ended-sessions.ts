@@ -1,31 +1,31 @@
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { now } from '../util/time.ts'
-import type { Session } from './session-cookies.ts'
+import type { Session } from './session.ts'
 import type { SessionRecords } from './session-records.ts'
-import type { Name, Vault } from '../store/sealed-store.ts'
+import type { EntryName, SealedStore } from '../store/sealed-store.ts'
 
 /** Which sessions are over: by marks of when who was logged out, which outlive the sessions. */
-export interface Registry {
+export interface EndedSessions {
   /** Whether a session is over; `undefined` when that takes asking. */
-  knows: (session: Session) => boolean | undefined
+  isEndedHere: (session: Session) => boolean | undefined
   /** Whether a session is over, as all processes know it. */
-  ask: (session: Session) => Promise<boolean>
+  isEnded: (session: Session) => Promise<boolean>
   /**
    * Whether somebody was logged out while they logged in: asked once the session is there, and so nothing
    * comes between.
    */
-  isMarked: (session: Marked) => Promise<boolean>
+  isMarked: (session: Markable) => Promise<boolean>
   /** Ends the session of that id; whether this call did, and none before it. */
   end: (id: string) => Promise<boolean>
   /**
    * Ends what the mark names, as far as it began until `at`, in milliseconds since the epoch; an earlier `at`
    * takes nothing back.
    */
-  mark: (mark: Name, at: number) => Promise<void>
+  mark: (mark: EntryName, at: number) => Promise<void>
 }
 
 /** What marks are about: a session, or what else somebody was given. */
-export interface Marked {
+export interface Markable {
   session: { id: string, provider: string, sid?: string }
   claims: { sub: string }
   /** In milliseconds since the epoch. */
@@ -35,7 +35,7 @@ export interface Marked {
 /** Past this number the oldest marks of one process are forgotten. */
 const MAX_MARKS = 100_000
 
-export interface RegistryTimes {
+export interface EndedSessionsTimes {
   /** How long a session lives at most, in seconds. */
   maxAge: number
   /** How long what the store said of a session is trusted, in seconds. */
@@ -47,32 +47,32 @@ export const ALWAYS = Number.MAX_SAFE_INTEGER
 
 /** Providers by their name. */
 export const markOf = {
-  session: (id: string): Name => ['ended', 'session', id],
+  session: (id: string): EntryName => ['ended', 'session', id],
   /** With `sub`, only that person's. */
-  sid: (provider: string, sid: string, sub?: string): Name => [
+  sid: (provider: string, sid: string, sub?: string): EntryName => [
     'ended',
     'sid',
     provider,
     sid,
     ...(sub === undefined ? [] : [sub])
   ],
-  sub: (provider: string, sub: string): Name => ['ended', 'sub', provider, sub],
-  provider: (provider: string): Name => ['ended', 'provider', provider]
+  sub: (provider: string, sub: string): EntryName => ['ended', 'sub', provider, sub],
+  provider: (provider: string): EntryName => ['ended', 'provider', provider]
 }
 
 /** What knows of the sessions that other processes ended; times in seconds since the epoch. */
-export interface Elsewhere {
+export interface SharedMarks {
   isOver: (session: Session) => Promise<boolean>
-  isMarked: (session: Marked) => Promise<boolean>
+  isMarked: (session: Markable) => Promise<boolean>
   /** Whether it was not over before. */
   end: (id: string, expiresAt: number) => Promise<boolean>
-  mark: (mark: Name, at: number, expiresAt: number) => Promise<unknown>
+  mark: (mark: EntryName, at: number, expiresAt: number) => Promise<unknown>
 }
 
 /** For sessions in cookies: what is marked is over. */
-export function marksInStore (vault: Vault): Elsewhere {
-  async function isMarked (session: Marked): Promise<boolean> {
-    const times = await Promise.all(marksOf(session).map(vault.height))
+export function marksInStore (vault: SealedStore): SharedMarks {
+  async function isMarked (session: Markable): Promise<boolean> {
+    const times = await Promise.all(marksOf(session).map(vault.max))
     return times.some((at) => at >= session.loginAt)
   }
 
@@ -85,7 +85,7 @@ export function marksInStore (vault: Vault): Elsewhere {
 }
 
 /** For sessions in the store: what is not there is over. */
-export function sessionsInStore (vault: Vault, records: SessionRecords): Elsewhere {
+export function sessionsInStore (vault: SealedStore, records: SessionRecords): SharedMarks {
   return {
     ...marksInStore(vault),
     isOver: async ({ session: { id } }) => !await records.has(id),
@@ -93,25 +93,28 @@ export function sessionsInStore (vault: Vault, records: SessionRecords): Elsewhe
   }
 }
 
-export function createRegistry ({ maxAge, recheckAfter }: RegistryTimes, elsewhere: Elsewhere | undefined): Registry {
+export function createEndedSessions (
+  { maxAge, recheckAfter }: EndedSessionsTimes,
+  elsewhere: SharedMarks | undefined
+): EndedSessions {
   const marks = createBoundedMap<number>(MAX_MARKS)
   const alive = createBoundedMap<true>(MAX_MARKS)
-  const keys = new WeakMap<Marked, string[]>()
+  const keys = new WeakMap<Markable, string[]>()
 
-  function keysOf (session: Marked): string[] {
+  function keysOf (session: Markable): string[] {
     const found = keys.get(session) ?? marksOf(session).map(keyOf)
     keys.set(session, found)
     return found
   }
 
-  function isMarkedHere (session: Marked): boolean {
+  function isMarkedHere (session: Markable): boolean {
     return marks.size > 0 && keysOf(session).some((key) => (marks.get(key) ?? 0) >= session.loginAt)
   }
 
   // As long as a session that it is about could last.
   const markExpiry = (): number => now() + maxAge + 60
 
-  function raise (mark: Name, at: number): boolean {
+  function raise (mark: EntryName, at: number): boolean {
     const key = keyOf(mark)
     const before = marks.get(key) ?? 0
     marks.set(key, Math.max(before, at), markExpiry())
@@ -119,12 +122,12 @@ export function createRegistry ({ maxAge, recheckAfter }: RegistryTimes, elsewhe
   }
 
   return {
-    knows (session) {
+    isEndedHere (session) {
       if (isMarkedHere(session)) return true
       return elsewhere === undefined || alive.get(session.session.id) !== undefined ? false : undefined
     },
 
-    async ask (session) {
+    async isEnded (session) {
       const over = isMarkedHere(session) || await elsewhere?.isOver(session) === true
       if (!over && recheckAfter > 0) alive.set(session.session.id, true, now() + recheckAfter)
       return over
@@ -146,13 +149,13 @@ export function createRegistry ({ maxAge, recheckAfter }: RegistryTimes, elsewhe
   }
 }
 
-function marksOf ({ session: { id, provider, sid }, claims: { sub } }: Marked): Name[] {
+function marksOf ({ session: { id, provider, sid }, claims: { sub } }: Markable): EntryName[] {
   return [
     markOf.session(id), markOf.sub(provider, sub), markOf.provider(provider),
     ...(sid === undefined ? [] : [markOf.sid(provider, sid), markOf.sid(provider, sid, sub)])
   ]
 }
 
-function keyOf (mark: Name): string {
+function keyOf (mark: EntryName): string {
   return JSON.stringify(mark)
 }

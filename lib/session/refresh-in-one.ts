@@ -4,8 +4,8 @@ import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { OidcErrorCode } from '../errors.ts'
 import type { Provider, TokenSet } from '../provider/provider.ts'
-import type { SessionTokens } from './session-cookies.ts'
-import type { Found, Name, Vault } from '../store/sealed-store.ts'
+import type { SessionTokens } from './session.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 
 export const FAILURE_SHARED_FOR = 5 // seconds that a failure is not tried again
 const SHARED_FOR = 60 // seconds that requests with the same old refresh token get the same answer
@@ -28,8 +28,8 @@ const POLL = 50 // milliseconds between two looks at whether another process is 
  * another takes over.
  */
 export async function refreshInOne (
-  vault: Vault,
-  name: Name,
+  vault: SealedStore,
+  name: EntryName,
   timeout: number,
   refresh: () => Promise<TokenSet>
 ): Promise<TokenSet> {
@@ -49,9 +49,9 @@ export async function refreshInOne (
 
 /** What came of it; `undefined` when it failed, and another process has taken over by then. */
 async function refreshAndShare (
-  vault: Vault,
-  name: Name,
-  own: Found<Shared>,
+  vault: SealedStore,
+  name: EntryName,
+  own: Entry<Shared>,
   refresh: () => Promise<TokenSet>
 ): Promise<Shared | undefined> {
   const publish = async (result: Shared, until: number): Promise<boolean> =>

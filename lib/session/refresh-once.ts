@@ -4,9 +4,9 @@ import { FAILURE_SHARED_FOR, keyOf, refreshInOne, shareUntil } from './refresh-i
 import { now } from '../util/time.ts'
 import { exchangeTokens } from '../token-exchange.ts'
 import type { Provider, TokenSet } from '../provider/provider.ts'
-import type { SessionTokens } from './session-cookies.ts'
+import type { SessionTokens } from './session.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { Vault } from '../store/sealed-store.ts'
+import type { SealedStore } from '../store/sealed-store.ts'
 
 /** Fresh tokens for old ones, of a session or of a grant. */
 export interface Refreshes {
@@ -22,7 +22,7 @@ export interface Refreshes {
 const MAX_SHARED = 10_000
 const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved
 
-export function createRefreshes (telemetry: Telemetry, vault: Vault | undefined): Refreshes {
+export function createRefreshes (telemetry: Telemetry, vault: SealedStore | undefined): Refreshes {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
 
   async function refresh (

@@ -3,32 +3,10 @@ import { createBoundedMap } from '../util/bounded-map.ts'
 import { cookieNames, readCookie } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
 import { freeze } from '../util/freeze.ts'
-import { COOKIE_BUDGET } from '../login/pending-logins.ts'
+import { COOKIE_BUDGET } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
-import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../../types/claims.ts'
-
-/**
- * The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests
- * share it.
- */
-export interface Session {
-  version: 2
-  /** The `id` of the provider. */
-  issuedBy: string
-  session: OidcSession
-  claims: OidcClaims
-  user: OidcUser | null
-  /** When it began, in milliseconds since the epoch. */
-  loginAt: number
-  /** When the idle time began, in seconds since the epoch. */
-  seenAt: number
-  /** How often the tokens were replaced. */
-  revision: number
-}
-
-/** The tokens that are kept, and the resources that they were asked for where the login said so itself. */
-export type SessionTokens = Partial<OidcTokens> & { resource?: string[] | undefined }
+import type { Session, SessionTokens } from './session.ts'
 
 /** The cold part, in cookies of its own: opened only when somebody asks for it. */
 interface SealedTokens {

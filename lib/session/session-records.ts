@@ -1,5 +1,6 @@
-import type { Session, SessionTokens } from './session-cookies.ts'
-import type { Found, Name, Vault } from '../store/sealed-store.ts'
+import type { SessionTokens } from './session.ts'
+import type { Session } from './session.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { OidcSession } from '../../types/claims.ts'
 import type { SessionFilter as PublicFilter } from '../../types/fastify.ts'
 
@@ -15,10 +16,10 @@ export interface SessionRecord {
 /** Sessions in the store. Each function throws FST_OIDC_STORE_UNAVAILABLE. */
 export interface SessionRecords {
   has: (id: string) => Promise<boolean>
-  find: (id: string) => Promise<Found<SessionRecord> | null>
+  find: (id: string) => Promise<Entry<SessionRecord> | null>
   create: (session: Session, tokens: SessionTokens) => Promise<void>
   /** Whether the session was still there, with the tokens that were seen. */
-  replaceTokens: (seen: Found<SessionRecord>, session: OidcSession, tokens: SessionTokens) => Promise<boolean>
+  replaceTokens: (seen: Entry<SessionRecord>, session: OidcSession, tokens: SessionTokens) => Promise<boolean>
   /** Whether it was there. */
   remove: (id: string) => Promise<boolean>
   list: (filter: SessionFilter) => AsyncGenerator<SessionRecord>
@@ -27,9 +28,9 @@ export interface SessionRecords {
 /** As in `app.oidc.sessions`; `undefined` where it does not matter. */
 export type SessionFilter = { [Key in keyof PublicFilter]: string | undefined }
 
-const keyOf = (id: string): Name => ['session', id]
+const keyOf = (id: string): EntryName => ['session', id]
 
-export function createSessionRecords (vault: Vault): SessionRecords {
+export function createSessionRecords (vault: SealedStore): SessionRecords {
   return {
     has: async (id) => await vault.has(keyOf(id)),
 
@@ -65,7 +66,7 @@ export function createSessionRecords (vault: Vault): SessionRecords {
   }
 }
 
-function tagsOf ({ session: { provider, sid }, sub }: SessionRecord): Name[] {
+function tagsOf ({ session: { provider, sid }, sub }: SessionRecord): EntryName[] {
   return [
     ['sessions', 'sub', sub],
     ['sessions', 'provider', provider],
@@ -74,7 +75,7 @@ function tagsOf ({ session: { provider, sid }, sub }: SessionRecord): Name[] {
 }
 
 /** The one that the fewest sessions have. */
-function tagFor ({ provider, sub, sid }: SessionFilter): Name {
+function tagFor ({ provider, sub, sid }: SessionFilter): EntryName {
   if (sid !== undefined) return ['sessions', 'sid', sid]
   if (sub !== undefined) return ['sessions', 'sub', sub]
   return ['sessions', 'provider', provider as string]

@@ -1,17 +1,19 @@
-import { randomBytes } from 'node:crypto'
 import { addSetCookie } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
 import { keepTokens } from './session-cookies.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Registry } from './ended-sessions.ts'
+import type { EndedSessions } from './ended-sessions.ts'
 import type { SessionRecord, SessionRecords } from './session-records.ts'
-import type { Found } from '../store/sealed-store.ts'
+import type { Entry } from '../store/sealed-store.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
-import type { OpenedSession, Session, SessionCookies, SessionTokens } from './session-cookies.ts'
+import type { OpenedSession, SessionCookies } from './session-cookies.ts'
+import { newSession } from './session.ts'
+import type { NewSession, Session, SessionTokens } from './session.ts'
 import type { OidcSession, OidcTokens } from '../../types/claims.ts'
+import { preventCaching } from '../http/headers.ts'
 
 /** What a request knows of its session. */
 interface Current {
@@ -26,7 +28,7 @@ interface Current {
   /** The tokens, once they were opened or replaced. */
   tokens: SessionTokens | null
   /** As it was read from the store. */
-  record: Found<SessionRecord> | null
+  record: Entry<SessionRecord> | null
   /** For the response, as long as the session lives when it is sent. */
   setCookies: readonly string[]
   /** What all the cookies of the session take, when `setCookies` are all of them. */
@@ -39,20 +41,6 @@ declare module 'fastify' {
   interface FastifyRequest {
     [kCurrent]?: Current | null
   }
-}
-
-export interface NewSession {
-  /**
-   * When the provider was asked for the tokens, in milliseconds since the epoch: a logout after that concerns
-   * the session.
-   */
-  loginAt: number
-  session: Omit<OidcSession, 'id' | 'provider' | 'loginTime' | 'expiresAt'>
-  claims: Session['claims']
-  user: Session['user']
-  tokens: OidcTokens & SessionTokens
-  /** The one that the browser had when the login began, for a callback that comes without cookies. */
-  before?: OidcSession | undefined
 }
 
 export interface Sessions {
@@ -102,7 +90,7 @@ const LONG_RESPONSE = 120
 export interface SessionParts {
   cookies: SessionCookies
   providers: Providers
-  registry: Registry
+  registry: EndedSessions
   /** Where the sessions are in the store. */
   records: SessionRecords | undefined
 }
@@ -123,7 +111,7 @@ export function createSessions (
 
   function current (request: FastifyRequest): Current {
     request[key] ??=
-      load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.knows) ??
+      load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.isEndedHere) ??
       stateOf(null, null, now())
     request[key].asked = true
     return request[key]
@@ -134,7 +122,7 @@ export function createSessions (
     header: string | undefined,
     opened: ReturnType<SessionCookies['open']>,
     providerOf: Providers['known'],
-    isOver: Registry['knows']
+    isOver: EndedSessions['isEndedHere']
   ): Current | null {
     const time = now()
     if (opened === undefined) return stateOf(null, null, time)
@@ -154,7 +142,7 @@ export function createSessions (
   function prepare (request: FastifyRequest): Promise<void> | undefined {
     if (request[key] != null) return undefined
     const opened = cookies.open(request.headers.cookie)
-    const state = load(request.headers.cookie, opened, providers.known, registry.knows)
+    const state = load(request.headers.cookie, opened, providers.known, registry.isEndedHere)
     if (state === null || (state.rotated && records !== undefined)) return settle(request, opened as OpenedSession)
     request[key] = unasked(state)
     return undefined
@@ -164,7 +152,7 @@ export function createSessions (
     const { session, rotated } = opened
     const [provider, over] = await Promise.all([
       providers.known(session.session.provider) ?? providers.find(request, session.session.provider),
-      registry.knows(session) ?? registry.ask(session),
+      registry.isEndedHere(session) ?? registry.isEnded(session),
       rotated ? records?.find(session.session.id) : undefined // which seals it with the newest key as well
     ])
     request[key] = unasked(load(request.headers.cookie, opened, () => provider, () => over) as Current)
@@ -280,7 +268,7 @@ export function createSessions (
       const { bytes, setCookies, removals, session } = state
       // The session may have ended while the request was under way: nothing brings it back then.
       const alive =
-        setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.knows(session) !== true
+        setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.isEndedHere(session) !== true
       const written = alive ? setCookies : removals
       preventCaching(reply, written.length > 0)
       if (written.length === 0) return 0
@@ -298,7 +286,7 @@ export function createSessions (
  */
 async function replaceRecord (
   records: SessionRecords,
-  seen: Found<SessionRecord> | null,
+  seen: Entry<SessionRecord> | null,
   session: OidcSession,
   tokens: SessionTokens
 ): Promise<void> {
@@ -345,38 +333,4 @@ function stateOf (
 function unasked (state: Current): Current {
   state.asked = false
   return state
-}
-
-/** A session that begins now, with an identity of its own; `maxAge` in seconds. */
-export function newSession (
-  { id: issuedBy, name }: Provider,
-  { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>,
-  maxAge: number
-): Session {
-  const time = now()
-  const identity = { id: randomBytes(16).toString('base64url'), loginTime: time, expiresAt: time + maxAge }
-  return {
-    version: 2,
-    issuedBy,
-    session: { ...session, provider: name, ...identity },
-    claims,
-    user,
-    loginAt,
-    seenAt: time,
-    revision: 0
-  }
-}
-
-/**
- * A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all
- * (security.md S40).
- */
-function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
-  const own = reply.getHeader('cache-control')
-  if (setsCookies || own === undefined || !/(?:^|,)\s*private\s*(?:,|$)/i.test(String(own))) {
-    reply.header('cache-control', 'no-store')
-  }
-  const vary = reply.getHeader('vary')
-  if (vary === undefined) reply.header('vary', 'Cookie')
-  else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
 }

@@ -15,7 +15,7 @@ export type PostgresStoreOptions = ({ url: string } | { pool: PostgresPool }) & 
 
 const PURGED_AT_ONCE = 1000
 /** In milliseconds: whoever waits for a database that does not answer is to hear of it. */
-const PATIENCE = 3000
+const TIMEOUT = 3000
 
 /** A store in PostgreSQL, which makes its table itself. Throws FST_OIDC_OPTION when the package `pg` is missing. */
 export async function createPostgresStore (options: PostgresStoreOptions): Promise<Store> {
@@ -42,8 +42,8 @@ export async function openPool (
   }
   const pool = new module.default.Pool({
     connectionString: url,
-    connectionTimeoutMillis: PATIENCE,
-    query_timeout: PATIENCE,
+    connectionTimeoutMillis: TIMEOUT,
+    query_timeout: TIMEOUT,
     allowExitOnIdle: true
   })
   pool.on('error', () => {}) // a connection that broke while nobody used it; the next query says so if it is still so

@@ -18,7 +18,7 @@ export type RedisStoreOptions = ({ url: string } | { client: RedisClient }) & {
 }
 
 /** In milliseconds: whoever waits for a server that does not answer is to hear of it. */
-const PATIENCE = 3000
+const TIMEOUT = 3000
 
 /** A store in Redis. Throws FST_OIDC_OPTION when the package `ioredis` is missing. */
 export async function createRedisStore (options: RedisStoreOptions): Promise<Store> {
@@ -43,8 +43,8 @@ export async function openClient (
   }
   const client = new module.Redis(url, {
     maxRetriesPerRequest: 1,
-    connectTimeout: PATIENCE,
-    commandTimeout: PATIENCE,
+    connectTimeout: TIMEOUT,
+    commandTimeout: TIMEOUT,
     enableAutoPipelining: true,
     lazyConnect: true
   })

@@ -4,10 +4,10 @@ import type { Sealer } from '../sealer.ts'
 import type { EntryOptions, Store } from '../../types/store.ts'
 
 /** What an entry is about, and whose it is: it becomes a key or a tag, which tells nothing. */
-export type Name = readonly [kind: string, ...parts: string[]]
+export type EntryName = readonly [kind: string, ...parts: string[]]
 
 /** An entry as it was read or written: `replace` needs it. */
-export interface Found<T> {
+export interface Entry<T> {
   content: T
   sealed: string
   /** Whether an older key sealed it. */
@@ -18,22 +18,22 @@ export interface Found<T> {
  * The store as the plugin uses it: names are hashed, contents encrypted. Times are in seconds since the epoch.
  * Each function throws FST_OIDC_STORE_UNAVAILABLE, also when the store does not answer in time.
  */
-export interface Vault {
-  get: <T>(name: Name) => Promise<Found<T> | null>
-  set: (name: Name, content: unknown, expiresAt: number, tags?: Name[]) => Promise<void>
+export interface SealedStore {
+  get: <T>(name: EntryName) => Promise<Entry<T> | null>
+  set: (name: EntryName, content: unknown, expiresAt: number, tags?: EntryName[]) => Promise<void>
   /** The entry, or `null` where there was one before. */
-  create: <T>(name: Name, content: T, expiresAt: number, tags?: Name[]) => Promise<Found<T> | null>
+  create: <T>(name: EntryName, content: T, expiresAt: number, tags?: EntryName[]) => Promise<Entry<T> | null>
   /** Whether it was still what `seen` says. */
-  replace: (name: Name, seen: Found<unknown>, content: unknown, expiresAt: number) => Promise<boolean>
+  replace: (name: EntryName, seen: Entry<unknown>, content: unknown, expiresAt: number) => Promise<boolean>
   /** Whether it was there. */
-  remove: (name: Name) => Promise<boolean>
+  remove: (name: EntryName) => Promise<boolean>
   /** All with that tag, but what no key opens. */
-  list: <T>(tag: Name) => AsyncGenerator<T>
-  has: (name: Name) => Promise<boolean>
+  list: <T>(tag: EntryName) => AsyncGenerator<T>
+  has: (name: EntryName) => Promise<boolean>
   /** A number that was raised; 0 when it never was. It is no secret, and so it outlasts the keys. */
-  height: (name: Name) => Promise<number>
+  max: (name: EntryName) => Promise<number>
   /** Whether it was lower before. */
-  raise: (name: Name, height: number, expiresAt: number) => Promise<boolean>
+  raise: (name: EntryName, height: number, expiresAt: number) => Promise<boolean>
   purge: () => Promise<void>
   close: () => Promise<void>
 }
@@ -46,22 +46,22 @@ export function isUnreadable ({ detail }: OidcError): boolean {
 }
 
 /** How long a store may take, in milliseconds. */
-const PATIENCE = 4000
+const TIMEOUT = 4000
 /** How often a number is tried to raise, while others raise it as well. */
 const ATTEMPTS = 100
 
 /** Several applications may share a store: `owner` tells their entries apart. */
-export function createVault (store: Store, sealer: Sealer, owner: readonly string[]): Vault {
-  const keyOf = ([kind, ...parts]: Name): string =>
+export function createSealedStore (store: Store, sealer: Sealer, owner: readonly string[]): SealedStore {
+  const keyOf = ([kind, ...parts]: EntryName): string =>
     `${kind}:${hash('sha256', JSON.stringify([owner, parts]), 'base64url')}`
-  const entryOptions = (expiresAt: number, tags: Name[]): EntryOptions => ({
+  const entryOptions = (expiresAt: number, tags: EntryName[]): EntryOptions => ({
     expiresAt: Math.ceil(expiresAt),
     tags: tags.map(keyOf)
   })
   // The key is inside as well: whoever can write to the store cannot pass one entry off as another.
   const seal = (key: string, content: unknown): string => sealer.seal('store', { key, content })
 
-  function open<T> (key: string, sealed: string): Found<T> | null {
+  function open<T> (key: string, sealed: string): Entry<T> | null {
     const opened = sealer.open('store', sealed)
     const inside = opened?.content as { key: string, content: T } | undefined
     return opened === null || inside?.key !== key ? null : { content: inside.content, sealed, rotated: opened.rotated }
@@ -77,7 +77,7 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
   }
 
   return {
-    async get<T> (name: Name) {
+    async get<T> (name: EntryName) {
       const key = keyOf(name)
       const sealed = await guard(() => store.get(key))
       if (sealed === null) return null
@@ -106,7 +106,7 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
 
     remove: async (name) => await guard(() => store.take(keyOf(name))) !== null,
 
-    async * list<T> (tag: Name) {
+    async * list<T> (tag: EntryName) {
       let after = ''
       for (;;) {
         const entries = await guard(() => store.list(keyOf(tag), { after }))
@@ -122,7 +122,7 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
 
     has: async (name) => await guard(() => store.has(keyOf(name))),
 
-    height: async (name) => Number(await guard(() => store.get(keyOf(name)))),
+    max: async (name) => Number(await guard(() => store.get(keyOf(name)))),
 
     async raise (name, height, expiresAt) {
       const key = keyOf(name)
@@ -148,7 +148,7 @@ export function createVault (store: Store, sealer: Sealer, owner: readonly strin
 async function guard<T> (ask: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), PATIENCE)
+    timer = setTimeout(() => reject(new Error('no answer in time')), TIMEOUT)
   })
   // One that throws at once fails as well.
   const answer = async (): Promise<T> => await ask()

@@ -30,7 +30,7 @@ CREATE TRIGGER IF NOT EXISTS oidc_entries_removed AFTER DELETE ON oidc_entries B
 `
 const PURGED_AT_ONCE = 1000
 /** How long another process may hold the lock, and how long to wait between two tries, in milliseconds. */
-const PATIENCE = 3000
+const TIMEOUT = 3000
 const PAUSE = 20
 
 /** A store in a file, for the processes of one computer. Throws FST_OIDC_OPTION when there is no driver. */
@@ -42,7 +42,7 @@ export async function createSqliteStore (options: SqliteStoreOptions): Promise<S
 
 // SQLite itself would wait within the call, and everybody else in this process with it.
 async function patiently<T> (work: () => T): Promise<T> {
-  const end = performance.now() + PATIENCE
+  const end = performance.now() + TIMEOUT
   for (;;) {
     try {
       return work()

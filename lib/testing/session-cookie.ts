@@ -1,5 +1,5 @@
 import { coreOf } from '../compose.ts'
-import { newSession } from '../session/sessions.ts'
+import { newSession } from '../session/session.ts'
 import { now } from '../util/time.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcClaims, OidcTokens, OidcUser } from '../../types/index.ts'

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { SignJWT, calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
 import { createMemoryStore } from '../../lib/store/memory.ts'
-import { createProofs } from '../../lib/guard/dpop.ts'
+import { createDpopProofs } from '../../lib/guard/dpop.ts'
 import { testCertificate } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { faultyStore } from '../support/modes.ts'
@@ -217,7 +217,7 @@ t.test('R32 proofs are remembered, but not without end', async (t) => {
       .sign(privateKey)
     return { method: 'GET', originalUrl: '/me', raw: { rawHeaders: ['DPoP', dpop] } } as unknown as FastifyRequest
   }
-  const proofs = createProofs(
+  const proofs = createDpopProofs(
     { dpopNonce: false },
     { baseUrl: BASE_URL, sealer: {} as Sealer, vault: undefined, limit: 100 }
   )

@@ -11,14 +11,15 @@ import { parseOptions } from '../../lib/options/settings.ts'
 import { createSealer } from '../../lib/sealer.ts'
 import { createSessionCookies } from '../../lib/session/session-cookies.ts'
 import { createProviders } from '../../lib/provider/providers.ts'
-import { createRegistry } from '../../lib/session/ended-sessions.ts'
+import { createEndedSessions } from '../../lib/session/ended-sessions.ts'
 import { createSessions } from '../../lib/session/sessions.ts'
 import { client, faults, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
-import type { Session, SessionCookies } from '../../lib/session/session-cookies.ts'
+import type { SessionCookies } from '../../lib/session/session-cookies.ts'
+import type { Session } from '../../lib/session/session.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
 const NAME = '__Host-oidc'
@@ -1274,7 +1275,7 @@ t.test('a session whose provider is not known yet is neither used nor removed', 
   const sessions = createSessions(settings, {
     cookies: createSessionCookies(settings, sealer),
     providers: { ...createProviders(settings), known: () => undefined },
-    registry: createRegistry(settings.session, undefined),
+    registry: createEndedSessions(settings.session, undefined),
     records: undefined
   })
   const request = { headers: { cookie: headerOf(setCookies) } } as FastifyRequest
@@ -1300,7 +1301,7 @@ t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const sessions = createSessions(settings, {
     cookies: stub,
     providers,
-    registry: createRegistry(settings.session, undefined),
+    registry: createEndedSessions(settings.session, undefined),
     records: undefined
   })
   const request = (id: string): FastifyRequest => ({ headers: { cookie: id } }) as unknown as FastifyRequest

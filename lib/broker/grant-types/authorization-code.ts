@@ -1,4 +1,5 @@
-import { demand, requireParam } from '../../provider/oauth-error.ts'
+import { demand } from '../../provider/oauth-error.ts'
+import { requireParam } from '../request-params.ts'
 import { redeemCode } from '../native-login.ts'
 import { passThrough } from '../pass-through.ts'
 import { findProvider } from '../../guard/guards.ts'

@@ -1,4 +1,5 @@
-import { acceptLogin, sessionOf } from '../../login/accept-login.ts'
+import { acceptLogin } from '../../login/accept-login.ts'
+import { sessionOf } from '../../login/claims.ts'
 import { findProvider } from '../../guard/guards.ts'
 import { exchangeTokens } from '../../token-exchange.ts'
 import { openDeviceCode } from '../device-codes.ts'

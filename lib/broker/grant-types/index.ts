@@ -1,4 +1,5 @@
-import { demand, requireParam } from '../../provider/oauth-error.ts'
+import { demand } from '../../provider/oauth-error.ts'
+import { requireParam } from '../request-params.ts'
 import { authorizationCode } from './authorization-code.ts'
 import { deviceCode } from './device-code.ts'
 import { refreshToken } from './refresh-token.ts'
@@ -6,7 +7,7 @@ import { tokenExchange } from './token-exchange.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Core } from '../../compose.ts'
 import type { Params } from '../../http/params.ts'
-import type { TokenAnswer } from '../../provider/oauth-error.ts'
+import type { TokenResponse } from '../token-response.ts'
 
 /** One way to get tokens (RFC 6749, section 1.3). */
 export interface Grant {
@@ -14,7 +15,7 @@ export interface Grant {
   /** Those that must be there. */
   parameters: string[]
   /** The answer; `null` when the application has answered itself. Throws FST_OIDC_GRANT. */
-  handle: (context: GrantContext) => Promise<TokenAnswer | null>
+  handle: (context: GrantContext) => Promise<TokenResponse | null>
 }
 
 export interface GrantContext {

@@ -1,6 +1,7 @@
 import { OidcError } from '../../errors.ts'
 import { now } from '../../util/time.ts'
-import { demand, narrowScope, oauthError } from '../../provider/oauth-error.ts'
+import { demand, oauthError } from '../../provider/oauth-error.ts'
+import { narrowScope } from '../request-params.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Grant } from './index.ts'
 import type { Bearer, VerifiedToken } from '../../guard/bearer.ts'
