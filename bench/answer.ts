@@ -2,7 +2,7 @@ type Commands = Record<string, (args: never) => unknown>
 
 interface Question { id: number, command: string, args: unknown }
 
-/** The child's end of `child.ts`: runs one function per question that arrives over IPC. */
+/** The child's side of `child.ts`: runs one function for each command that arrives over IPC. */
 export function answer (commands: Commands): void {
   process.on('message', (question: Question) => respond(commands, question))
   process.on('disconnect', () => process.exit())
@@ -18,9 +18,9 @@ async function respond (commands: Commands, { id, command, args }: Question): Pr
 }
 
 export interface Usage {
-  /** Microseconds of CPU that this process has used, in user and kernel mode. */
+  /** CPU time of this process, user and system, in microseconds. */
   cpu: number
-  /** Microseconds on the machine's monotonic clock, comparable between processes. */
+  /** Time of the monotonic clock, in microseconds. Comparable between processes. */
   at: number
 }
 

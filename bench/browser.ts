@@ -1,15 +1,15 @@
 import { Agent, request, type IncomingMessage } from 'node:http'
 
 export interface Browser {
-  /** The URL that a GET redirects to; anything but a redirect is an error. */
+  /** Returns the URL that a GET redirects to. Throws when the response is not a redirect. */
   follow(path: string): Promise<URL>
-  /** The Cookie header for a path. */
+  /** Returns the Cookie header for a path. */
   cookies(path: string): string
 }
 
 interface Cookie { value: string, path: string }
 
-/** A client with a cookie jar of its own, on connections that it shares with others. */
+/** A client with its own cookies. It shares connections with other clients. */
 export function openBrowser (agent: Agent, port: number): Browser {
   const jar = new Map<string, Cookie>()
   const cookies = (path: string) => cookieHeader(jar, path)

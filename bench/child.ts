@@ -1,7 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-/** The server under test has one core to itself; whatever drives it has the other. `any`: where the system puts it. */
+/** The server under test has its own core, and the driver has the other. `any`: the system chooses. */
 export type Core = 'server' | 'driver' | 'any'
 
 export interface Child {
@@ -15,24 +15,24 @@ interface Waiting { resolve: (result: unknown) => void, reject: (error: Error) =
 
 const cores = { server: '0', driver: '1' }
 
-/** True when each side can be pinned to a core of its own. */
+/** Whether each side can be pinned to its own core. */
 export const pinned = Object.values(cores).every(core =>
   spawnSync('taskset', ['-c', core, 'true']).status === 0)
 
-/** The command line that runs `argv` on one core, or anywhere when pinning is not possible. */
+/** Returns the command line that runs `argv` on one core, or on any core when pinning is not possible. */
 export function onCore (core: Core, argv: string[]): [string, string[]] {
   const [command, ...args] = pinned && core !== 'any' ? ['taskset', '-c', cores[core], ...argv] : argv
   return [command as string, args]
 }
 
-/** Starts a file of this directory (without its extension) as a child that answers questions. */
+/** Starts a file of this directory, named without its extension, as a child process that answers commands. */
 export function startChild (file: string, core: Core, nodeOptions: string[] = []): Child {
   const path = fileURLToPath(new URL(`./${file}.js`, import.meta.url))
   const [command, args] = onCore(core, [process.execPath, ...nodeOptions, path])
   const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const waiting = new Map<number, Waiting>()
   child.on('message', (reply: Reply) => settle(waiting, reply))
-  child.on('exit', () => rejectAll(waiting, new Error(`${file} ended early`)))
+  child.on('exit', () => rejectAll(waiting, new Error(`${file} exited too early`)))
   return { ask: asker(child, waiting), stop: () => stop(child) }
 }
 

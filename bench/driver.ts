@@ -3,7 +3,7 @@ import { startLoad, takeTurns, type Load, type Requests } from './load.ts'
 import { logins, type LoginOptions } from './logins.ts'
 import type { Case, Kind } from './requests.ts'
 
-/** What the driver's core does: it logs in, keeps the cookies, and makes the load with them. */
+/** The driver process: it logs in, keeps the cookies, and produces load with them. */
 
 interface LoadCommand extends Pick<Case, 'path' | 'sessions'> {
   port: number
@@ -15,7 +15,7 @@ const sessions: Record<Kind, string[]> = { cookies: [], store: [], tokens: [] }
 const series = new Map<string, Requests>()
 let load: Load
 
-// A load goes on where the one before stopped: from the start again it would find its sessions in the cache.
+// A load continues where the last one stopped. If it started again, its first sessions would still be cached.
 function requestsOf (path: string, count: number, kind: Kind): Requests {
   const key = `${path} ${count} ${kind}`
   const requests =
@@ -42,7 +42,7 @@ answer({
     await logins(options)
   },
   start ({ port, connections, path, sessions, kind }: LoadCommand) {
-    // The store may have to share this core.
+    // The store may run on this core, so the driver must leave time for it.
     load = startLoad({ port, connections, requests: requestsOf(path, sessions, kind), awake: kind !== 'store' })
   },
   counts: () => ({ ...load.counts(), ...usage() }),

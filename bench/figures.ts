@@ -1,4 +1,4 @@
-/** The middle of several rounds, with the extremes that were seen. */
+/** The median of several rounds, with minimum and maximum. */
 export interface Figure { median: number, min: number, max: number }
 
 export function figure (values: number[]): Figure {
@@ -13,14 +13,14 @@ function middle (sorted: number[]): number {
 }
 
 /**
- * Two cases measured in the same rounds: the ratio of each round, so that a machine that is slower
- * for a while is slower for both.
+ * The ratios of two cases, round by round. Both are measured in the same rounds, so a machine that is slow for a while
+ * slows both.
  */
 export function ratios (values: number[], others: number[]): Figure {
   return figure(values.map((value, round) => value / (others[round] as number)))
 }
 
-/** The items of a round, in an order that differs from round to round. */
+/** The items in a different order for each round. */
 export function rotate<T> (items: T[], round: number): T[] {
   const at = round % items.length
   return [...items.slice(at), ...items.slice(0, at)]

@@ -61,14 +61,14 @@ console.log(report({ requests: byLetter(requests), logins, start }))
 console.log()
 console.log(stores)
 
-/** Real logins through the plugin, on both cores: what it makes of them is measured later. */
+/** Logs in through the plugin, on both cores. The sessions are measured later. */
 async function createSessions (): Promise<{ bytes: number }> {
   await Promise.all([
     loginsOnAnyCore(sessions / 2, 'cookies', options),
     loginsOnAnyCore(sessions / 2, 'cookies', options)
   ])
   const created = await driver.ask<{ distinct: number; bytes: number }>('sessions', 'cookies')
-  if (created.distinct !== sessions) throw new Error(`${sessions} logins made ${created.distinct} sessions`)
+  if (created.distinct !== sessions) throw new Error(`${sessions} logins created ${created.distinct} sessions`)
   return created
 }
 
@@ -93,14 +93,14 @@ function byLetter (results: Result[]): Parameters<typeof report>[0]['requests'] 
 }
 
 function machine (): string {
-  return `Node ${process.version}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${pinned ? 'server and driver on one each' : 'not pinned'}`
+  return `Node ${process.version}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${pinned ? 'server and driver on one core each' : 'not pinned to cores'}`
 }
 
 function conditions (results: Result[]): string {
   const leastIdle = Math.min(...results.flatMap(({ idleShare }) => idleShare))
   const seconds = Math.round((Date.now() - began) / 1000)
   return (
-    `${settings.sets * settings.rounds} rounds of ${settings.window} ms, medians; ${settings.connections} connections; ` +
-    `${sessions} sessions with ${cookies.bytes} bytes of cookies; driver idle at least ${Math.round(leastIdle * 100)} %; ${seconds} s in all`
+    `medians of ${settings.sets * settings.rounds} rounds of ${settings.window} ms; ${settings.connections} connections; ` +
+    `${sessions} sessions with ${cookies.bytes} bytes of cookies; driver idle at least ${Math.round(leastIdle * 100)} %; ${seconds} s in total`
   )
 }

@@ -2,14 +2,14 @@ import { connect, type Socket } from 'node:net'
 
 export interface Load {
   /**
-   * Responses received so far, those that were not a 200 as refused as well; and turns of the event loop,
-   * those that brought nothing as idle as well.
+   * `completed`: responses so far. `refused`: those without status 200. `turns`: turns of the event loop. `idle`: those
+   * in which no response arrived.
    */
   counts(): { completed: number, refused: number, turns: number, idle: number }
   stop(): void
 }
 
-/** Gives the next request of an endless series. */
+/** Returns the next request of an endless series. */
 export type Requests = () => Buffer
 
 export interface LoadOptions {
@@ -24,10 +24,9 @@ const separator = '\r\n\r\n'
 const contentLength = /\r\ncontent-length: (\d+)/i
 
 /**
- * Keep-alive connections with one request in flight on each. Requests are prepared buffers on raw
- * sockets and responses are only measured, so the driver costs the same for every case and far
- * less than the server. Awake it never sleeps: to wake it for a response would be the server's
- * work, and more of it the longer the server takes.
+ * Sends requests over keep-alive connections, one at a time on each. Requests are prepared buffers on raw sockets, and
+ * of responses only length and status are read. So the driver costs the same for every case and far less than the
+ * server. With `awake` it never sleeps: to wake it up would cost the server time, and more for slow responses.
  */
 export function startLoad ({ port, connections, requests, awake }: LoadOptions): Load {
   const counts = { completed: 0, refused: 0, turns: 0, idle: 0 }
@@ -57,7 +56,7 @@ function stayAwake (counts: ReturnType<Load['counts']>): () => void {
   return () => clearImmediate(next)
 }
 
-/** One request for each header, for ever in the same order; without headers the same bare request. */
+/** One request for each header, repeated in the same order. Without headers, always the same request. */
 export function takeTurns (path: string, lines: string[]): Requests {
   const start = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1`
   const headers = lines.length === 0 ? [''] : lines.map(line => `\r\n${line}`)
@@ -80,7 +79,7 @@ function open (port: number, next: Requests, count: (ok: boolean) => void): Sock
   return socket.on('error', error => { throw error })
 }
 
-/** Calls back once for each whole response, nearly always after one chunk. */
+/** Calls back once for each complete response, which nearly always is one chunk. */
 function reader (respond: (ok: boolean) => void): (chunk: Buffer) => boolean {
   let partial: Buffer | null = null
   return chunk => {

@@ -9,13 +9,13 @@ export type RelyingParty = 'plugin' | 'by-hand'
 interface Running {
   server: Child
   logIn: (count: number) => Promise<unknown>
-  /** Microseconds of CPU per login, one value per round. */
+  /** CPU time per login in microseconds, one value per round. */
   samples: number[]
 }
 
 /**
- * What a complete login costs the relying party's process. A login runs so much code that it takes
- * thousands of them until the compiler is done with it: both processes live through all rounds.
+ * Measures the CPU time of a complete login in the process of the relying party. A login runs so much code that the
+ * compiler needs thousands of logins to optimise it. So both processes run through all rounds.
  */
 export async function measureLogins (
   driver: Child,

@@ -8,7 +8,7 @@ export interface LoginOptions {
   concurrency: number
 }
 
-/** Logs in `count` times, each as a new browser; returns the Cookie header each one ends up with. */
+/** Logs in `count` times, each time with a new browser. Returns the Cookie header of each browser. */
 export async function logins ({ issuer, port, count, concurrency }: LoginOptions): Promise<string[]> {
   const agent = new Agent({ keepAlive: true })
   const sessions: string[] = []
@@ -29,8 +29,8 @@ async function login (agent: Agent, issuer: string, port: number): Promise<strin
 }
 
 /**
- * The redirect that the provider would have sent. The code is the request's own parameters (see
- * provider.ts), so nobody has to visit the authorization endpoint.
+ * The redirect that the provider would send. The code consists of parameters of the request (see provider.ts), so no
+ * request to the authorization endpoint is needed.
  */
 function callbackPath (iss: string, parameters: URLSearchParams): string {
   const {

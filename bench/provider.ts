@@ -5,15 +5,15 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { answer } from './answer.ts'
 
-/** The least an OpenID Provider can be and still make a relying party do all of its work. */
+/** A minimal OpenID Provider, with which a relying party still does all of its work. */
 
 const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'bench', alg: 'RS256', use: 'sig' }
 const header = encode({ alg: 'RS256', kid: jwk.kid, typ: 'JWT' })
 const tokenHeader = encode({ alg: 'RS256', kid: jwk.kid, typ: 'at+jwt' })
 
-/** With a UUID as `sub`, about 600 bytes of JSON. */
-const person = {
+/** The claims of a user: with a UUID as `sub`, about 600 bytes of JSON. */
+const user = {
   name: 'Ada Augusta King',
   given_name: 'Ada',
   family_name: 'King',
@@ -27,8 +27,8 @@ const person = {
   realm_access: { roles: ['offline_access', 'uma_authorization', 'default-roles-demo', 'editor'] }
 }
 
-/** How its tokens are from now on. */
-let temper: { sub?: string, expiresIn: number } = { expiresIn: 3600 }
+/** Settings of the tokens that it issues. */
+let tokenSettings: { sub?: string, expiresIn: number } = { expiresIn: 3600 }
 let refreshes = 0
 
 function encode (value: unknown): string {
@@ -65,12 +65,12 @@ async function token (issuer: string, request: IncomingMessage): Promise<object>
     refresh_token: randomBytes(192).toString('base64url'),
     id_token: idToken(issuer, nonce, accessToken),
     token_type: 'Bearer',
-    expires_in: temper.expiresIn,
+    expires_in: tokenSettings.expiresIn,
     scope: 'openid profile email'
   }
 }
 
-/** Slow enough for everybody else to come meanwhile. */
+/** Waits, so that the other requests arrive before the response. */
 async function refresh (): Promise<object> {
   refreshes += 1
   await sleep(100)
@@ -95,7 +95,7 @@ function logoutToken (issuer: string, sub: string): string {
   })
 }
 
-/** About a kilobyte each, for the API of the benchmark. */
+/** Access tokens of about one kilobyte, for the API of the benchmark. */
 function accessTokens (issuer: string, count: number): string[] {
   const iat = Math.floor(Date.now() / 1000)
   return Array.from({ length: count }, () =>
@@ -109,7 +109,7 @@ function accessTokens (issuer: string, count: number): string[] {
         client_id: 'bench',
         scope: 'openid profile email',
         sub: randomUUID(),
-        ...person
+        ...user
       },
       tokenHeader
     )
@@ -127,8 +127,8 @@ function idToken (issuer: string, nonce: string, accessToken: string): string {
     nonce,
     at_hash: digest(accessToken).subarray(0, 16).toString('base64url'),
     sid: randomUUID(),
-    sub: temper.sub ?? randomUUID(),
-    ...person
+    sub: tokenSettings.sub ?? randomUUID(),
+    ...user
   }
   return signed(claims)
 }
@@ -153,12 +153,12 @@ async function serve (request: IncomingMessage, response: ServerResponse): Promi
 const server = createServer((request, response) => serve(request, response))
 
 answer({
-  /** The issuer, once it is there. */
+  /** Returns the issuer, once the server listens. */
   listen: () => new Promise(resolve => server.listen(0, '127.0.0.1', () => {
     resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
   })),
-  be (wanted: typeof temper) {
-    temper = wanted
+  configure (wanted: typeof tokenSettings) {
+    tokenSettings = wanted
   },
   refreshes: () => refreshes,
   publicKey: () => publicKey.export({ type: 'spki', format: 'pem' }),

@@ -7,7 +7,7 @@ import { table } from './table.ts'
 export type Letter = 'a' | 'b' | 'c' | 'd' | 'e' | 'h' | 'i' | 'j' | 'n' | 'o' | 'p' | 'q' | 'r' | 's' | 't'
 
 export interface Results {
-  /** (h) to (j) only where there is a Redis. */
+  /** (h) to (j) only when Redis is available. */
   requests: { [Each in Letter]?: Result } & Record<'a' | 'b' | 'q', Result>
   logins: Record<RelyingParty, number[]>
   start: Start
@@ -33,11 +33,11 @@ const titles: Record<Letter, string> = {
   s: 's  fastify-jwt-jwks, 100 access tokens'
 }
 
-/** What gets the same headers. */
+/** The case without the plugin that gets the same headers. */
 const baseOf = (letter: Letter, requests: Results['requests']): Result =>
   ('hij'.includes(letter) ? requests.h : 'nopqrs'.includes(letter) ? requests.n : undefined) ?? requests.b
 
-/** The least share of the other case's requests per second; `b` is what gets the same headers. */
+/** The target: at least this share of the requests per second of the other case. `b`: the case with equal headers. */
 const targets: Partial<Record<Letter, Partial<Record<Base, number>>>> = {
   c: { b: 0.97 },
   d: { a: 0.70, b: 0.88 },
@@ -50,7 +50,7 @@ const targets: Partial<Record<Letter, Partial<Record<Base, number>>>> = {
 
 const loginTarget = 1.15
 
-/** Everything that was measured, as one table with three parts. */
+/** Returns all results as one table with three parts. */
 export function report (results: Results): string {
   return table([
     ['requests', 'req/s', 'min..max', '× a', '× b', 'CPU µs/req', 'min..max', '× a', '× b', 'target (req/s)'],

@@ -8,9 +8,9 @@ import type { Settings } from './settings.ts'
 export interface Case {
   server: 'bare' | 'plugin' | 'by-jose' | 'by-fastify-jwt' | 'by-fastify-jwt-jwks'
   path: string
-  /** How many different sessions are sent in turn; 0: no Cookie header. */
+  /** How many different sessions are sent in turn. 0: no Cookie header. */
   sessions: number
-  /** Where those sessions are; default: in cookies. */
+  /** Where the sessions are. Default: in cookies. */
   kind?: Kind
   options?: Partial<ServerOptions>
 }
@@ -21,9 +21,9 @@ export type Kind = 'cookies' | 'store' | 'tokens'
 interface Sample {
   /** Requests per second. */
   rate: number
-  /** Microseconds of the server's CPU per request. */
+  /** CPU time of the server per request, in microseconds. */
   cpu: number
-  /** How much of the time the driver had nothing to do, from 0 to 1: above 0, it is the server that sets the pace. */
+  /** The share of time in which the driver was idle, from 0 to 1. Above 0, the server is the bottleneck. */
   idleShare: number
 }
 
@@ -36,14 +36,14 @@ interface Moment { server: Usage, driver: Counts }
 
 interface Running {
   server: Child
-  /** Starts this case's load. */
+  /** Starts the load of this case. */
   load: () => Promise<unknown>
   samples: Sample[]
 }
 
 /**
- * Measures all cases in turns. The processes live long enough to be compiled and are replaced often
- * enough that the luck of one of them does not decide.
+ * Measures all cases in turn. Processes run long enough to be optimised, and are replaced often enough that one fast or
+ * slow process does not decide the result.
  */
 export async function measureRequests (
   driver: Child,

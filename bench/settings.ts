@@ -2,22 +2,21 @@ export interface Settings {
   /** Sets of fresh server processes for (a) to (e), and rounds with each set. */
   sets: number
   rounds: number
-  /** In milliseconds: the load that a new server gets first, what goes before each window, the window. */
+  /** In milliseconds: the first load of a new server, the load before each window, and the window. */
   warmUp: number
   settle: number
   window: number
   connections: number
   /**
-   * Different sessions in all, sent in turn by (e), and different access tokens, by (p) and (q): so
-   * many that the plugin has forgotten each by the time that its turn comes again. (t) repeats the
-   * first `crowd` of the sessions, more than the plugin's cache holds (4096); (b) to (d), and (n) to
-   * (s), repeat the first `steadySessions`.
+   * How many different sessions (e) sends in turn, and how many different access tokens (p) and (q) send: so many that
+   * each has left the plugin's cache before it is sent again. (t) repeats the first `crowd` sessions, more than the
+   * cache holds (4096). (b) to (d) and (n) to (s) repeat the first `steadySessions`.
    */
   sessions: number
   tokens: number
   crowd: number
   steadySessions: number
-  /** Logins of each side before the rounds of (f), and in each round. */
+  /** Logins on each side before the rounds of (f), and in each round. */
   loginWarmUp: number
   logins: number
   loginRounds: number

@@ -3,14 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from './child.ts'
 import { ORIGIN } from './soak/application.ts'
 import { createForgedLogins } from './soak/forged.ts'
-import { beHostile } from './soak/hostile.ts'
+import { simulateAttackers } from './soak/hostile.ts'
 import { createLedger } from './soak/ledger.ts'
-import { passBy } from './soak/passers-by.ts'
-import { bePeople } from './soak/people.ts'
+import { simulateAnonymous } from './soak/anonymous.ts'
+import { simulateUsers } from './soak/users.ts'
 import { openRemote } from './soak/remote.ts'
 import { report } from './soak/report.ts'
 import { settings as read } from './soak/settings.ts'
-import { createWeather } from './soak/weather.ts'
+import { createOutages } from './soak/outages.ts'
 import { openProcess } from './soak/world.ts'
 import type { ProcessReport } from './soak/app.ts'
 import type { ForgedLogins } from './soak/forged.ts'
@@ -19,9 +19,9 @@ import type { Remote } from './soak/remote.ts'
 import type { World } from './soak/world.ts'
 
 /**
- * The plugin under mixed traffic for a while: a provider that rotates its keys and fails now and then, two processes of
- * an application, and people, passers-by and attackers. `soak [seconds] [--quick]`; exits with 1 when something
- * happened that must not.
+ * Runs the plugin under mixed traffic: a provider that rotates its keys and has outages, two processes of an
+ * application, users, anonymous requests and attackers. `soak [seconds] [--quick]` exits with 1 when something happened
+ * that must never happen.
  */
 
 const settings = read(process.argv)
@@ -31,7 +31,7 @@ const providerChild = startChild('soak/provider', 'any')
 const children = Array.from({ length: PROCESSES }, () => startChild('soak/app', 'any', ['--expose-gc']))
 const watchdog = setTimeout(
   () => {
-    console.error('the soak does not end')
+    console.error('the soak test did not end in time')
     process.exit(1)
   },
   (settings.seconds + settings.warmUp + 120) * 1000
@@ -39,44 +39,47 @@ const watchdog = setTimeout(
 
 const options = { issuer: await providerChild.ask<string>('listen'), key: randomBytes(32).toString('base64') }
 const ledger = createLedger()
-const weather = createWeather(providerChild, settings.betweenTroubles)
+const outages = createOutages(providerChild, settings.betweenOutages)
 const ports = await Promise.all(children.map(async (child) => await child.ask<number>('listen', options)))
-const processes = ports.map((port) => openProcess(port, options.issuer, weather, ledger))
+const processes = ports.map((port) => openProcess(port, options.issuer, outages, ledger))
 const forged = await createForgedLogins(options)
 
 const recovery = await recoverFromAbsence(ports.map((port) => openRemote(port, () => {})))
-await live(settings.warmUp)
+await runTraffic(settings.warmUp)
 const before = await reports()
 await providerChild.ask('report')
 ledger.restart()
-const troublesBefore = weather.troubles
-await live(settings.seconds / 2)
+const outagesBefore = outages.count
+await runTraffic(settings.seconds / 2)
 const middle = await reports()
-await live(settings.seconds / 2)
+await runTraffic(settings.seconds / 2)
 const after = await reports()
 
 console.log(report({
   ledger,
   seconds: settings.seconds,
   recovery,
-  troubles: weather.troubles - troublesBefore,
+  outages: outages.count - outagesBefore,
   provider: await providerChild.ask<ProviderReport>('report'),
   processes: children.map((_, index) => [before, middle, after].map((reports) => reports[index] as ProcessReport))
 }))
 await end()
 process.exitCode = ledger.wrongs.size === 0 ? 0 : 1
 
-/** The provider is away when the first logins come; how long after its return they work, in seconds. */
+/**
+ * Sends the first logins while the provider is unreachable. Returns how long logins still fail after it is reachable
+ * again, in seconds.
+ */
 async function recoverFromAbsence (remotes: Remote[]): Promise<number> {
-  await providerChild.ask('trouble', { on: 'metadata', status: 503 })
+  await providerChild.ask('startOutage', { on: 'metadata', status: 503 })
   const statuses = await Promise.all(remotes.map(loginStatus))
   if (statuses.some((status) => status !== 503)) {
-    ledger.wrong('unexpected answers', `without a provider a login answers ${statuses.join(' and ')}`)
+    ledger.wrong('unexpected answers', `while the provider is unreachable, a login is answered with ${statuses.join(' and ')}`)
   }
-  await providerChild.ask('calm')
+  await providerChild.ask('endOutage')
   const from = Date.now()
   while ((await Promise.all(remotes.map(loginStatus))).some((status) => status !== 302)) {
-    if (Date.now() - from > 15_000) throw new Error('the applications do not recover from a provider that was away')
+    if (Date.now() - from > 15_000) throw new Error('logins still fail 15 seconds after the provider is reachable again')
     await sleep(200)
   }
   for (const remote of remotes) remote.close()
@@ -92,20 +95,20 @@ async function loginStatus (remote: Remote): Promise<number> {
   return statusCode
 }
 
-/** All kinds of traffic for so many seconds; everything that has begun comes to its end. */
-async function live (seconds: number): Promise<void> {
+/** Runs all kinds of traffic for a number of seconds, and waits until every request has ended. */
+async function runTraffic (seconds: number): Promise<void> {
   const until = Date.now() + seconds * 1000
-  const isOver = (): boolean => Date.now() >= until || ledger.get('requests') >= settings.mostRequests
-  const world: World = { issuer: options.issuer, processes, weather, ledger, isOver }
-  await Promise.all([weather.run(until), ...crowd(world, forged)])
+  const isOver = (): boolean => Date.now() >= until || ledger.get('requests') >= settings.maxRequests
+  const world: World = { issuer: options.issuer, processes, outages, ledger, isOver }
+  await Promise.all([outages.run(until), ...startTraffic(world, forged)])
 }
 
-function crowd (world: World, forged: ForgedLogins): Array<Promise<void>> {
-  const times = (count: number, be: () => Promise<void>): Array<Promise<void>> => Array.from({ length: count }, be)
+function startTraffic (world: World, forged: ForgedLogins): Array<Promise<void>> {
+  const times = (count: number, run: () => Promise<void>): Array<Promise<void>> => Array.from({ length: count }, run)
   return [
-    ...times(settings.people, async () => await bePeople(world)),
-    ...times(settings.attackers, async () => await beHostile(world, forged)),
-    ...times(settings.passersBy, async () => await passBy(world))
+    ...times(settings.users, async () => await simulateUsers(world)),
+    ...times(settings.attackers, async () => await simulateAttackers(world, forged)),
+    ...times(settings.anonymous, async () => await simulateAnonymous(world))
   ]
 }
 

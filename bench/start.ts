@@ -15,9 +15,9 @@ const imports = {
 interface Memory { rss: number, heapUsed: number }
 
 export interface Start {
-  /** Milliseconds to import the package, and the libraries alone, in a fresh process; one value per round. */
+  /** Time to import the package, and its libraries alone, in a new process; in milliseconds, one value per round. */
   imports: Record<keyof typeof imports, number[]>
-  /** Bytes of a server that listens and has served nobody yet, after a garbage collection. */
+  /** Memory of a server that listens and has not served a request, after a garbage collection, in bytes. */
   memory: Record<'bare' | 'plugin', Record<keyof Memory, Figure>>
 }
 

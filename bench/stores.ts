@@ -21,7 +21,7 @@ export async function redisAnswers (): Promise<boolean> {
   return answers
 }
 
-/** What stores are measured by beside requests per second, as a table. */
+/** Measures stores by more than requests per second. Returns a table. */
 export async function reportStores (provider: Child, options: ServerOptions, hasRedis: boolean): Promise<string> {
   const stored = { ...options, store: REDIS }
   return table([
@@ -35,14 +35,14 @@ export async function reportStores (provider: Child, options: ServerOptions, has
 
 async function refreshRow (provider: Child, options: ServerOptions): Promise<string[]> {
   const servers = await Promise.all(Array.from({ length: PROCESSES }, () => start(options)))
-  await provider.ask('be', { expiresIn: 10 })
+  await provider.ask('configure', { expiresIn: 10 })
   const [cookie] = (await logins({
     issuer: options.issuer,
     port: servers[0]?.port as number,
     count: 1,
     concurrency: 1
   })) as [string]
-  await provider.ask('be', { expiresIn: 3600 })
+  await provider.ask('configure', { expiresIn: 3600 })
   const before = await provider.ask<number>('refreshes')
   const began = performance.now()
   const statuses = await Promise.all(
@@ -61,9 +61,9 @@ async function refreshRow (provider: Child, options: ServerOptions): Promise<str
 
 async function logoutRow (provider: Child, options: ServerOptions): Promise<string[]> {
   const { server, port } = await start(options)
-  await provider.ask('be', { sub: 'many', expiresIn: 3600 })
+  await provider.ask('configure', { sub: 'many', expiresIn: 3600 })
   const cookies = await logins({ issuer: options.issuer, port, count: SESSIONS_OF_ONE, concurrency: 8 })
-  await provider.ask('be', { expiresIn: 3600 })
+  await provider.ask('configure', { expiresIn: 3600 })
   const body = `logout_token=${await provider.ask<string>('logoutToken', { issuer: options.issuer, sub: 'many' })}`
   const began = performance.now()
   check(
@@ -73,10 +73,10 @@ async function logoutRow (provider: Child, options: ServerOptions): Promise<stri
   )
   const took = performance.now() - began
   const statuses = await Promise.all(cookies.map((cookie) => send(port, '/me', { cookie })))
-  check(statuses.every((status) => status === 401), 'somebody is still logged in')
+  check(statuses.every((status) => status === 401), 'a session is still valid')
   await server.stop()
   return [
-    `l  back-channel logout of one person's ${SESSIONS_OF_ONE.toLocaleString('en')} sessions`,
+    `l  back-channel logout of one user with ${SESSIONS_OF_ONE.toLocaleString('en')} sessions`,
     `${took.toFixed(0)} ms`,
     ''
   ]

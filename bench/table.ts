@@ -1,4 +1,4 @@
-/** Rows of text cells, aligned: the first column to the left, the others to the right. */
+/** Aligns rows of text cells: the first column to the left, the others to the right. */
 export function table (rows: string[][]): string {
   const widths = columns(rows).map(column => Math.max(...column.map(cell => cell.length)))
   return rows.map(row => line(row, widths)).join('\n')

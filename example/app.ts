@@ -4,14 +4,14 @@ import { css, script } from './assets.ts'
 import { adminPage, homePage, mePage, notFoundPage, programsPage, type User } from './pages.ts'
 
 export interface Settings {
-  /** The public address of the application, without a slash at the end. */
+  /** The public URL of the application, without a trailing slash. */
   baseUrl: string
   issuer: string
   clientId: string
   clientSecret?: string
   /** 32 bytes, base64. */
   sessionKey: string
-  /** `info` says why a login was refused. */
+  /** With `info`, the log shows why a login was refused. */
   logLevel: string
 }
 
@@ -56,7 +56,7 @@ function addPages (app: FastifyInstance, baseUrl: string): void {
     return sendPage(reply, programsPage(userOf(request), baseUrl, ended))
   })
 
-  // For sessions and for programs alike: a program has no user of `onClaims`.
+  // For sessions and for programs. The request of a program has no `oidcUser`.
   app.get('/api/hello', { preHandler: app.oidc.required() }, async ({ oidcUser, oidcClaims }) =>
     ({ hello: (oidcUser as User | null)?.name ?? oidcClaims?.sub, sub: oidcClaims?.sub }))
 
@@ -68,7 +68,7 @@ function addAssets (app: FastifyInstance): void {
   app.get('/script.js', (_, reply) => reply.type('text/javascript').send(script))
 }
 
-// Behind a guard there is a user: `onClaims` has made one at the login.
+// After a guard has accepted a session there is a user: `onClaims` returned it at login.
 function userOf (request: FastifyRequest): User {
   return request.oidcUser as User
 }

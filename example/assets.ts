@@ -1,4 +1,4 @@
-/** The look of all pages, and the one script: the button that calls the API. */
+/** The stylesheet of all pages, and the only script: the button that calls the API. */
 
 export const css = `
 :root {

@@ -3,12 +3,11 @@ import {
   refreshTokenGrant, tokenRevocation
 } from 'openid-client'
 
-// A program that knows OAuth and nothing of fastify-oidc: it logs a person in by device flow and calls the
-// API of the example.
+// A program that uses OAuth without fastify-oidc. It logs a user in by device flow and calls the API of the example.
 
 const baseUrl = String(process.argv[2])
 
-// The example runs without TLS; a real program leaves the two last arguments out but for the algorithm.
+// The example runs without TLS. A real program needs only the option `algorithm`, not `execute`.
 const config = await discovery(new URL(baseUrl), 'example-cli', undefined, None(), {
   algorithm: 'oauth2',
   execute: [allowInsecureRequests]

@@ -1,8 +1,8 @@
-// oidc-provider carries no types. These cover what the example and the tests use of it, no more.
+// oidc-provider has no types. These cover only the parts that the example and the tests use.
 declare module 'oidc-provider' {
   import type { IncomingMessage, ServerResponse } from 'node:http'
 
-  /** What the provider still wants from the person before it goes on. */
+  /** What the provider needs from the user before it continues. */
   export interface Interaction {
     prompt: { name: string }
     params: { client_id: string, scope?: string, resource?: string | string[] }

@@ -1,11 +1,11 @@
 import type { OidcClaims, OidcSession } from '../types/claims.ts'
 
-/** A piece of HTML, safe to put into a page. */
+/** A piece of HTML that is safe to insert into a page. */
 export interface Html {
   html: string
 }
 
-/** The person of this application: what `onClaims` makes of the claims. */
+/** The user of this application, as `onClaims` returns it. */
 export interface User {
   name: string
   email: string
@@ -13,7 +13,7 @@ export interface User {
 
 type Piece = Html | Html[] | string
 
-/** HTML from a template: what is put in as text is escaped, what is `Html` already is not. */
+/** HTML from a template. Text is escaped; a value of type `Html` is not. */
 export function html (strings: TemplateStringsArray, ...pieces: Piece[]): Html {
   return { html: String.raw({ raw: strings }, ...pieces.map(render)) }
 }
@@ -45,25 +45,25 @@ function layout (title: string, header: Html, main: Html): string {
 `.html
 }
 
-/** The application's own pages have a header with the way in or out. */
+/** A page of the application. Its header has the button to log in or out. */
 function appPage (title: string, user: User | null, main: Html): string {
-  const door = user === null
+  const logInOrOut = user === null
     ? html`<a class="button" href="/auth/login?return_to=/me">Log in</a>`
     : html`<span class="soft">${user.name}</span><form method="post" action="/auth/logout"><button class="quiet">Log out</button></form>`
-  const header = html`<header><a class="brand" href="/">fastify-oidc example</a><a href="/me">Me</a><a href="/admin">Admin</a><a href="/programs">Programs</a>${door}</header>`
+  const header = html`<header><a class="brand" href="/">fastify-oidc example</a><a href="/me">Me</a><a href="/admin">Admin</a><a href="/programs">Programs</a>${logInOrOut}</header>`
   return layout(title, header, main)
 }
 
 export function homePage (user: User | null): string {
   const greeting = user === null
-    ? html`<h1>Nobody is logged in</h1><p class="lead">This page is for everybody. The others want to know who you are, and send you to the provider to find out.</p>`
+    ? html`<h1>You are not logged in</h1><p class="lead">This page is public. The other pages need a login: they send you to the provider first.</p>`
     : html`<h1>Hello, ${user.name}</h1><p class="lead">You are logged in. Open the other pages, call the API, or log out again.</p>`
   return appPage('fastify-oidc example', user, html`
     ${greeting}
     <div class="cards">
       <section class="card"><h2>Your claims</h2><p class="soft">What the provider says about you.</p><a class="button quiet" href="/me">Open /me</a></section>
-      <section class="card"><h2>Administration</h2><p class="soft">Only for people with the role <code>admin</code>.</p><a class="button quiet" href="/admin">Open /admin</a></section>
-      <section class="card"><h2>JSON API</h2><p class="soft">Answers 401 to a caller without a session.</p><a class="button quiet" id="call-api" href="/api/hello">Call /api/hello</a></section>
+      <section class="card"><h2>Administration</h2><p class="soft">Only for users with the role <code>admin</code>.</p><a class="button quiet" href="/admin">Open /admin</a></section>
+      <section class="card"><h2>JSON API</h2><p class="soft">Answers 401 without a session.</p><a class="button quiet" id="call-api" href="/api/hello">Call /api/hello</a></section>
     </div>
     <pre id="api-answer" role="status" hidden></pre>
     <script src="/script.js"></script>`)
@@ -92,15 +92,15 @@ export function adminPage (user: User): string {
 export function programsPage (user: User, baseUrl: string, ended?: number): string {
   return appPage('Programs', user, html`
     <h1>Programs</h1>
-    ${ended === undefined ? nothing : html`<p class="lead" role="status">Logins of programs that have ended: ${String(ended)}</p>`}
-    <p class="lead">A program on your computer calls the API in your name, with tokens of this application.</p>
-    <section class="card"><h2>Log one in</h2><p class="soft">It shows a code, which you confirm at the provider, and then says what the API knows of it.</p><pre>node dist/example/cli.js ${baseUrl}</pre></section>
-    <section class="card"><h2>End them all</h2><p class="soft">Their tokens are worth nothing from that moment on.</p><form method="post" action="/programs/end"><button>End access</button></form></section>`)
+    ${ended === undefined ? nothing : html`<p class="lead" role="status">Ended logins of programs: ${String(ended)}</p>`}
+    <p class="lead">A program on your computer can call the API for you, with tokens that this application issues.</p>
+    <section class="card"><h2>Log a program in</h2><p class="soft">It shows a code. After you confirm the code at the provider, it prints what the API answers.</p><pre>node dist/example/cli.js ${baseUrl}</pre></section>
+    <section class="card"><h2>Log all programs out</h2><p class="soft">Their tokens stop working at once.</p><form method="post" action="/programs/end"><button>End access</button></form></section>`)
 }
 
 export function notFoundPage (): string {
   return layout('Not found', nothing, html`
-    <section class="card narrow low"><h1>There is no such page</h1><p class="soft">The address may be mistyped.</p><a class="button" href="/">Go to the start</a></section>`)
+    <section class="card narrow low"><h1>Page not found</h1><p class="soft">Check the address.</p><a class="button" href="/">Go to the home page</a></section>`)
 }
 
 function table (values: Record<string, unknown>): Html {
@@ -113,7 +113,7 @@ function dateText (seconds: number): string {
   return new Date(seconds * 1000).toUTCString()
 }
 
-/** The embedded provider's pages say whose they are. */
+/** A page of the embedded provider. It shows that it is not a page of the application. */
 function providerPage (title: string, main: Html): string {
   return layout(title, nothing, html`
     <p class="owner">Demo provider</p>
@@ -122,7 +122,7 @@ function providerPage (title: string, main: Html): string {
 
 export function signInPage (problem: string): string {
   return providerPage('Sign in', html`
-      <p class="soft">to go on to the fastify-oidc example</p>
+      <p class="soft">to continue to the fastify-oidc example</p>
       ${problem === '' ? nothing : html`<p class="bad" role="alert">${problem}</p>`}
       <form method="post">
         <label for="login">User name</label>
@@ -130,19 +130,19 @@ export function signInPage (problem: string): string {
         <button>Sign in</button>
         <button class="quiet" name="cancel" formnovalidate>Cancel</button>
       </form>
-      <p class="soft">Any name will do, and there are no passwords: this provider is for trying things out. <code>alice</code> is an administrator.</p>`)
+      <p class="soft">Enter any name. There are no passwords, because this provider is only for the example. <code>alice</code> is an administrator.</p>`)
 }
 
-/** Asks before the provider's own session ends; `form` is made by the provider. */
+/** Asks whether to end the session at the provider as well. The provider creates `form`. */
 export function signOutPage (form: string): string {
-  return providerPage('Sign out here, too?', html`
-      <p class="soft">The application has logged you out. The provider still knows you.</p>
+  return providerPage('Sign out here as well?', html`
+      <p class="soft">The application has logged you out. You are still signed in at the provider.</p>
       ${{ html: form }}
       <button form="op.logoutForm" name="logout" value="yes" autofocus>Sign out</button>
       <button form="op.logoutForm" class="quiet">Stay signed in</button>`)
 }
 
-/** A program logs in; `form` is made by the provider. */
+/** A step of a device login. The provider creates `form`. */
 export function devicePage (title: string, text: string, form: string, go: string, formId: string): string {
   return providerPage(title, html`
       <p class="soft">${text}</p>
@@ -150,7 +150,7 @@ export function devicePage (title: string, text: string, form: string, go: strin
       <button form="${formId}">${go}</button>`)
 }
 
-/** Anything else that the provider has to say. */
+/** Any other message of the provider. */
 export function messagePage (title: string, text: string, home: string): string {
   return providerPage(title, html`<p class="soft">${text}</p><a class="button" href="${home}">Go to the application</a>`)
 }

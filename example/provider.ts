@@ -9,7 +9,7 @@ import { devicePage, messagePage, signInPage, signOutPage } from './pages.ts'
 
 const scopes = ['openid', 'offline_access', 'profile', 'email']
 
-/** An OpenID Provider to try the example with. It believes every name, so it is for this computer only. */
+/** An OpenID Provider for the example. It accepts every name without a password, so it listens on loopback only. */
 export interface EmbeddedProvider {
   issuer: string
   clientId: string
@@ -52,7 +52,7 @@ async function configuration (baseUrl: string): Promise<Record<string, unknown>>
     claims: { openid: ['sub', 'roles'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
     findAccount: (_: unknown, login: string) => ({ accountId: login, claims: () => claimsOf(login) }),
     interactions: { url: (_: unknown, { uid }: { uid: string }) => `/sign-in/${uid}` },
-    // Tabs that sign in at the same moment get a grant each, and the session remembers only one.
+    // When several tabs sign in at the same time, each gets a grant, but the session remembers only one of them.
     expiresWithSession: () => false,
     ttl: {
       AccessToken: 600,
@@ -69,30 +69,30 @@ async function configuration (baseUrl: string): Promise<Record<string, unknown>>
       deviceFlow: {
         enabled: true,
         userCodeInputSource: (context: Context, form: string) =>
-          show(context, devicePage('Which program?', 'It shows you a code.', form, 'Go on', 'op.deviceInputForm')),
+          show(context, devicePage('Which program?', 'Enter the code that it shows.', form, 'Continue', 'op.deviceInputForm')),
         userCodeConfirmSource: (context: Context, form: string, _client: unknown, _device: unknown, code: string) =>
           show(
             context,
             devicePage(
               'Is this your program?',
-              `Go on only if it shows you the code ${code}.`,
+              `Continue only if it shows the code ${code}.`,
               form,
-              'Log it in',
+              'Log in',
               'op.deviceConfirmForm'
             )
           ),
         successSource: (context: Context) =>
-          show(context, messagePage('Logged in', 'The program goes on by itself. You can close this page.', baseUrl))
+          show(context, messagePage('Logged in', 'The program continues by itself. You can close this page.', baseUrl))
       },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (context: Context, form: string) => show(context, signOutPage(form)),
         postLogoutSuccessSource: (context: Context) =>
-          show(context, messagePage('Signed out', 'The provider no longer knows you.', baseUrl))
+          show(context, messagePage('Signed out', 'You are signed out at the provider.', baseUrl))
       }
     },
     renderError: (context: Context, { error_description: text }: { error_description: string }) =>
-      show(context, messagePage('That did not work', text, baseUrl))
+      show(context, messagePage('Something went wrong', text, baseUrl))
   }
 }
 
@@ -127,7 +127,7 @@ function listener (provider: Provider, baseUrl: string): RequestListener {
         response,
         400,
         'text/html',
-        messagePage('This sign-in is over', 'It took too long, or it has been finished in the meantime.', baseUrl)
+        messagePage('This sign-in has expired', 'It took too long, or you have completed it already.', baseUrl)
       )
     })
   }
@@ -143,10 +143,10 @@ async function signIn (provider: Provider, request: IncomingMessage, response: S
   if (form.has('cancel')) return await provider.interactionFinished(request, response, { error: 'access_denied' })
   const login = form.getAll('login').join().trim().toLowerCase()
   if (/^[a-z0-9._-]{1,40}$/.test(login)) return await finish(provider, request, response, login)
-  send(response, 400, 'text/html', signInPage('A name has letters, digits, dots and dashes, 40 at most.'))
+  send(response, 400, 'text/html', signInPage('Use at most 40 letters, digits, dots and dashes.'))
 }
 
-// Whoever signs in here agrees to everything.
+// A user who signs in here grants all scopes.
 async function finish (
   provider: Provider,
   request: IncomingMessage,

@@ -20,7 +20,7 @@ function realProvider ({
   OIDC_CLIENT_SECRET: clientSecret
 }: NodeJS.ProcessEnv) {
   if (issuer === undefined) return undefined
-  if (clientId === undefined) throw new Error('OIDC_ISSUER needs OIDC_CLIENT_ID beside it')
+  if (clientId === undefined) throw new Error('OIDC_ISSUER needs OIDC_CLIENT_ID')
   return { issuer, clientId, ...(clientSecret === undefined ? {} : { clientSecret }) }
 }
 

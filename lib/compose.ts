@@ -1,160 +1,150 @@
-import { createBearer } from './guard/bearer.ts'
+import { createAuthorizationCodes } from './broker/authorization-codes.ts'
 import { createBroker } from './broker/broker.ts'
+import { createDeviceCodes } from './broker/device-codes.ts'
+import { createGrantTypes } from './broker/grant-types/index.ts'
+import { createNativeLogins } from './broker/native-login.ts'
+import { createPassThrough } from './broker/pass-through.ts'
 import { createTrustedIssuers } from './broker/trusted-issuers.ts'
-import { createSeen } from './store/seen.ts'
+import { createBearer } from './guard/bearer.ts'
+import { createChallenge } from './guard/challenge.ts'
+import { createDeny } from './guard/deny.ts'
+import { createGuards } from './guard/guards.ts'
+import { createLoginProvider } from './guard/login-provider.ts'
+import { createErrorResponses } from './http/error-response.ts'
+import { createUrls } from './http/urls.ts'
+import { createAcceptLogin } from './login/accept-login.ts'
+import { createUserClaims } from './login/claims.ts'
+import { createLogin } from './login/login.ts'
 import { createPendingLogins } from './login/pending-logins.ts'
+import { createSilentLogin } from './login/silent-login.ts'
+import { createEndSessions } from './logout/end-sessions.ts'
+import { createLogout } from './logout/logout.ts'
 import { createProviders } from './provider/providers.ts'
+import { createTransport } from './provider/transport.ts'
 import { createSealer } from './sealer.ts'
-import { createSessionCookies } from './session/session-cookies.ts'
-import { createRefreshes } from './session/refresh-once.ts'
+import { createAccessToken } from './session/access-token.ts'
 import { createEndedSessions, marksInStore, sessionsInStore } from './session/ended-sessions.ts'
+import { createRefreshes } from './session/refresh-once.ts'
+import { createReportEnd } from './session/report-end.ts'
+import { createSessionCookies } from './session/session-cookies.ts'
 import { createSessionRecords } from './session/session-records.ts'
 import { createSessions } from './session/sessions.ts'
-import { openStore } from './store/open.ts'
+import { createUserinfo } from './session/userinfo.ts'
+import { openSealedStore } from './store/open-sealed-store.ts'
+import { createSeen } from './store/seen.ts'
 import { createTelemetry } from './telemetry.ts'
-import { createTransport } from './provider/transport.ts'
-import { createUrls } from './http/urls.ts'
-import { createSealedStore } from './store/sealed-store.ts'
 import type { FastifyInstance } from 'fastify'
-import type { Bearer } from './guard/bearer.ts'
-import type { TokenIssuer } from './provider/token-issuer.ts'
-import type { Broker } from './broker/broker.ts'
-import type { Seen } from './store/seen.ts'
 import type { Settings } from './options/settings.ts'
-import type { PendingLogins } from './login/pending-logins.ts'
-import type { Providers } from './provider/providers.ts'
-import type { Sealer } from './sealer.ts'
-import type { SessionCookies } from './session/session-cookies.ts'
-import type { Sessions } from './session/sessions.ts'
-import type { Telemetry } from './telemetry.ts'
-import type { Urls } from './http/urls.ts'
-import type { OidcError } from './errors.ts'
-import type { Refreshes } from './session/refresh-once.ts'
-import type { EndedSessions } from './session/ended-sessions.ts'
+import type { SharedMarks } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
 import type { SealedStore } from './store/sealed-store.ts'
-import type { Oidc } from '../types/fastify.ts'
-import type { Store } from '../types/store.ts'
 
 /** The parts of one registration of the plugin. */
-export interface Core {
-  log: FastifyInstance['log']
-  settings: Settings
-  urls: Urls
-  sealer: Sealer
-  providers: Providers
-  pending: PendingLogins
-  sessionCookies: SessionCookies
-  sessions: Sessions
-  registry: EndedSessions
-  refreshes: Refreshes
-  /** Where this application issues tokens. */
-  broker: Broker | undefined
-  /** Where access tokens are taken. */
-  bearer: Bearer | undefined
-  /** Sessions in the store, where they are there. */
-  records: SessionRecords | undefined
-  /** The store, where there is one. */
-  vault: SealedStore | undefined
-  memory: Seen
-  telemetry: Telemetry
-}
+export type Parts = Awaited<ReturnType<typeof compose>>
 
-export async function createCore (app: FastifyInstance, settings: Settings): Promise<Core> {
-  const sealer = await createSealer(app, settings)
-  const sessionCookies = createSessionCookies(settings, sealer)
-  const providers = createProviders(settings)
-  const vault = settings.store === undefined ? undefined : await createStoreVault(app, settings, settings.store, sealer)
-  const records = vault !== undefined && settings.session.inStore ? createSessionRecords(vault) : undefined
-  const elsewhere =
-    vault === undefined ? undefined : records === undefined ? marksInStore(vault) : sessionsInStore(vault, records)
-  const registry = createEndedSessions(settings.session, elsewhere)
+/** Builds the parts from the bottom up. Each part gets only the parts that it names. */
+export async function compose (app: FastifyInstance, settings: Settings) {
+  const { log } = app
+  const { defaultReturnTo, onError, onLogout, onClaims, session: { maxAge } } = settings
+
   const telemetry = await createTelemetry(settings.telemetry)
-  const refreshes = createRefreshes(telemetry, vault)
-  const broker =
-    vault === undefined || settings.broker === undefined
-      ? undefined
-      : createBroker(settings, settings.broker, {
-        log: app.log,
-        vault,
-        sealer,
-        providers,
-        registry,
-        refreshes,
-        telemetry
-      })
-  const peers =
-    vault === undefined || settings.broker === undefined
-      ? []
-      : createTrustedIssuers(settings.broker, createTransport(settings.transport), vault)
-  const own = broker === undefined ? [] : [voucherOf(broker)]
-  const bearer =
-    settings.bearer === undefined
-      ? undefined
-      : createBearer(settings.bearer, { baseUrl: settings.baseUrl, providers, sealer, vault, own, peers })
-  return {
-    log: app.log,
-    settings,
-    urls: createUrls(settings, app.prefix),
-    sealer,
-    providers,
-    pending: createPendingLogins(settings, sealer, vault),
-    sessionCookies,
-    sessions: createSessions(settings, { cookies: sessionCookies, providers, registry, records }),
-    registry,
-    refreshes,
-    broker,
-    bearer,
-    records,
-    vault,
-    memory: createSeen(vault),
-    telemetry
-  }
-}
+  const sealer = await createSealer(app, settings)
+  const urls = createUrls(settings, app.prefix)
+  const errorResponses = createErrorResponses({ urls, telemetry, defaultReturnTo, onError })
+  const store = await openSealedStore(app, settings, sealer)
+  const providers = createProviders(settings)
 
-function voucherOf ({ settings: { issuer }, keys, verify, isLive }: Broker): TokenIssuer {
-  return {
-    name: 'broker',
-    settings: { issuer, clientId: '', clockTolerance: 0 },
-    keys: keys.known,
-    verifyAccessToken: verify,
-    isLive,
-    providerOf: ({ idp }) => idp as string
-  }
-}
+  const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
+  const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
+  const reportEnd = createReportEnd({ log, telemetry, onLogout })
+  const cookies = createSessionCookies(settings, sealer)
+  const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })
+  const refreshes = createRefreshes(telemetry, store)
+  const accessToken = createAccessToken({ sessions, refreshes })
+  const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
-/** How often what has expired is thrown away, in milliseconds. */
-const PURGE_EVERY = 600_000
+  const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store) })
+  const login = createLogin({ session: settings.session, urls, pendingLogins, sessions, telemetry })
+  const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
+  const userClaims = createUserClaims({ claims: settings.claims, parseClaims: settings.parseClaims, telemetry })
+  const acceptLogin = createAcceptLogin({ onClaims, userClaims })
 
-async function createStoreVault (
-  app: FastifyInstance,
-  { baseUrl, prefix, session: { cookieName } }: Settings,
-  store: Store | string,
-  sealer: Sealer
-): Promise<SealedStore> {
-  const vault = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, cookieName])
-  const timer = setInterval(() => {
-    vault
-      .purge()
-      .catch((error: OidcError) =>
-        app.log.warn({ code: error.code, detail: error.detail }, 'the store could not be purged')
-      )
-  }, PURGE_EVERY).unref()
-  app.addHook('onClose', async () => {
-    clearInterval(timer)
-    // A store of the caller's own is the caller's to close.
-    if (typeof store === 'string') await vault.close()
+  const broker = store === undefined || settings.broker === undefined
+    ? undefined
+    : createBroker(settings, settings.broker, { log, store, sealer, providers, endedSessions, refreshes, userClaims })
+  const codes = store === undefined || broker === undefined
+    ? undefined
+    : createAuthorizationCodes({ store, sealer, broker })
+  const peers = store === undefined || broker === undefined
+    ? []
+    : createTrustedIssuers(broker.settings, createTransport(settings.transport), store)
+
+  const bearer = settings.bearer === undefined
+    ? undefined
+    : createBearer(settings.bearer, {
+      baseUrl: settings.baseUrl,
+      sealer,
+      providers,
+      own: broker === undefined ? [] : [broker.tokenIssuer],
+      peers,
+      usedProofs: createSeen(store)
+    })
+  const challenge = createChallenge({ bearer, urls })
+  const loginProvider = createLoginProvider({ providers, sessions })
+  const denyFor = createDeny({ bearer, challenge, errorResponses, login, loginProvider, urls })
+  const guards = createGuards({
+    settings, sessions, accessToken, bearer, silentLogin, loginProvider, errorResponses, denyFor
   })
-  return vault
+
+  const deviceCodes = createDeviceCodes(sealer)
+  const passThrough = createPassThrough({ providers, urls, telemetry })
+  const grantTypes = createGrantTypes({
+    broker, codes, bearer, deviceCodes, passThrough, providers, acceptLogin, telemetry, defaultReturnTo, maxAge
+  })
+  const nativeClients = broker?.settings.nativeClients
+  const nativeLogins = broker === undefined || codes === undefined || nativeClients === undefined
+    ? undefined
+    : createNativeLogins({ issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses })
+
+  const logout = createLogout({
+    routes: settings.routes, urls, sealer, providers, sessions, pendingLogins, silentLogin, telemetry
+  })
+  const endSessions = createEndSessions({ settings, endedSessions, records, reportEnd, broker, bearer })
+  const seenLogoutTokens = createSeen(store)
+
+  return {
+    log,
+    settings,
+    telemetry,
+    sealer,
+    urls,
+    errorResponses,
+    providers,
+    records,
+    cookies,
+    sessions,
+    accessToken,
+    userinfo,
+    pendingLogins,
+    login,
+    acceptLogin,
+    broker,
+    deviceCodes,
+    grantTypes,
+    nativeLogins,
+    bearer,
+    challenge,
+    guards,
+    logout,
+    endSessions,
+    seenLogoutTokens
+  }
 }
 
-const cores = new WeakMap<Oidc, Core>()
-
-/** Lets the test kit find the parts behind `app.oidc`. */
-export function rememberCore (oidc: Oidc, core: Core): void {
-  cores.set(oidc, core)
-}
-
-export function coreOf (oidc: Oidc): Core {
-  return cores.get(oidc) as Core
+function sharedMarks (
+  store: SealedStore | undefined,
+  records: SessionRecords | undefined
+): SharedMarks | undefined {
+  if (store === undefined) return undefined
+  return records === undefined ? marksInStore(store) : sessionsInStore(store, records)
 }

@@ -1,32 +1,33 @@
+// The HTTP status and the message of each code.
 const table = {
   FST_OIDC_OPTION: [500, 'An option is wrong.'],
-  FST_OIDC_PARAMETER: [400, 'The address is incomplete or was changed on the way.'],
+  FST_OIDC_PARAMETER: [400, 'The address is incomplete or was changed.'],
   FST_OIDC_NAVIGATION: [400, 'A login must be opened as a page, not fetched by a script.'],
-  FST_OIDC_PREFETCH: [503, 'This page is not available ahead of time.'],
+  FST_OIDC_PREFETCH: [503, 'This page cannot be prefetched.'],
   FST_OIDC_STATE: [400, 'This login was not started in this browser, or took too long.'],
-  FST_OIDC_RESPONSE_ISSUER: [400, 'The answer came from another identity provider than the one that was asked.'],
+  FST_OIDC_RESPONSE_ISSUER: [400, 'The response came from a different identity provider than the one that was asked.'],
   FST_OIDC_PROVIDER_REFUSED: [403, 'The identity provider did not log you in.'],
-  FST_OIDC_CODE: [400, 'The identity provider did not accept the login any more.'],
-  FST_OIDC_ID_TOKEN: [403, 'The answer of the identity provider could not be verified.'],
-  FST_OIDC_USERINFO: [403, 'The answer of the identity provider could not be verified.'],
-  FST_OIDC_CLAIMS: [403, 'You were logged in, but this application did not accept the account.'],
+  FST_OIDC_CODE: [400, 'The identity provider no longer accepted this login.'],
+  FST_OIDC_ID_TOKEN: [403, 'The response of the identity provider could not be verified.'],
+  FST_OIDC_USERINFO: [403, 'The response of the identity provider could not be verified.'],
+  FST_OIDC_CLAIMS: [403, 'You logged in, but this application did not accept your account.'],
   FST_OIDC_SESSION_TOO_LARGE: [431, 'The session does not fit into the browser\'s cookies.'],
   FST_OIDC_LOGIN_REQUIRED: [401, 'You need to log in.'],
   FST_OIDC_AUTHENTICATION_TOO_OLD: [401, 'You need to log in again.'],
   FST_OIDC_FORBIDDEN: [403, 'Your account does not have access to this.'],
-  FST_OIDC_AUTHORIZATION: [400, 'The request must have exactly one access token, in the Authorization header.'],
+  FST_OIDC_AUTHORIZATION: [400, 'The request must contain exactly one access token, in the Authorization header.'],
   FST_OIDC_TOKEN: [401, 'The access token is not valid.'],
   FST_OIDC_DPOP: [401, 'The DPoP proof is not valid.'],
-  FST_OIDC_DPOP_NONCE: [401, 'The DPoP proof must have the nonce of this answer.'],
+  FST_OIDC_DPOP_NONCE: [401, 'The DPoP proof must contain the nonce of this response.'],
   FST_OIDC_CROSS_SITE: [403, 'This request came from another site.'],
-  FST_OIDC_METHOD: [405, 'This address is not for requests of this method.'],
-  FST_OIDC_MEDIA_TYPE: [415, 'This address takes only form data.'],
+  FST_OIDC_METHOD: [405, 'This address does not accept this request method.'],
+  FST_OIDC_MEDIA_TYPE: [415, 'This address accepts only form data.'],
   FST_OIDC_BODY: [413, 'The request is too large.'],
-  FST_OIDC_PROVIDER_UNKNOWN: [404, 'There is no such identity provider here.'],
+  FST_OIDC_PROVIDER_UNKNOWN: [404, 'There is no such identity provider.'],
   FST_OIDC_PROVIDER_UNAVAILABLE: [503, 'The identity provider does not answer at the moment.'],
-  FST_OIDC_PROVIDER_RESPONSE: [502, 'The identity provider gave an answer that cannot be used.'],
+  FST_OIDC_PROVIDER_RESPONSE: [502, 'The identity provider sent a response that cannot be used.'],
   FST_OIDC_GRANT: [400, 'The grant is not valid.'],
-  FST_OIDC_DEVICE: [503, 'The identity provider has no device flow.'],
+  FST_OIDC_DEVICE: [503, 'The identity provider does not support the device flow.'],
   FST_OIDC_LOGOUT_TOKEN: [400, 'The logout token could not be verified.'],
   FST_OIDC_STORE_UNAVAILABLE: [503, 'This application cannot look up who you are at the moment.'],
   FST_OIDC_UNEXPECTED: [500, 'Something went wrong.']
@@ -36,27 +37,27 @@ const table = {
 export type OidcErrorCode = keyof typeof table
 
 export interface OidcErrorOptions {
-  /** Instead of the code's own message; safe to show. */
+  /** Replaces the message of the code. It must be safe to show. */
   message?: string
-  /** The original error: for logs, never for the caller. */
+  /** The original error, for the log. It is never sent to the client. */
   cause?: unknown
-  /** For the log: what exactly was wrong, without any secret. */
+  /** The exact reason, for the log. It must not contain a secret. */
   detail?: string
-  /** When to try again, in seconds. */
+  /** After how many seconds the client may try again. */
   retryAfter?: number | undefined
-  /** What an endpoint of OAuth answers. */
+  /** The `error` of the response of an OAuth endpoint. */
   oauthError?: string | undefined
 }
 
-/** The one error of the plugin: a code, a status and a message that are safe to show. */
+/** Every error of the plugin. Its code, status and message are safe to show. */
 export class OidcError extends Error {
   readonly code: OidcErrorCode
   readonly statusCode: number
-  /** What exactly was wrong, for the log; never shown to the caller. */
+  /** The exact reason, for the log. It is never sent to the client. */
   readonly detail: string | undefined
-  /** When to try again, in seconds. */
+  /** After how many seconds the client may try again. */
   readonly retryAfter: number | undefined
-  /** The error code of OAuth (RFC 6749, section 5.2), of FST_OIDC_GRANT. */
+  /** With FST_OIDC_GRANT: the error code of OAuth (RFC 6749, section 5.2). */
   readonly oauthError: string | undefined
 
   constructor (code: OidcErrorCode, options: OidcErrorOptions = {}) {
@@ -70,11 +71,30 @@ export class OidcError extends Error {
   }
 }
 
-/** The OidcError in a chain of causes: libraries wrap what the transport throws. */
+/** The OidcError in a chain of causes. Libraries wrap the errors that the transport throws. */
 export function findOidcError (error: unknown): OidcError | undefined {
   for (let depth = 0; depth < 5 && error instanceof Error; depth++) {
     if (error instanceof OidcError) return error
     error = error.cause
   }
   return undefined
+}
+
+/** Throws an OidcError with this detail unless the condition holds. */
+export type Check = (condition: boolean, detail: string) => asserts condition
+
+/** Makes the check of one file: every failure is an OidcError with the same code. */
+export function checkWith (code: OidcErrorCode): Check {
+  return (condition, detail) => {
+    if (!condition) throw new OidcError(code, { detail })
+  }
+}
+
+/** Makes a handler for `catch`: an OidcError stays what it is, any other error gets the code. */
+export function asOidcError (code: OidcErrorCode): (cause: unknown) => never {
+  return (cause) => {
+    if (cause instanceof OidcError) throw cause
+    const detail = cause instanceof Error ? cause.message : String(cause)
+    throw new OidcError(code, { cause, detail })
+  }
 }

@@ -3,7 +3,7 @@ import secureSession from '@fastify/secure-session'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
 
-/** What a sealed value is for; each purpose has a key of its own, so that none passes for another. */
+/** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
 export type Purpose = 'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device'
 
 export interface CookieAttributes {
@@ -13,22 +13,28 @@ export interface CookieAttributes {
 }
 
 export interface Sealer {
-  /** Encrypts and authenticates a JSON value; the result is of characters that a cookie takes as they are. */
+  /** Encrypts and authenticates a JSON value. The result needs no encoding in a cookie. */
   seal: (purpose: Purpose, content: unknown) => string
-  /** The content of a sealed value, or `null` when it is not exactly what `seal` made with one of the keys. */
-  open: (purpose: Purpose, value: string) => { content: unknown, rotated: boolean } | null
+  /** Opens a sealed value. Returns `null` unless `seal` made exactly this value with one of the keys. */
+  open: (purpose: Purpose, value: string) => Opened | null
   /** A Set-Cookie value. */
   setCookie: (name: string, value: string, attributes: CookieAttributes) => string
+}
+
+export interface Opened {
+  content: unknown
+  /** Whether an older key sealed the value. */
+  rotated: boolean
 }
 
 const PURPOSES: readonly Purpose[] = [
   'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'
 ]
-const NONCE_LENGTH = 32 // characters behind the dot
+const NONCE_LENGTH = 32 // characters after the dot
 
 /**
- * @fastify/secure-session as the codec, in a scope of its own: the application's use of it, and of @fastify/cookie,
- * is not disturbed, and no request but those of the plugin pays for it.
+ * Uses @fastify/secure-session only to seal and open. It is registered in its own scope, so that the application can
+ * also use @fastify/secure-session and @fastify/cookie, and so that their hooks do not run for every request.
  */
 export async function createSealer (app: FastifyInstance, settings: Settings): Promise<Sealer> {
   let sealer: Sealer | undefined
@@ -36,11 +42,17 @@ export async function createSealer (app: FastifyInstance, settings: Settings): P
     await scope.register(secureSession, PURPOSES.map((purpose) => ({
       sessionName: `oidc.${purpose}`,
       key: settings.session.keys.map((key) => deriveKey(key, purpose, settings)),
-      expiry: Number.MAX_SAFE_INTEGER // the lifetimes are inside what is sealed
+      expiry: Number.MAX_SAFE_INTEGER // the sealed content has its own lifetime
     })))
     sealer = sealerOf(scope, settings.session.secure)
   })
   return sealer as unknown as Sealer
+}
+
+// One key per purpose and registration: a value that another registration sealed with the same secret does not open.
+function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
+  const context = ['fastify-oidc 2', purpose, session.cookieName, baseUrl, prefix]
+  return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }
 
 function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
@@ -54,26 +66,22 @@ function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
   }
 }
 
-// A key per purpose, and per registration: what another one sealed with the same secret is worth nothing here.
-function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
-  const context = ['fastify-oidc 2', purpose, session.cookieName, baseUrl, prefix]
-  return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
-}
-
-function open (scope: FastifyInstance, purpose: Purpose, value: string): ReturnType<Sealer['open']> {
+function open (scope: FastifyInstance, purpose: Purpose, value: string): Opened | null {
   const dot = value.length - NONCE_LENGTH - 1
   if (value[dot] !== '.' || !isCanonical(value.slice(0, dot)) || !isCanonical(value.slice(dot + 1))) return null
   const session = scope.decodeSecureSession(value.replace('.', ';'), quiet, `oidc.${purpose}`)
   return session === null ? null : { content: (session as { content?: unknown }).content, rotated: session.changed }
 }
 
-// One content has one spelling: base64 with foreign characters, or stray bits at its end, decodes to the same bytes.
+// Different texts decode to the same bytes if they contain characters that are not base64, or extra bits at the
+// end. Only one of them is accepted.
 function isCanonical (base64: string): boolean {
-  if (base64.length > SCRATCH.length) return Buffer.from(base64, 'base64').toString('base64') === base64
-  return SCRATCH.toString('base64', 0, SCRATCH.write(base64, 'base64')) === base64
+  if (base64.length > scratch.length) return Buffer.from(base64, 'base64').toString('base64') === base64
+  return scratch.toString('base64', 0, scratch.write(base64, 'base64')) === base64
 }
 
-// What is opened all the time need not leave garbage.
-const SCRATCH = Buffer.alloc(8192)
+// Requests open values all the time: one buffer for all of them leaves no garbage.
+const scratch = Buffer.alloc(8192)
 
+// A cookie that does not open is normal, so it is not logged.
 const quiet = { debug () {} } as unknown as FastifyInstance['log']

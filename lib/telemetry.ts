@@ -2,38 +2,44 @@ import { OidcError } from './errors.ts'
 import type { Counter, Meter, Span, Tracer } from '@opentelemetry/api'
 import type { Settings } from './options/settings.ts'
 
-/** Spans and counters; their labels are few and bounded, and nothing personal is in them. */
+/** Spans and counters. Their labels are few and bounded, and contain no personal data. */
 export interface Telemetry {
-  /** Runs `work` in a span, which fails with the code of the error. */
+  /** Runs `work` in a span. If it throws, the span gets the code of the error. */
   span: <T>(name: string, work: () => Promise<T>) => Promise<T>
-  tokenExchange: (outcome: 'success' | 'failure') => void
+  /** Runs a request to the provider's token endpoint in a span, and counts its outcome. */
+  exchangeTokens: <T>(request: () => Promise<T>) => Promise<T>
   login: () => void
   refused: (code: string) => void
   sessionEnded: (reason: string) => void
-  granted: (grantType: string, outcome: 'success' | 'failure') => void
+  granted: (grantType: string, outcome: Outcome) => void
 }
+
+type Outcome = 'success' | 'failure'
 
 type Api = typeof import('@opentelemetry/api')
 
-/** `load` finds the optional peer @opentelemetry/api; without it nothing is measured. */
+const silent: Telemetry = {
+  span: async (_name, work) => await work(),
+  exchangeTokens: async (request) => await request(),
+  login () {},
+  refused () {},
+  sessionEnded () {},
+  granted () {}
+}
+
+/** `load` imports the optional peer dependency @opentelemetry/api. Without it, nothing is measured. */
 export async function createTelemetry (
-  settings: Settings['telemetry'], load: () => Promise<Api> = async () => await import('@opentelemetry/api')
+  settings: Settings['telemetry'],
+  load: () => Promise<Api> = async () => await import('@opentelemetry/api')
 ): Promise<Telemetry> {
   if (settings === false) return silent
   const api = await load().catch(() => undefined)
   if (api === undefined) return silent
   const tracer = settings?.tracer ?? api.trace.getTracer('fastify-oidc')
   const meter = settings?.meter ?? api.metrics.getMeter('fastify-oidc')
-  return { span: createSpans(api, tracer), ...createCounters(meter) }
-}
-
-const silent: Telemetry = {
-  span: async (_name, work) => await work(),
-  tokenExchange () {},
-  login () {},
-  refused () {},
-  sessionEnded () {},
-  granted () {}
+  const span = createSpans(api, tracer)
+  const { tokenExchange, ...counters } = createCounters(meter)
+  return { span, exchangeTokens: createExchangeTokens(span, tokenExchange), ...counters }
 }
 
 function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
@@ -44,7 +50,7 @@ function createSpans (api: Api, tracer: Tracer): Telemetry['span'] {
   })
 }
 
-// The message of an error may hold what the provider sent: only its code is told.
+// The message of an error may contain data that the provider sent, so the span gets only the code.
 function fail (api: Api, span: Span, error: unknown): never {
   const code = error instanceof OidcError ? error.code : 'FST_OIDC_UNEXPECTED'
   span.setAttribute('error.type', code)
@@ -53,13 +59,33 @@ function fail (api: Api, span: Span, error: unknown): never {
   throw error
 }
 
-function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
+function createExchangeTokens (
+  span: Telemetry['span'],
+  count: Counters['tokenExchange']
+): Telemetry['exchangeTokens'] {
+  return async (request) => await span('oidc.token_exchange', async () => {
+    try {
+      const tokenSet = await request()
+      count('success')
+      return tokenSet
+    } catch (error) {
+      count('failure')
+      throw error
+    }
+  })
+}
+
+interface Counters extends Omit<Telemetry, 'span' | 'exchangeTokens'> {
+  tokenExchange: (outcome: Outcome) => void
+}
+
+function createCounters (meter: Meter): Counters {
   const counter = (name: string, description: string): Counter => meter.createCounter(name, { description })
   const exchanges = counter('oauth_token_exchange_requests_total', 'Token requests to the provider, by outcome')
   const logins = counter('oidc_logins_total', 'Completed logins')
   const refusals = counter('oidc_refusals_total', 'Requests that were refused, by error code')
   const ended = counter('oidc_sessions_ended_total', 'Sessions that ended before their time, by reason')
-  const granted = counter(
+  const grants = counter(
     'oidc_grants_total',
     'Requests to the token endpoint of this application, by grant and outcome'
   )
@@ -68,6 +94,6 @@ function createCounters (meter: Meter): Omit<Telemetry, 'span'> {
     login: () => logins.add(1),
     refused: (code) => refusals.add(1, { code }),
     sessionEnded: (reason) => ended.add(1, { reason }),
-    granted: (grant, outcome) => granted.add(1, { grant, outcome })
+    granted: (grant, outcome) => grants.add(1, { grant, outcome })
   }
 }

@@ -18,11 +18,11 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   t.teardown(() => browser.close())
   const complaints: string[] = []
 
-  /** A browser of its own, without cookies. */
+  /** A new browser context without cookies. */
   async function open (t: Test, options?: BrowserContextOptions): Promise<BrowserContext> {
     const context = await browser.newContext({ baseURL: baseUrl, ...options })
     t.teardown(() => context.close())
-    // The provider's pages are not ours.
+    // The pages of the provider are not checked.
     context.on('console', (message) => {
       if (!message.location().url.startsWith(issuer)) complaints.push(message.text())
     })
@@ -47,7 +47,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.match(await text(page), 'Hello, Alice')
   })
 
-  t.test('a deep link is where the login ends', async (t) => {
+  t.test('a login that began at a deep link ends there', async (t) => {
     const page = await newPage(await open(t))
     await page.goto('/admin?tab=2&name=%C3%A9#part')
     await signIn(page, 'alice')
@@ -63,7 +63,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.strictSame(await Promise.all(tabs.map((page) => cell(page, 'sub'))), tabs.map(() => 'alice'))
   })
 
-  t.test('ten tabs need no form when the provider knows the person', async (t) => {
+  t.test('ten tabs need no form when the provider knows the user', async (t) => {
     const context = await open(t)
     await logIn(await newPage(context), 'alice')
     await context.clearCookies({ name: /^oidc/ })
@@ -78,7 +78,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await signIn(page, 'alice')
     await page.goBack()
     await shoot(page, 'back')
-    t.match(await text(page), 'This sign-in is over')
+    t.match(await text(page), 'This sign-in has expired')
     await page.getByRole('link', { name: 'Go to the application' }).click()
     t.match(await text(page), 'Hello, Alice')
     await page.goBack()
@@ -117,6 +117,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
       { stdio: ['ignore', 'pipe', 'inherit'] }
     )
     t.teardown(() => program.kill())
+    const closed = once(program, 'close')
     let output = ''
     program.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
     await once(program.stdout, 'data')
@@ -127,21 +128,21 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await page.goto(url)
     await page.getByRole('textbox').fill(code)
     await shoot(page, 'program-code')
-    await page.getByRole('button', { name: 'Go on' }).click()
+    await page.getByRole('button', { name: 'Continue' }).click()
     t.match(await text(page), code)
-    await page.getByRole('button', { name: 'Log it in' }).click()
+    await page.getByRole('button', { name: 'Log in' }).click()
     await signIn(page, 'alice')
     await shoot(page, 'program-logged-in')
-    await once(program, 'close')
+    await closed
     t.match(output, /The API says: 200 \{"hello":"alice"[^]*with a new token: 200[^]*After the logout: 401/)
 
     await page.goto(`${baseUrl}/programs`)
     await shoot(page, 'programs')
     await page.getByRole('button', { name: 'End access' }).click()
-    t.match(await text(page), 'Logins of programs that have ended: 0')
+    t.match(await text(page), 'Ended logins of programs: 0')
   })
 
-  t.test('a login that the person breaks off can be begun again', async (t) => {
+  t.test('a user who cancels a login can begin again', async (t) => {
     const page = await newPage(await open(t))
     await page.goto('/me')
     const answer = page.waitForResponse(/\/auth\/callback\?/)
@@ -161,23 +162,23 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await shoot(page, 'sign-out')
     await page.getByRole('button', { name: 'Sign out' }).click()
     t.equal(page.url(), `${baseUrl}/`)
-    t.match(await text(page), 'Nobody is logged in')
+    t.match(await text(page), 'You are not logged in')
     await page.goto('/me')
-    t.ok(await page.getByLabel('User name').isVisible(), 'the provider asks who it is')
+    t.ok(await page.getByLabel('User name').isVisible(), 'the provider asks for the user')
     t.strictSame((await context.cookies(baseUrl)).filter(({ name }) => /^oidc(-tokens)?$/.test(name)), [])
   })
 
-  t.test('whoever stays signed in at the provider is logged out here', async (t) => {
+  t.test('a user who stays signed in at the provider is logged out of the example', async (t) => {
     const page = await newPage(await open(t))
     await logIn(page, 'alice')
     await page.getByRole('button', { name: 'Log out' }).click()
     await page.getByRole('button', { name: 'Stay signed in' }).click()
-    t.match(await text(page), 'Nobody is logged in')
+    t.match(await text(page), 'You are not logged in')
     await page.getByRole('link', { name: 'Log in' }).click()
     t.equal(page.url(), `${baseUrl}/me`, 'and logs in without a form')
   })
 
-  t.test('the logout link from another site only asks', async (t) => {
+  t.test('a logout link on another site leads to a question, not to a logout', async (t) => {
     const page = await newPage(await open(t))
     await logIn(page, 'alice')
     await page.goto(`data:text/html,<a href="${baseUrl}/auth/logout">Win a prize</a>`)
@@ -194,7 +195,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.match(
       await callApi(page),
       /^401 Unauthorized\n\{[^]*"FST_OIDC_LOGIN_REQUIRED"/,
-      'to somebody who is not logged in'
+      'to a user who is not logged in'
     )
     await shoot(page, 'api-401')
     await logIn(page, 'alice')
@@ -203,13 +204,13 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await shoot(page, 'api-200')
   })
 
-  t.test('a page for administrators is refused to others', async (t) => {
+  t.test('a page for administrators is denied to other users', async (t) => {
     const page = await newPage(await open(t))
     await logIn(page, 'bob')
     t.equal((await page.goto('/admin'))?.status(), 403)
     await shoot(page, 'error-role')
     await page.goto('/me')
-    t.equal(await cell(page, 'sub'), 'bob', 'who stay logged in')
+    t.equal(await cell(page, 'sub'), 'bob', 'the other user stays logged in')
   })
 
   t.test('everything but the API button works without JavaScript', async (t) => {
@@ -221,10 +222,10 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await page.goto('/')
     await page.getByRole('button', { name: 'Log out' }).click()
     await page.getByRole('button', { name: 'Sign out' }).click()
-    t.match(await text(page), 'Nobody is logged in')
+    t.match(await text(page), 'You are not logged in')
   })
 
-  t.test('what somebody else wrote is shown as text', async (t) => {
+  t.test('the pages show foreign text as text, not as HTML', async (t) => {
     const page = await newPage(await open(t))
     t.equal((await page.goto('/auth/callback?error=%3Cimg%20src=x%3E&state=%3Cimg%20src=x%3E'))?.status(), 400)
     t.equal(await page.locator('img').count(), 0)
@@ -258,18 +259,18 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await logIn(page, 'alice')
     await page.goto(`${issuer}/session/end`)
     await page.getByRole('button', { name: 'Sign out' }).click()
-    t.match(await text(page), 'The provider no longer knows you.')
+    t.match(await text(page), 'You are signed out at the provider.')
   })
 
-  t.test('what the embedded provider refuses it explains', async (t) => {
+  t.test('the embedded provider explains what it refuses', async (t) => {
     const page = await newPage(await open(t))
     await page.goto(`${issuer}/auth?client_id=nobody`)
-    t.match(await text(page), /That did not work\s+client is invalid/)
+    t.match(await text(page), /Something went wrong\s+client is invalid/)
     await page.getByRole('link', { name: 'Go to the application' }).click()
-    t.match(await text(page), 'Nobody is logged in')
+    t.match(await text(page), 'You are not logged in')
   })
 
-  t.test('another provider may tell less of a person', async (t) => {
+  t.test('the example works with a provider that sends fewer claims', async (t) => {
     const otherUrl = `http://localhost:${await freePort()}`
     const { issuer, clientId, clientSecret, close } = await startOidcProvider({
       redirectUris: [`${otherUrl}/auth/callback`],
@@ -285,7 +286,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.equal(await page.getByRole('row', { name: 'signed in' }).count(), 0)
   })
 
-  t.test('a person chooses one of several providers', async (t) => {
+  t.test('a user chooses one of several providers', async (t) => {
     const url = `http://localhost:${await freePort()}`
     const [guests, staff] = [await startKitProvider(), await startKitProvider({ users: [{ sub: 'employee' }] })]
     const optionsOf = ({ issuer, clients }: typeof guests, label: string) => ({
@@ -310,7 +311,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.match(await page.textContent('body'), /"sub":"employee".*"provider":"staff"/)
   })
 
-  t.test('no page breaks the policy under which it was sent', async (t) => {
+  t.test('no page violates its Content-Security-Policy', async (t) => {
     t.strictSame(complaints.filter((complaint) => !complaint.startsWith('Failed to load resource')), [])
   })
 })
@@ -386,7 +387,7 @@ function urlOf (page: Page): string {
   return page.url()
 }
 
-/** For looking at: into the folder that OIDC_SCREENSHOTS names. */
+/** Saves a screenshot in the folder OIDC_SCREENSHOTS, when it is set. */
 async function shoot (page: Page, name: string): Promise<void> {
   const folder = process.env.OIDC_SCREENSHOTS
   if (folder !== undefined) await page.screenshot({ path: join(folder, `${name}.png`) })

@@ -5,7 +5,7 @@ import { modules } from './conformance/modules.ts'
 import { runModule } from './conformance/run.ts'
 import type { RunModule } from './conformance/module.ts'
 
-// The modules of the OpenID Foundation's plans for relying parties. `npm run conformance` prints them as a table.
+// The modules of the OpenID Foundation's test plans for relying parties. `npm run conformance` prints them as a table.
 
 const plans = {
   'oidcc-client-basic-certification-test-plan': 14,
@@ -19,7 +19,7 @@ const plans = {
   'oidcc-client-test-3rd-party-init-login-test-plan': 1
 }
 
-// What is not there yet. A feature that comes takes its modules out of this list and lets them run.
+// Modules that need a missing feature. To add the feature, remove its modules from this list and let them run.
 const open = [
   'C37 oidcc-client-test-session-management',
   'C39 fapi2-security-profile-final-client-test-happy-path',
@@ -45,10 +45,10 @@ const open = [
   'extra oidcc-client-test-request-uri-signed-none'
 ]
 
-t.test('the plans are complete, and what is open is known', async (t) => {
+t.test('the plans are complete, and the open modules are listed', async (t) => {
   const numbers = [...new Set(modules.map(({ number }) => number))]
   t.same(numbers, [...Array.from({ length: 58 }, (_, index) => `C${index + 1}`), 'extra'])
-  t.equal(new Set(modules.map(titleOf)).size, modules.length, 'no entry twice')
+  t.equal(new Set(modules.map(titleOf)).size, modules.length, 'no entry occurs twice')
   for (const [plan, count] of Object.entries(plans)) {
     t.equal(modules.filter((module) => module.plan === plan).length, count, plan)
   }
@@ -65,20 +65,20 @@ for (const module of modules.filter((module) => !isOpen(module))) {
 
 type Call = (url: string, init: RequestInit) => Promise<Response>
 
-// What the provider lets pass and a person would not notice: the login succeeds, and the module fails all the same.
-const neglects: Record<string, [reason: RegExp, call: Call]> = {
-  'puts the access token into a query': [/no access_token in a query/, async (url, init) =>
+// Mistakes that the provider accepts and a user does not notice: the login succeeds, but the module must fail.
+const mistakes: Record<string, [reason: RegExp, call: Call]> = {
+  'sends the access token in a query': [/no access_token in a query/, async (url, init) =>
     await fetch(url.endsWith('/userinfo') ? `${url}?access_token=x` : url, init)],
-  'puts the client secret into a query': [/no client_secret in a query/, async (url, init) =>
+  'sends the client secret in a query': [/no client_secret in a query/, async (url, init) =>
     await fetch(url.endsWith('/token') ? `${url}?client_secret=x` : url, init)],
   'redeems the code twice': [/one request each/, replaying()],
-  'asks what is not in the metadata': [/only endpoints of the metadata/, async (url, init) => {
+  'calls an endpoint that is not in the metadata': [/only endpoints of the metadata/, async (url, init) => {
     if (url.endsWith('/token')) await fetch(new URL('/elsewhere', url))
     return await fetch(url, init)
   }]
 }
 
-/** The provider revokes the tokens of a code that is used twice: here they have been used by then. */
+/** Redeems the code again after UserInfo: the provider then revokes the tokens, but they were used already. */
 function replaying (): Call {
   const exchanges: Array<Parameters<Call>> = []
   return async (url, init) => {
@@ -89,7 +89,7 @@ function replaying (): Call {
   }
 }
 
-for (const [name, [reason, call]] of Object.entries(neglects)) {
+for (const [name, [reason, call]] of Object.entries(mistakes)) {
   t.test(`a module fails when the relying party ${name}`, async (t) => {
     const module: RunModule = {
       number: 'C1',

@@ -1,6 +1,5 @@
 import { createServer, request as httpRequest } from 'node:http'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,6 +9,8 @@ import session from '@fastify/session'
 import oidc, { OidcError } from '../index.ts'
 import { client, faults, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from './support/app.ts'
+import { captureLog } from './support/protocol.ts'
+import { until } from './support/until.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Test } from 'tap'
@@ -27,7 +28,7 @@ interface Neighbour {
   cookieName: string
 }
 
-/** `request.session` is of another type for each of the plugins, and all of them are loaded here. */
+/** Each of the plugins gives `request.session` another type, and this file loads all of them. */
 function storeOf (
   request: FastifyRequest,
   name = 'session'
@@ -117,7 +118,7 @@ const PLACEMENTS: Record<string, Placement> = {
   }
 }
 
-t.test('beside the plugins of the application that use cookies too', async (t) => {
+t.test('the plugin works beside other plugins that use cookies', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   for (const [name, neighbour] of Object.entries(NEIGHBOURS)) {
@@ -179,12 +180,12 @@ t.test('beside the plugins of the application that use cookies too', async (t) =
   }
 })
 
-t.test('what the neighbours keep is nothing for this plugin, and the other way round', async (t) => {
+t.test('the plugin does not accept the cookies of other plugins, nor they its cookies', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const app = Fastify()
   t.teardown(async () => await app.close())
-  // The same key, and the name of the cookie of this plugin.
+  // The same key, and the cookie name of this plugin.
   await app.register(secureSession, {
     key: Buffer.from(SESSION_KEY, 'base64'),
     cookieName: 'own',
@@ -219,7 +220,7 @@ t.test('what the neighbours keep is nothing for this plugin, and the other way r
   }
 })
 
-t.test('the parsers of the application stay its own', async (t) => {
+t.test('the plugin does not change the body parsers of the application', async (t) => {
   const parseForm = (app: FastifyInstance): void => {
     app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, body, done) =>
       done(null, { form: Object.fromEntries(new URLSearchParams(body as string)) })
@@ -269,7 +270,7 @@ t.test('the parsers of the application stay its own', async (t) => {
   }
 })
 
-t.test('the error handler of the application gets its own errors, and no others', async (t) => {
+t.test('the error handler of the application gets the errors of its own routes only', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   for (const first of [true, false]) {
@@ -347,7 +348,7 @@ t.test('hooks of the application that refuse a request of the plugin\'s routes',
   t.equal((await (await logIn({ app, provider }, 'alice')).goto('/me')).status, 200)
 })
 
-t.test('unknown paths are the application\'s, and known ones keep their HEAD', async (t) => {
+t.test('the application answers unknown paths, and its routes keep HEAD', async (t) => {
   const { app, provider } = await startApp(t)
   app.setNotFoundHandler(async (request, reply) => await reply.code(404).send({ own: request.url }))
   for (const url of ['/nothing', '/auth', '/auth/', '/auth/nothing', '/auth/login/deeper', '/authentication']) {
@@ -388,7 +389,7 @@ t.test('the plugin can be named as a dependency, and is registered once in a sco
   await twice.close()
 })
 
-t.test('R34 two of it in one process, or in one application, know nothing of each other', async (t) => {
+t.test('R34 two registrations in one process, or in one application, are independent', async (t) => {
   const [red, blue] = [await startProvider(), await startProvider()]
   t.teardown(async () => { await Promise.all([red.close(), blue.close()]) })
   const app = Fastify()
@@ -431,14 +432,14 @@ t.test('R34 two of it in one process, or in one application, know nothing of eac
   t.equal((await browser.fetch('/red/me')).status, 401)
   t.equal((await browser.fetch('/blue/me')).status, 200)
 
-  // One cookie for two issuers: the later login has it, and neither is taken for the other.
+  // One cookie name for two issuers: the later login replaces the cookie, and no registration accepts the other's.
   const [one, other] = [await buildApp(t, optionsFor(red)), await buildApp(t, optionsFor(blue))]
   const cookie = (await logIn({ app: one, provider: red }, 'alice')).cookies.header('/')
   t.equal((await one.inject({ url: '/me', headers: { cookie } })).statusCode, 200)
   t.equal((await other.inject({ url: '/me', headers: { cookie } })).statusCode, 401)
 })
 
-/** What nobody has caught, from here to the end of the test. */
+/** The unhandled rejections, from here to the end of the test. */
 function uncaught (t: Test): unknown[] {
   const errors: unknown[] = []
   const note = (error: unknown): void => { errors.push(error) }
@@ -447,7 +448,7 @@ function uncaught (t: Test): unknown[] {
   return errors
 }
 
-/** What makes the application ask the provider there; without a path the callback does. */
+/** A request that makes the application call this endpoint; without a path it is the callback. */
 const REQUESTS = {
   metadata: ['GET', '/auth/login'],
   token: ['GET', undefined],
@@ -456,17 +457,18 @@ const REQUESTS = {
 } as const
 
 /**
- * A provider that hangs at this point, an application that listens, and a request of it that waits for the
+ * A provider with this fault, an application that listens, and a request to the application that waits for the
  * provider.
  */
 async function hanging (
   t: Test,
   fault: FaultName,
   options: Partial<OidcOptions> = {}
-): Promise<{ app: FastifyInstance; provider: Provider; waiting: Promise<unknown> }> {
+): Promise<{ app: FastifyInstance; provider: Provider; waiting: Promise<unknown>; lines: () => string }> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  const app = await buildApp(t, optionsFor(provider, { timeout: 0.8, ...options }))
+  const { lines, server } = captureLog()
+  const app = await buildApp(t, optionsFor(provider, { timeout: 0.8, ...options }), server)
   const patient = await buildApp(t, optionsFor(provider))
   const browser = await logIn({ app: fault.startsWith('metadata') ? patient : app, provider }, 'alice')
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -486,24 +488,25 @@ async function hanging (
     ([response]) => (response as { statusCode: number }).statusCode,
     (error: unknown) => error
   )
-  while (provider.count(endpoint) === 0) await sleep(5)
-  return { app, provider, waiting }
+  await until(() => provider.count(endpoint) > 0)
+  return { app, provider, waiting, lines }
 }
 
 t.test('R34 closing while requests wait for the provider', async (t) => {
   for (const fault of ['metadata-hang', 'token-hang', 'token-stall', 'userinfo-hang', 'revocation-hang'] as const) {
     await t.test(fault, async (t) => {
       const errors = uncaught(t)
-      const { app, waiting } = await hanging(t, fault)
+      const { app, waiting, lines } = await hanging(t, fault)
       await app.close()
       const answer = await waiting
       t.ok(answer instanceof Error || [303, 503].includes(answer as number), `it ends: ${String(answer)}`)
-      if (fault === 'revocation-hang') await sleep(900) // which nobody waited for
+      // The logout did not wait for it.
+      if (fault === 'revocation-hang') await until(() => lines().includes('the token could not be revoked'))
       t.same(errors, [])
     })
   }
 
-  await t.test('and while the provider goes away', async (t) => {
+  await t.test('closing while the provider goes away', async (t) => {
     const errors = uncaught(t)
     const { app, provider, waiting } = await hanging(t, 'token-hang')
     await provider.close()
@@ -512,7 +515,7 @@ t.test('R34 closing while requests wait for the provider', async (t) => {
     t.same(errors, [])
   })
 
-  await t.test('and when nobody listens where the provider was', async (t) => {
+  await t.test('closing when the provider cannot be reached', async (t) => {
     const errors = uncaught(t)
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')

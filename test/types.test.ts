@@ -3,9 +3,9 @@ import Fastify from 'fastify'
 import oidc from '../index.ts'
 import type { IdTokenClaims, OidcClaims, OidcError, OidcOptions, OidcSession, UserinfoClaims } from '../index.ts'
 
-// Compilation is the assertion: `tsc --noEmit` fails where a line is right that must be wrong, or the reverse.
+// Compilation is the assertion: `tsc --noEmit` fails when a wrong line compiles, or a correct one does not.
 
-// The README's test augments OidcClaims and OidcUser, in a program of its own.
+// The test of the README augments OidcClaims and OidcUser, in its own program.
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 function holds<T extends true> (value: T): void { t.equal(value, true) }

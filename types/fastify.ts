@@ -3,106 +3,162 @@ import type { OidcClaims, OidcSession, OidcToken, OidcUser, UserinfoClaims } fro
 import type { OidcErrorCode } from '../lib/errors.ts'
 import type { AccessTokenOptions, GuardOptions, LoginOptions, LogoutOptions, OptionalGuardOptions } from './options.ts'
 
-/** By what sessions are found: one of `id`, `sid`, `sub` and `provider`, and any of the others. */
+/**
+ * Which sessions `app.oidc.sessions` finds: those that match all the given fields. At least one field is required.
+ * A field that is set to `undefined` is an error, so that a missing value never matches every session.
+ */
 export interface SessionFilter {
-  /** The `id` of `request.oidcSession`. */
+  /** The `id` of `request.oidcSession`. Without `session.store`, it cannot be combined with other fields. */
   id?: string
-  /** The provider's session identifier. */
+  /** The session identifier of the provider. */
   sid?: string
+  /** The user, as the provider identifies them. */
   sub?: string
-  /** By name; with `sub` or `sid`, whose those are. Default: any. */
+  /**
+   * The name of the provider. With `sub` or `sid`: the provider that assigned it. Default: any provider. With
+   * `resolveProvider`, `revoke` requires it unless `id` is given.
+   */
   provider?: string
 }
 
-/** One of these, as they are in an access token of this application. */
+/**
+ * Which grants `app.oidc.broker.revoke` ends: exactly one of `sub`, `sid` and `jti`, with the value that an access
+ * token of this application has.
+ */
 export interface BrokerFilter {
+  /** The user, by the `sub` of the access token. */
   sub?: string
-  /** With it, `sub` is as that provider names the person, whom tokens may name by both. */
+  /** Only with `sub`: the name of a provider. `sub` is then the identifier of the user at that provider. */
   provider?: string
+  /** The grant: the `sid` of the access token. */
   sid?: string
+  /** The access token: ends its grant, and so all tokens of that grant. */
   jti?: string
 }
 
+/** A session in the store. */
 export interface ListedSession extends OidcSession {
+  /** The user, as the provider identifies them. */
   sub: string
 }
 
-/** Whether people can log in at a provider. */
+/** Whether users can log in at a provider. */
 export interface ProviderHealth {
-  /** `stale`: it does not answer, but what is known of it will do for a while. `unavailable`: nobody can log in. */
+  /**
+   * - `ok`: the metadata and keys of the provider are up to date.
+   * - `stale`: the provider does not answer, but its cached metadata and keys can still be used.
+   * - `unavailable`: the provider does not answer and nothing usable is cached. Logins fail.
+   */
   status: 'ok' | 'stale' | 'unavailable'
-  /** Why nobody can log in. */
+  /** The error that makes the provider `unavailable`. */
   code?: OidcErrorCode
 }
 
+/** The result of `app.oidc.health()`. */
 export interface Health {
-  /** `ok` when all providers are, else `degraded`: sessions go on, but logins may fail. */
+  /** `ok` when every provider is `ok`, otherwise `degraded`: sessions continue, but logins may fail. */
   status: 'ok' | 'degraded'
-  /** By name; of tenants those that are known by now. */
+  /** The providers by name. With `resolveProvider`, only the tenants that are cached in this process. */
   providers: Record<string, ProviderHealth>
 }
 
-/** `app.oidc` */
+/** The API of the plugin: `app.oidc`. */
 export interface Oidc {
-  /** A preHandler that lets only logged-in people through who meet the constraints. */
+  /**
+   * Returns a preHandler that requires a user who meets the constraints.
+   *
+   * A user who opens a page without being logged in is redirected to the login. Every other request that does not meet
+   * the constraints is answered with 401 or 403.
+   *
+   * @throws OidcError `FST_OIDC_OPTION` when a constraint is wrong
+   * @example
+   * app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admins only')
+   */
   required: (options?: GuardOptions) => preHandlerHookHandler
   /**
-   * A preHandler that also lets anonymous requests through, with `request.oidcClaims` null; a person must
-   * meet the constraints.
+   * Returns a preHandler that also admits anonymous requests. For those, `request.oidcClaims` is `null`. A user who is
+   * logged in must meet the constraints.
+   *
+   * @throws OidcError `FST_OIDC_OPTION` when a constraint is wrong
    */
   optional: (options?: OptionalGuardOptions) => preHandlerHookHandler
   /**
-   * The access token of the session, refreshed a little before it expires. Call it before the reply begins,
-   * which takes the new tokens along.
-   * Throws an `OidcError`: `FST_OIDC_LOGIN_REQUIRED` without a session or token, and where an access token
-   * let the request in, `FST_OIDC_PROVIDER_UNAVAILABLE` when the refresh failed for now.
+   * Returns the access token of the session. Refreshes it when it expires within 30 seconds. Call it before the reply
+   * is sent: the reply carries the new tokens in cookies.
+   *
+   * @throws OidcError `FST_OIDC_LOGIN_REQUIRED` when there is no session or no usable token, when the provider refused
+   * the refresh, or when the request came with an access token instead of a session
+   * @throws OidcError `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider did not answer and the old token has expired
    */
   accessToken: (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
-  /** The UserInfo claims of the session. Throws an `OidcError`. */
+  /**
+   * Fetches the current claims of the session's user from the UserInfo endpoint (OpenID Connect Core 1.0, section 5.3).
+   *
+   * @throws OidcError with the codes of `accessToken`, and `FST_OIDC_USERINFO` when a check of the response failed
+   */
   userinfo: (request: FastifyRequest) => Promise<UserinfoClaims>
-  /** Sends the browser to the provider, or where the person chooses one. Throws an `OidcError`. */
+  /**
+   * Starts a login: redirects the browser to the provider. With several providers and no `provider` option, redirects
+   * to the page where the user chooses one.
+   *
+   * @throws OidcError `FST_OIDC_OPTION` when an option is wrong, `FST_OIDC_PROVIDER_UNKNOWN` when there is no such
+   * provider, `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider does not answer
+   */
   login: (request: FastifyRequest, reply: FastifyReply, options?: LoginOptions) => Promise<FastifyReply>
-  /** Ends the session here and, when the provider can, there. */
+  /**
+   * Ends the session in this application and, when the provider has an end-session endpoint, at the provider (OpenID
+   * Connect RP-Initiated Logout 1.0). Redirects the browser.
+   */
   logout: (request: FastifyRequest, reply: FastifyReply, options?: LogoutOptions) => Promise<FastifyReply>
-  /** The sessions of everybody, on every process. */
+  /** The sessions of all users, in all processes. */
   sessions: {
-    /** Sessions in the store. Throws an `OidcError`: `FST_OIDC_OPTION` where they are in cookies. */
+    /**
+     * Returns the sessions that match the filter.
+     *
+     * @throws OidcError `FST_OIDC_OPTION` without `session.store`: sessions in cookies cannot be listed
+     */
     list: (filter: SessionFilter) => Promise<ListedSession[]>
     /**
-     * Logs out everywhere; a login after that is not concerned. Returns how many sessions were found: none
-     * where they are in cookies, which end all the same.
+     * Ends the sessions that match the filter and that began before this call. A later login is not affected.
+     * Returns how many sessions it found: 0 when sessions are in cookies, although they end as well.
+     *
+     * @throws OidcError `FST_OIDC_OPTION` when the filter is wrong
      */
     revoke: (filter: SessionFilter) => Promise<number>
   }
-  /** The tokens of this application's own. Each function throws an `OidcError`: `FST_OIDC_OPTION` without `broker`. */
+  /**
+   * The tokens that this application issues. Each function throws an `OidcError` `FST_OIDC_OPTION` when the option
+   * `broker` is not set.
+   */
   broker: {
-    /**
-     * Ends what somebody was given, on every process at once: all of a `sub`, or that of a token by its `sid`
-     * or `jti`. Returns how many grants there were.
-     */
+    /** Ends the grants that match the filter, at once and in all processes. Returns how many grants it ended. */
     revoke: (filter: BrokerFilter) => Promise<number>
-    /** Makes a new key, which signs in ten minutes; the ones before it verify until their last token has expired. */
+    /**
+     * Creates a new signing key. It is published at once and signs after ten minutes. The previous keys verify tokens
+     * until the last token that they signed has expired.
+     */
     rotateKeys: () => Promise<void>
   }
   /**
-   * Whether people can log in, for a readiness probe: fetches the metadata and keys of each provider that are
-   * missing or too old, within `timeout`. Never throws.
+   * Checks whether users can log in, for a readiness probe. Fetches missing or outdated metadata and keys of each
+   * provider; each request takes at most `timeout`. Never throws.
    */
   health: () => Promise<Health>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
+    /** The API of fastify-oidc. */
     oidc: Oidc
   }
   interface FastifyRequest {
-    /** The validated claims of the person, or `null`; set by the guards. */
+    /** The validated claims of the user. `null` before a guard has run and for anonymous requests. Frozen. */
     oidcClaims: OidcClaims | null
-    /** What `onClaims` returned, or `null`; set by the guards. */
+    /** The value that `onClaims` returned at login. `null` without a session. Frozen. */
     oidcUser: OidcUser | null
-    /** The session, or `null`; set by the guards. */
+    /** The session. `null` before a guard has run, for anonymous requests and for requests with an access token. */
     oidcSession: OidcSession | null
-    /** The access token that the request came with, or `null`. */
+    /** The access token that the guard verified. `null` when the request did not come with one. */
     oidcToken: OidcToken | null
   }
 }

@@ -6,7 +6,7 @@ import type { IdTokenClaims, OidcClaims, OidcSession, OidcTokens, OidcUser, User
 import type { OidcError } from '../lib/errors.ts'
 import type { Store } from './store.ts'
 
-/** The metadata of a provider (OpenID Connect Discovery 1.0, section 3), given whole instead of discovered. */
+/** The metadata of a provider (OpenID Connect Discovery 1.0, section 3), for the option `metadata`. */
 export interface ProviderMetadata {
   issuer: string
   authorization_endpoint: string
@@ -19,28 +19,40 @@ export interface ProviderMetadata {
   pushed_authorization_request_endpoint?: string
   require_pushed_authorization_requests?: boolean
   authorization_response_iss_parameter_supported?: boolean
-  /** Where a client with a certificate asks instead (RFC 8705, section 5). */
+  /** The endpoints to use with a client certificate, instead of those above (RFC 8705, section 5). */
   mtls_endpoint_aliases?: Record<string, string>
   [parameter: string]: unknown
 }
 
-/** Client authentication at the token endpoint (OpenID Connect Core 1.0, section 9; RFC 8705, section 2.1). */
+/** How the client authenticates at the provider (OpenID Connect Core 1.0, section 9; RFC 8705, section 2.1). */
 export type ClientAuth =
-  'client_secret_basic' | 'client_secret_post' | 'client_secret_jwt' | 'private_key_jwt' | 'tls_client_auth' | 'none'
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'client_secret_jwt'
+  | 'private_key_jwt'
+  | 'tls_client_auth'
+  | 'none'
 
 /**
- * A private key: a JWK, whose `alg`, `kid`, `x5t` and `x5t#S256` are used where it has them, or a PEM text or
- * KeyObject.
- * Without an `alg`: `RS256` and `RSA-OAEP` for RSA, that of the curve for the others.
+ * A private key: a JWK, a PEM text or a KeyObject.
+ *
+ * The `kid`, `x5t` and `x5t#S256` of a JWK are put into the header of what it signs. Its `alg` selects the algorithm.
+ * Without `alg`, an RSA key uses `RS256` to sign and `RSA-OAEP` to decrypt; for other keys the curve determines it.
  */
 export type ClientKey = JWK | KeyObject | string
 
-/** A value, or a function that gives it whenever it is needed, so that it can be another one without a restart. */
+/**
+ * A value, or a function that returns the value. The function is called each time the value is needed, so the value can
+ * change while the application runs. When the function throws, the request fails with `FST_OIDC_PROVIDER_UNAVAILABLE`.
+ */
 export type Rotatable<T> = T | (() => T | Promise<T>)
 
 /** How the provider encrypts for this client (OpenID Connect Dynamic Client Registration 1.0, section 2). */
 export interface Encryption {
-  /** `id_token_encrypted_response_alg` or `userinfo_encrypted_response_alg`. */
+  /**
+   * The key encryption algorithm, as registered: `id_token_encrypted_response_alg` or
+   * `userinfo_encrypted_response_alg`.
+   */
   alg:
     | 'RSA-OAEP'
     | 'RSA-OAEP-256'
@@ -50,502 +62,653 @@ export interface Encryption {
     | 'ECDH-ES+A128KW'
     | 'ECDH-ES+A192KW'
     | 'ECDH-ES+A256KW'
-  /** `id_token_encrypted_response_enc` or `userinfo_encrypted_response_enc`. Default: `A128CBC-HS256`. */
+  /**
+   * The content encryption algorithm, as registered: `id_token_encrypted_response_enc` or
+   * `userinfo_encrypted_response_enc`. Default: `A128CBC-HS256`.
+   */
   enc?: 'A128CBC-HS256' | 'A192CBC-HS384' | 'A256CBC-HS512' | 'A128GCM' | 'A192GCM' | 'A256GCM'
 }
 
-/**
- * One OpenID Provider and the client that is registered there. One of `issuer`, `discoveryUrl` and `metadata`
- * is required.
- */
+/** An OpenID Provider and the client registered there. One of `issuer`, `discoveryUrl` and `metadata` is required. */
 export interface ProviderOptions {
-  /** What people are shown where they choose a provider. Default: its name. */
+  /** The name that the page shows where the user chooses a provider. Default: the name of the provider. */
   label?: string
   /**
-   * The issuer, exactly as the provider writes it; its metadata is found at
-   * `/.well-known/openid-configuration` below it.
+   * The issuer identifier, an https URL, exactly as the provider writes it. The plugin fetches the metadata from
+   * `{issuer}/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 4).
    */
   issuer?: string
   /**
-   * Where the metadata is; with an `issuer` or `expectedIssuer`, unless it ends with
-   * `/.well-known/openid-configuration` behind the issuer.
+   * The URL of the metadata, when it is not below `issuer`. Needs `issuer` or `expectedIssuer` as well, unless it has
+   * the form `{issuer}/.well-known/openid-configuration`.
    */
   discoveryUrl?: string
-  /** The metadata itself: nothing is discovered then. */
+  /** The metadata itself. The plugin then does not fetch it. */
   metadata?: ProviderMetadata
+  /** The identifier of the client at the provider. */
   clientId: string
+  /** The secret of the client. Required by the methods `client_secret_*` of `clientAuth`, and not allowed otherwise. */
   clientSecret?: Rotatable<string>
   /**
-   * Default: `client_secret_basic` with a `clientSecret`, `private_key_jwt` with a `clientKey`, else `none`.
-   * `tls_client_auth` needs a `dispatcher` with the certificate, and uses the metadata's
-   * `mtls_endpoint_aliases`.
+   * How the client authenticates at the provider. `tls_client_auth` needs a `dispatcher` with the client certificate;
+   * it uses the `mtls_endpoint_aliases` of the metadata. Default: `client_secret_basic` with a `clientSecret`,
+   * `private_key_jwt` with a `clientKey`, otherwise `none`.
    */
   clientAuth?: ClientAuth
-  /** The key that signs for `private_key_jwt`. */
+  /** The key that signs client assertions. Required by `private_key_jwt`, and not allowed otherwise. */
   clientKey?: Rotatable<ClientKey>
-  /** Space-separated; contains `openid`. Default: `openid profile email`. */
+  /** The scopes to request, separated by spaces. Must contain `openid`. Default: `openid profile email`. */
   scope?: string
-  /** Adds `offline_access` and `prompt=consent` (OpenID Connect Core 1.0, section 11). Default: `false`. */
+  /**
+   * Requests a refresh token: adds `offline_access` to the scope and sends `prompt=consent` (OpenID Connect Core 1.0,
+   * section 11). Default: `false`.
+   */
   offlineAccess?: boolean
-  /** Sent as `audience` with every login, for providers that want it. */
+  /** The parameter `audience` of authorization requests, which some providers need. Default: not sent. */
   audience?: string
-  /** Resource indicators (RFC 8707), sent with the login and the token request. */
+  /**
+   * Resource indicators, absolute URIs without a fragment (RFC 8707). Sent with authorization and token requests.
+   * Default: none.
+   */
   resource?: string | string[]
-  /** Further parameters of the authorization request; those that the plugin sets itself are refused. */
+  /** More parameters of authorization requests. Must not contain a parameter that the plugin sets. Default: none. */
   authorizationParams?: Record<string, string>
   /**
-   * Sends the parameters of a login from here to the provider, and only a reference through the browser (RFC
-   * 9126). Default: when the metadata's `require_pushed_authorization_requests` says so.
+   * Sends the authorization parameters directly to the provider; the browser carries only a reference (RFC 9126).
+   * Default: `true` when the metadata has `require_pushed_authorization_requests`, otherwise `false`.
    */
   pushedAuthorizationRequests?: boolean
   /**
-   * How the provider answers: by a redirect, or by a form that the browser posts (OAuth 2.0 Form Post
-   * Response Mode), over https only. Default: `query`.
+   * How the provider returns its response: `query` in a redirect, or `form_post` in a form that the browser posts
+   * (OAuth 2.0 Form Post Response Mode). `form_post` needs an https `baseUrl`. Default: `query`.
    */
   responseMode?: 'query' | 'form_post'
-  /** The one algorithm of the ID token's signature, as registered for the client; asymmetric only. Default: `RS256`. */
+  /**
+   * The algorithm that signs ID tokens, as registered for the client. An ID token with another algorithm is rejected.
+   * Default: `RS256`.
+   */
   idTokenSigningAlg?: SigningAlgorithm
-  /** The ID token is encrypted; one that is not is refused then. Needs a `decryptionKey`. Default: it is not. */
+  /**
+   * ID tokens are encrypted in this way. An ID token that is not is rejected. Needs a `decryptionKey`. Default: not
+   * encrypted.
+   */
   idTokenEncryption?: Encryption
   /**
-   * UserInfo is a JWT signed with this algorithm (OpenID Connect Core 1.0, section 5.3.2); another answer is
-   * refused then. Default: plain JSON.
+   * UserInfo responses are JWTs signed with this algorithm (OpenID Connect Core 1.0, section 5.3.2). Any other response
+   * is rejected. Default: JSON without a signature.
    */
   userinfoSigningAlg?: SigningAlgorithm
-  /** UserInfo is encrypted; another answer is refused then. Needs a `decryptionKey`. Default: it is not. */
+  /**
+   * UserInfo responses are encrypted in this way. A response that is not is rejected. Needs a `decryptionKey`. Default:
+   * not encrypted.
+   */
   userinfoEncryption?: Encryption
-  /** The key, or the keys while they rotate, for which the provider encrypts. At most 10. */
+  /**
+   * The private key that decrypts, or up to 10 keys while they rotate. Required by `idTokenEncryption` and
+   * `userinfoEncryption`, and not allowed otherwise.
+   */
   decryptionKey?: Rotatable<ClientKey | ClientKey[]>
-  /** Audiences beside `clientId` that an ID token may name. Default: none. */
+  /** Audiences that an ID token may have in addition to `clientId`. Default: none. */
   trustedAudiences?: string[]
-  /** Instead of the metadata's `jwks_uri`. */
+  /** The URL of the provider's keys, instead of the `jwks_uri` of the metadata. */
   jwksUri?: string
-  /** The `issuer` that the metadata and the tokens name, where it is not the configured one. */
+  /**
+   * The issuer that the metadata and the tokens must name, when it differs from the one configured. Default: `issuer`.
+   */
   expectedIssuer?: string
-  /** Fetches UserInfo at each login and keeps its claims beside those of the ID token, which win. Default: `false`. */
+  /**
+   * Fetches UserInfo at each login and keeps its claims with those of the ID token. When both have a claim, that of the
+   * ID token counts. Default: `false`.
+   */
   userinfo?: boolean
   /**
-   * `eager` fetches the metadata at start and refuses to start without it; `lazy` fetches it when it is first
-   * needed. Default: `lazy`.
+   * When the metadata is fetched. `eager`: at start, and the application does not start without it. `lazy`: when it is
+   * first needed. Default: `lazy`.
    */
   discovery?: 'lazy' | 'eager'
-  /** How far the clocks may differ, in seconds, at most 300. Default: 30. */
+  /** How much the clocks of the provider and the application may differ, in seconds, at most 300. Default: 30. */
   clockTolerance?: number
-  /** Default: the global `fetch`. */
+  /** The `fetch` function for calls to the provider. Default: the global `fetch`. */
   fetch?: Fetch
-  /** Given to `fetch` with every call. */
+  /** The undici dispatcher that is given to `fetch`, for proxies and TLS settings. Default: none. */
   dispatcher?: Dispatcher
-  /** How long a call to the provider may take, body included, in seconds. Default: 5. */
+  /** How long one call to the provider may take, including its body, in seconds, at most 120. Default: 5. */
   timeout?: number
-  /** The largest response that is read, in bytes. Default: 1048576 (1 MiB). */
+  /** The largest response that the plugin reads, in bytes, 1024 to 67108864. Default: 1048576 (1 MiB). */
   maxResponseBytes?: number
 }
 
+/** An algorithm that signs tokens, always asymmetric (RFC 7518, section 3.1; RFC 8037; RFC 9864). */
 export type SigningAlgorithm =
-  'RS256' | 'RS384' | 'RS512' | 'PS256' | 'PS384' | 'PS512' |
-  'ES256' | 'ES384' | 'ES512' | 'EdDSA' | 'Ed25519'
+  | 'RS256' | 'RS384' | 'RS512'
+  | 'PS256' | 'PS384' | 'PS512'
+  | 'ES256' | 'ES384' | 'ES512'
+  | 'EdDSA' | 'Ed25519'
 
 /**
- * Each route's path below `prefix`, or `false` to leave it out. With several providers `login`, `callback`,
- * `initiateLogin` and the logouts that the provider begins are below `{prefix}/{provider}`.
+ * The path of each route, below `prefix`. `false` leaves a route out.
+ *
+ * With several providers, `login` and `callback`, `initiateLogin`, `backchannelLogout` and `frontchannelLogout` exist
+ * once for each provider, below `{prefix}/{provider}`.
  */
 export interface RouteOptions {
-  /** Default: `/auth`. */
+  /** The path that all routes are below. Default: `/auth`. */
   prefix?: string
-  /** Default: `login`. */
+  /** Starts a login. Default: `login`. */
   login?: string | false
-  /** Default: `callback`. The redirect_uri to register: `baseUrl` + `prefix` + this. */
+  /**
+   * Completes a login. Register `{baseUrl}{prefix}/{callback}` at the provider as `redirect_uri`. Default: `callback`.
+   */
   callback?: string
   /**
-   * Where others may send a person to log in: the initiate_login_uri to register (OpenID Connect Core 1.0,
-   * section 4). Default: `false`.
+   * Starts a login on behalf of the provider or a portal (OpenID Connect Core 1.0, section 4). Register it at the
+   * provider as `initiate_login_uri`. Default: `false`.
    */
   initiateLogin?: string | false
-  /** Default: `logout`. */
+  /** Logs the user out. Default: `logout`. */
   logout?: string | false
   /**
-   * Where the provider sends the browser after a logout: the post_logout_redirect_uri to register. Default:
+   * Receives the browser after a logout at the provider. Register it there as `post_logout_redirect_uri`. Default:
    * `logged-out`.
    */
   loggedOut?: string | false
   /**
-   * Where the provider tells of logouts: the backchannel_logout_uri to register (OpenID Connect Back-Channel
-   * Logout 1.0). Default: `backchannel-logout`.
+   * Receives logout tokens from the provider (OpenID Connect Back-Channel Logout 1.0). Register it there as
+   * `backchannel_logout_uri`. Default: `backchannel-logout`.
    */
   backchannelLogout?: string | false
   /**
-   * What the provider frames at a logout: the frontchannel_logout_uri to register (OpenID Connect
-   * Front-Channel Logout 1.0). A frame of another site brings the cookie along only with `session.sameSite`
-   * `none`. Default: `frontchannel-logout`.
+   * Logs out in an iframe of the provider (OpenID Connect Front-Channel Logout 1.0). Register it there as
+   * `frontchannel_logout_uri`. Browsers send the session cookie to a provider's iframe only with `session.sameSite`
+   * `none`, unless the provider is on the same site. Default: `frontchannel-logout`.
    */
   frontchannelLogout?: string | false
-  /** Default: `userinfo`. */
+  /**
+   * Returns the current claims of the user as JSON, from the UserInfo endpoint of the provider. For an access token:
+   * `sub`, `username`, `first_name`, `last_name`, `pw_name` and `email`, from the claims of the token. Default:
+   * `userinfo`.
+   */
   userinfo?: string | false
-  /** Default: `session`. */
+  /**
+   * Returns the claims and times of the session as JSON, for a front end, or 401. Does not extend the idle time.
+   * Default: `session`.
+   */
   session?: string | false
   /**
-   * The token endpoint (RFC 6749, section 3.2). Without a `broker` it passes the provider's tokens through,
-   * to whoever brings a code or a refresh token of this client. Default: `token` with a `broker`, else
-   * `false`.
+   * The token endpoint (RFC 6749, section 3.2). Without a `broker`, it returns the tokens of the provider to a program
+   * that sends a code or a refresh token of this client. Default: `token` with a `broker`, otherwise `false`.
    */
   token?: string | false
-  /** Begins a device flow (RFC 8628). Default: `device` with a `broker`, else `false`. */
+  /** Starts a device login (RFC 8628, section 3.1). Default: `device` with a `broker`, otherwise `false`. */
   device?: string | false
-  /** Of a `broker`: the revocation endpoint (RFC 7009). Default: `revoke`. */
+  /** The revocation endpoint (RFC 7009). Only with a `broker`. Default: `revoke`. */
   revoke?: string | false
-  /** Of a `broker`: the introspection endpoint (RFC 7662), for its `resourceServers`. Default: `introspect`. */
+  /**
+   * The introspection endpoint (RFC 7662), for the `resourceServers` of the `broker`. Only with a `broker`. Default:
+   * `introspect`.
+   */
   introspect?: string | false
-  /** Of a `broker`: its key set (RFC 7517). Default: `.well-known/jwks.json`. */
+  /** The public keys of the `broker` (RFC 7517). Only with a `broker`. Default: `.well-known/jwks.json`. */
   jwks?: string | false
 }
 
 /** A key of 32 bytes, as base64 or as bytes. */
 export type SessionKey = string | Uint8Array
 
-/** The session and its cookies. One of `key` and `secret` is required. */
+/** The session and its cookies. Exactly one of `key` and `secret` is required. */
 export interface SessionOptions {
-  /** 32 random bytes. The first of an array seals, all of them open: put a new one first to rotate. */
+  /**
+   * 32 random bytes that encrypt the session. With an array, the first key encrypts and all keys decrypt: to rotate,
+   * put the new key first.
+   */
   key?: SessionKey | SessionKey[]
-  /** A secret of at least 32 bytes of text, from which the key is derived; an array rotates like `key`. */
+  /** A text of at least 32 bytes from which the key is derived. An array rotates in the same way as `key`. */
   secret?: string | string[]
-  /** The base of the cookies' names; `__Host-` is put before it on https. Default: `oidc`. */
+  /**
+   * The base name of the cookies, at most 40 characters. On https, the prefix `__Host-` is added. Default: `oidc`,
+   * followed by the prefix of the routes when that is not `/auth`.
+   */
   cookieName?: string
-  /** How long a session lives at most, in seconds. Default: 28800 (8 hours). */
+  /** The longest lifetime of a session, in whole seconds, at most 34560000 (400 days). Default: 28800 (8 hours). */
   maxAge?: number
-  /** How long a session lives without a guarded request, in seconds. Default: 3600 (1 hour). */
+  /**
+   * How long a session lives without a request to a guarded route, in seconds. It is never longer than `maxAge`.
+   * Default: 3600 (1 hour).
+   */
   idleTimeout?: number
   /**
-   * Default: `lax`. With `strict`, a login that begins on another site's link neither sees nor ends the
-   * session that the
-   * browser has.
+   * The `SameSite` attribute of the cookies. With `strict`, a login that starts from a link on another site neither
+   * sees nor ends the existing session of the browser. `none` needs an https `baseUrl`. Default: `lax`.
    */
   sameSite?: 'lax' | 'strict' | 'none'
-  /** Which tokens are kept for `app.oidc.accessToken()`, UserInfo and the logout hint. Default: all three. */
+  /** Which tokens are kept, for `app.oidc.accessToken()`, UserInfo and the logout hint. Default: all three. */
   tokens?: Array<'access_token' | 'refresh_token' | 'id_token'>
   /**
-   * Keeps the sessions in the `store`: what the cookie holds is worth nothing without, and the tokens are not
-   * in it. Default: `false`.
+   * Keeps sessions in the `store`. The cookie then has no tokens and is useless without the store. Needs a `store`.
+   * Default: `false`.
    */
   store?: boolean
   /**
-   * For how many seconds a process trusts what the store said of a session. Default: 0, it is asked with
-   * every request.
+   * How long a process trusts the last answer of the store about a session, in seconds, at most 3600. Until then, a
+   * session that ended in another process still works in this one. Default: 0, the store is asked with every request.
    */
   recheckAfter?: number
-  /** Origins beside that of `baseUrl` whose pages may send unsafe requests with the session cookie. Default: none. */
+  /**
+   * Origins, in addition to that of `baseUrl`, whose pages may send requests with the session cookie by other methods
+   * than GET, HEAD, OPTIONS and TRACE. Default: none.
+   */
   trustedOrigins?: string[]
 }
 
+/** The second argument of `onClaims`. */
 export interface ClaimsContext {
   /** The name of the provider. */
   provider: string
+  /** The tokens that the provider issued. */
   tokens: OidcTokens
   /**
-   * Fetches the UserInfo claims, whose `sub` is checked (OpenID Connect Core 1.0, section 5.3.2). Throws an
-   * `OidcError`.
+   * Fetches the claims of the UserInfo endpoint and checks that their `sub` equals that of the ID token (OpenID Connect
+   * Core 1.0, section 5.3.2).
+   *
+   * @throws OidcError `FST_OIDC_USERINFO` when a check failed, `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider does
+   * not answer
    */
   userinfo: () => Promise<UserinfoClaims>
-  /** Where the browser will be sent: an absolute URL below the application's own origin. */
+  /** Where the browser goes after the login: an absolute URL on the origin of the application. */
   returnTo: string
   request: FastifyRequest
   reply: FastifyReply
 }
 
+/** The second argument of `onLogout`. */
 export interface LogoutContext {
-  /** `backchannel` and `frontchannel`: the provider said so; `revoked`: by `app.oidc.sessions.revoke`. */
+  /**
+   * Why the session ended.
+   *
+   * - `logout`: the user logged out.
+   * - `login`: a new login in the same browser replaced the session.
+   * - `refresh_failed`: the provider refused to refresh the tokens.
+   * - `backchannel`, `frontchannel`: the provider reported a logout.
+   * - `revoked`: `app.oidc.sessions.revoke` was called.
+   */
   reason: 'logout' | 'login' | 'refresh_failed' | 'backchannel' | 'frontchannel' | 'revoked'
-  /** `null` when it was no request that ended it. */
+  /** The request that ended its own session, or `null` when the session was ended from outside. */
   request: FastifyRequest | null
 }
 
+/** The second argument of `onError`. */
 export interface ErrorContext {
   request: FastifyRequest
   reply: FastifyReply
 }
 
-/** Access tokens of requests (RFC 6750): which ones are taken. */
+/** Which access tokens guarded routes accept (RFC 6750). */
 export interface BearerOptions {
-  /** The identifiers of this API: `aud` must be, or have, one of them (RFC 9068, section 4). */
+  /** The identifiers of this API. The `aud` of a token must contain one of them (RFC 9068, section 4). */
   audience: string | string[]
-  /** The algorithms that a JWT may be signed with. Default: RS256, PS256, ES256 and EdDSA. */
+  /** The algorithms that may sign a JWT. Default: `RS256`, `PS256`, `ES256`, `EdDSA` and `Ed25519`. */
   algorithms?: SigningAlgorithm[]
   /**
-   * Whether a JWT must say that it is an access token, by the `typ` `at+jwt` and the claims of RFC 9068. With
-   * `false`, one that has no sign of being an ID token and one of being an access token will do. Default:
-   * `true`.
+   * Requires that a JWT is marked as an access token, by the `typ` `at+jwt` and the claims of RFC 9068.
+   *
+   * `false` is for providers that do not mark their access tokens: a JWT is then accepted when it has a sign of an
+   * access token and no sign of an ID token. Default: `true`.
    */
   strictType?: boolean
   /**
-   * Asks the provider about tokens that are no JWT (RFC 7662): `true` with one provider, else the name of the
-   * one to ask. Default: such tokens are refused.
+   * Asks the provider about tokens that are not JWTs (RFC 7662). With one provider: `true`. With several: the name of
+   * the provider to ask. Default: `false`, such tokens are rejected.
    */
   introspection?: boolean | string
-  /** For how long its answer is used again, in seconds, and never past `exp`. Default: 10. */
+  /** How long an introspection response is reused, in seconds, at most 300, and never after `exp`. Default: 10. */
   introspectionMaxAge?: number
   /**
-   * Takes tokens that are bound to a key (DPoP, RFC 9449); `required` takes no others. Default: `false`,
-   * those are refused.
+   * Accepts tokens that are bound to a key (DPoP, RFC 9449). `'required'` accepts only those. Default: `false`, they
+   * are rejected.
    */
   dpop?: boolean | 'required'
-  /** Asks for a nonce of this server in each proof (RFC 9449, section 9). Default: `false`. */
+  /** Requires a nonce of this server in each DPoP proof (RFC 9449, section 9). Default: `false`. */
   dpopNonce?: boolean
   /**
-   * Finds the certificate of the caller, DER or PEM, for tokens that are bound to one (RFC 8705, section 3);
-   * behind a proxy, from what that says. Default: that of the TLS connection.
+   * Returns the client certificate of a request, DER or PEM, for tokens that are bound to one (RFC 8705, section 3).
+   * Behind a proxy that terminates TLS, read it from the header that the proxy sets. Default: the certificate of the
+   * TLS connection.
    */
   clientCertificate?: (request: FastifyRequest) => Uint8Array | string | undefined
-  /** The identifier in the metadata of the protected resource (RFC 9728). Default: `baseUrl`. */
+  /** The identifier of this API in its protected resource metadata (RFC 9728), an https URL. Default: `baseUrl`. */
   resource?: string
-  /** The scopes in that metadata. Default: none. */
+  /** The scopes in the protected resource metadata. Default: none. */
   scopes?: string[]
 }
 
 /**
- * Tokens of this application's own: an `access_token` is a JWT (RFC 9068), a `refresh_token` is opaque and
- * good once. Needs a `store`.
+ * Tokens that this application issues to programs. The access token is a JWT (RFC 9068). The refresh token is opaque;
+ * each use replaces it with a new one. Needs a `store`.
  */
 export interface BrokerOptions {
-  /** The `aud` of the access tokens. A federation has one. */
+  /** The `aud` of the access tokens. Applications that trust each other's tokens share one. */
   audience: string
-  /** The `iss` of the access tokens. Default: `baseUrl`. */
+  /** The `iss` of the access tokens, an https URL. Default: `baseUrl`. */
   issuer?: string
-  /** How long an access token is good, in seconds. Default: 900 (15 minutes). */
+  /** The lifetime of access tokens, in seconds, at most 86400 (1 day). Default: 900 (15 minutes). */
   accessTokenTtl?: number
   /**
-   * How long after the login refresh tokens are good, in seconds; without a refresh token of the provider,
-   * which says whether the person is still welcome, no longer than `session.maxAge`. Default: 2592000 (30
-   * days).
+   * How long refresh tokens can be used after the login, in seconds, at most 34560000 (400 days). When the provider
+   * issued no refresh token, the plugin cannot ask whether the user still has access: the limit is then
+   * `session.maxAge`, if that is shorter. Default: 2592000 (30 days).
    */
   refreshTokenTtl?: number
-  /** Default: `ES256`. */
+  /** The algorithm that signs access tokens. Default: `ES256`. */
   signingAlg?: 'ES256' | 'EdDSA' | 'RS256'
-  /** After how long a new key signs, in seconds; it is published ten minutes before. Default: 7776000 (90 days). */
+  /**
+   * How long a key signs before a new one takes over, in seconds, 3600 (1 hour) to 315360000 (3650 days). A new key is
+   * published ten minutes before it signs. Default: 7776000 (90 days).
+   */
   keyLifetime?: number
-  /** Other instances whose access tokens count here, for the same `audience`; a text is the `issuer`. */
+  /**
+   * Other issuers whose access tokens are accepted, when they have the same `audience`. A string is the `issuer`.
+   * Default: none.
+   */
   trustedIssuers?: Array<string | TrustedIssuer>
-  /** Applications on a person's own machine (RFC 8252) may log people in. Default: they may not. */
+  /** Allows logins of native applications: programs on the user's own computer (RFC 8252). Default: not allowed. */
   nativeClients?: NativeClientOptions
-  /** Who may ask whether a token is good (RFC 7662): names, with secrets of at least 32 bytes. Default: nobody. */
+  /**
+   * The resource servers that may use the introspection endpoint (RFC 7662): their names, and their secrets of at least
+   * 32 bytes. Default: none.
+   */
   resourceServers?: Record<string, string>
   /**
-   * Claims for the access token, from those of the person, as a refresh of the provider's tokens says them;
-   * throwing refuses the token.
+   * Returns more claims for the access token, from the claims of the user. After a refresh, these are the claims that
+   * the provider sent with the refresh. When it throws, no token is issued.
    */
   claims?: (
     claims: OidcClaims,
     context: IssueContext
   ) => Record<string, unknown> | void | Promise<Record<string, unknown> | void>
-  /** Sees each access token before it is signed. Returns further claims; throwing refuses the token. */
+  /**
+   * Called with the claims of each access token before it is signed. Returns more claims. When it throws, no token is
+   * issued.
+   */
   onIssue?: (
     payload: Record<string, unknown>,
     context: IssueContext
   ) => Record<string, unknown> | void | Promise<Record<string, unknown> | void>
 }
 
+/** Another application whose access tokens are accepted. */
 export interface TrustedIssuer {
+  /** The `iss` of its access tokens, an https URL. */
   issuer: string
-  /** Default: `.well-known/jwks.json` below the issuer and `routes.prefix`. */
+  /** The URL of its public keys. Default: `{issuer}{prefix}/.well-known/jwks.json`, with the own `routes.prefix`. */
   jwksUri?: string
-  /** `false` for instances of py-oidc-auth, whose tokens do not say what they are. Default: `true`. */
+  /**
+   * Requires that a token is marked as an access token (RFC 9068). `false` for instances of py-oidc-auth, which does
+   * not mark its tokens. Default: `true`.
+   */
   strictType?: boolean
 }
 
+/** Which native applications may log users in. */
 export interface NativeClientOptions {
-  /** The `client_id`s that they may call themselves by. Default: none; then they do without. */
+  /** The `client_id`s that are accepted. Default: none; a native application then sends no `client_id`. */
   clientIds?: string[]
   /**
-   * Where a login may end beside loopback addresses, of which every port is allowed: https URLs, or those of
-   * a scheme such as `com.example.app:`.
+   * The redirect URIs that are accepted, in addition to loopback addresses with any port: https URLs, or URLs with a
+   * private scheme such as `com.example.app:` (RFC 8252, section 7). Default: none.
    */
   redirectUris?: string[]
   /**
-   * `false` lets those in that cannot do PKCE, such as py-oidc-auth-client: whoever sees the redirect has
-   * their tokens. Default: `true`.
+   * Requires PKCE (RFC 7636). `false` also admits programs without PKCE, such as py-oidc-auth-client: an attacker who
+   * sees their redirect can then get their tokens. Default: `true`.
    */
   pkceRequired?: boolean
 }
 
-/** For whom an access token is. */
+/** The second argument of `broker.claims` and `broker.onIssue`: for which request an access token is issued. */
 export interface IssueContext {
+  /** The `grant_type` of the token request. */
   grantType: string
+  /** The client that gets the token. */
   clientId: string
-  /** The provider that named the person. */
+  /** The name of the provider that authenticated the user. */
   provider: string
   request: FastifyRequest
 }
 
-/** What a guard asks of the person. */
+/** The constraints of a guard. A request must meet all of them. */
 export interface GuardOptions {
-  /** All of these scopes must have been granted; a string is space-separated. */
+  /** Scopes that must all be granted. A string is a list separated by spaces. Default: none. */
   scopes?: string | string[]
-  /** Claims by path, and the value, or one of the values, that each must have: `{ 'realm_access.roles': 'admin' }`. */
+  /**
+   * Required claims: a name, or a path with dots, and the value that the claim must have. With an array, one of its
+   * values. Default: none.
+   *
+   * @example { 'realm_access.roles': 'admin' }
+   */
   claims?: Record<string, ClaimValue | ClaimValue[]>
-  /** One of these roles, from the claims that `roleClaims` names. */
+  /** Roles of which the user must have one, in one of the claims that `roleClaims` names. Default: none. */
   roles?: string | string[]
-  /** One of these authentication context classes. */
+  /**
+   * Authentication context classes of which the session or token must have one (`acr`). A user who does not meet it
+   * must log in again. Default: any.
+   */
   acr?: string | string[]
-  /** How long ago the person may have authenticated at the provider, in seconds. */
+  /**
+   * How long ago the user may have authenticated at the provider, in whole seconds. A user who does not meet it must
+   * log in again. Default: any time.
+   */
   maxAge?: number
   /**
-   * The provider that must have authenticated the person, by name, or one of several, or the one that a
-   * request asks for, such as its tenant. Default: any.
+   * The provider that must have authenticated the user: one name, several, or a function that returns the name for a
+   * request, for example its tenant. A session of another provider counts as no session. Default: any provider.
    */
   provider?: string | string[] | ((request: FastifyRequest) => string)
   /**
-   * What a request may come with: a session, an access token of a person, an access token of a client.
-   * Default: `['session', 'bearer']`, as far as `bearer` is configured.
+   * Which credentials the route accepts: `session`, `bearer` (an access token of a user), `client` (an access token of
+   * a client without a user). Default: `['session', 'bearer']`; without the option `bearer` or `broker`, `['session']`.
    */
   accept?: Array<'session' | 'bearer' | 'client'>
-  /** Whether whoever fulfils everything else may pass, for what the options above cannot say. */
+  /**
+   * A check of your own, called when all other constraints are met. Returns whether the request may pass; `false` is
+   * answered with 403. Default: none.
+   */
   check?: (claims: OidcClaims, request: FastifyRequest) => boolean | Promise<boolean>
   /**
-   * Refreshes the access token before the handler runs where it is due, and so ends the session of whom the
-   * provider refuses. Default: `false`, when `accessToken()` is called.
+   * Refreshes the access token before the handler runs, when it is due. A user whom the provider refuses must log in
+   * again. Default: `false`, the token is refreshed when `app.oidc.accessToken()` is called.
    */
   refresh?: boolean
 }
 
-/** How an access token is to be. */
+/** Options of `app.oidc.accessToken`. */
 export interface AccessTokenOptions {
-  /** Refreshes it whatever its time: an API has answered 401. Default: `false`, a little before it expires. */
+  /**
+   * Refreshes the token even if it has not expired, for example after an API answered 401. Default: `false`, it is
+   * refreshed when it expires within 30 seconds.
+   */
   refresh?: boolean
 }
 
-/** What an `optional()` guard asks. */
+/** The constraints of an `optional()` guard. */
 export interface OptionalGuardOptions extends GuardOptions {
   /**
-   * Asks the provider whether it knows the person, without showing anything (`prompt=none`), once in ten
-   * minutes. Default: `false`.
+   * Checks, without showing a page, whether the user is logged in at the provider (`prompt=none`), at most once in ten
+   * minutes. Only when a page is opened. Default: `false`.
    */
   silent?: boolean
 }
 
+/** A value that a claim is compared with. */
 export type ClaimValue = string | number | boolean
 
-/** A login of its own kind (OpenID Connect Core 1.0, section 3.1.2.1). */
+/** Options of `app.oidc.login`, for one login (OpenID Connect Core 1.0, section 3.1.2.1). */
 export interface LoginOptions {
-  /** The provider, by name. Default: the only one; with several, the person chooses. */
+  /** The name of the provider. Default: the only one; with several, the user chooses. */
   provider?: string
-  /** Where the browser goes after the login. Default: `defaultReturnTo`. */
+  /**
+   * Where the browser goes after the login: a path or URL on the origin of `baseUrl`. Any other URL is replaced by
+   * `defaultReturnTo`. Default: `defaultReturnTo`.
+   */
   returnTo?: string
-  /** How long ago the person may have authenticated, in seconds (`max_age`). */
+  /** How long ago the user may have authenticated, in whole seconds (`max_age`). The result is checked. */
   maxAge?: number
-  /** The requested authentication context classes (`acr_values`); the result is checked. */
+  /** The requested authentication context classes (`acr_values`). The result is checked. */
   acrValues?: string[]
-  /** With `none` the person comes back as they are when the provider would have to ask something. */
+  /**
+   * The parameter `prompt`. With `none`, the provider shows no page: if it would have to, the browser comes back
+   * without a new login.
+   */
   prompt?: string
-  /** `login_hint` */
+  /** The parameter `login_hint`. */
   loginHint?: string
-  /** `ui_locales`, space-separated. */
+  /** The parameter `ui_locales`: languages separated by spaces. */
   uiLocales?: string
-  /** The claims to ask for (section 5.5). */
+  /** The parameter `claims`, as an object (OpenID Connect Core 1.0, section 5.5). */
   claims?: Record<string, unknown>
+  /** The parameter `audience`. Default: the `audience` of the provider's options. */
   audience?: string
-  /** Resource indicators (RFC 8707), instead of those of the provider's options; kept for the refresh. */
+  /**
+   * Resource indicators (RFC 8707), used again when the tokens are refreshed. Default: the `resource` of the provider's
+   * options.
+   */
   resource?: string | string[]
-  /** Further parameters of the authorization request. */
+  /** More parameters of the authorization request. Must not contain a parameter that the plugin sets. */
   authorizationParams?: Record<string, string>
 }
 
+/** Options of `app.oidc.logout`. */
 export interface LogoutOptions {
-  /** Where the browser goes after the logout. Default: `defaultReturnTo`. */
+  /** Where the browser goes after the logout: a path or URL on the origin of `baseUrl`. Default: `defaultReturnTo`. */
   returnTo?: string
-  /** `false` ends only the session here, not the one at the provider. Default: `true`. */
+  /** Also ends the session at the provider. Default: `true`. */
   federated?: boolean
 }
 
-/** A `fetch` (WHATWG) through which every call to a provider goes. */
+/** A function with the interface of `fetch` (WHATWG Fetch). It makes every call to a provider. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
-/** An undici dispatcher: a ProxyAgent, or an Agent with an own CA or a client certificate. */
+/** An undici dispatcher, for example a `ProxyAgent`, or an `Agent` with its own CA or a client certificate. */
 export interface Dispatcher {
   dispatch: (...parameters: never[]) => boolean
 }
 
-/** What `resolveProvider` finds: `name` only where it was asked for none. */
+/**
+ * The options of one tenant, as `resolveProvider` returns them. `name` says which tenant it is, when `resolveProvider`
+ * was called without a name.
+ */
 export type ResolvedProvider = Partial<ProviderOptions> & { name?: string }
 
 /**
- * The options of the plugin. One provider's stand beside the others; several are in `providers`, or found by
- * `resolveProvider`,
- * and what stands beside them then is what they have in common.
+ * The options of the plugin. An unknown, missing or wrong option makes the registration fail with an `OidcError`
+ * `FST_OIDC_OPTION` that names it.
+ *
+ * With one provider, its `ProviderOptions` are set here. With several, they are in `providers` or come from
+ * `resolveProvider`; a provider option that is set here is then the default for all of them.
  */
 export interface OidcOptions extends Partial<ProviderOptions> {
-  /** The providers by name: each has its own `login` and `callback` below `{prefix}/{name}`. */
+  /**
+   * Several providers, by name. A name has letters, digits, `.`, `_` and `-`, at most 64. The routes of each provider
+   * are below `{prefix}/{name}`.
+   */
   providers?: Record<string, Partial<ProviderOptions>>
   /**
-   * The provider of that name, for tenants that are known only at run time; `null` when there is none, or
-   * none any more.
-   * What it gives is kept for `resolveMaxAge`, by name. `name` is `undefined` when a login is to begin that
-   * names no provider.
+   * Finds a provider at run time, for multi-tenant applications. Returns its options, or `null` when there is no such
+   * tenant. The result is cached for `resolveMaxAge`. Not together with `providers`.
+   *
+   * It is called with `undefined` as name when a login does not name a provider. It may then return `{ name }`.
+   *
+   * When it throws, tenants that are cached work for ten more minutes; other requests fail with
+   * `FST_OIDC_PROVIDER_UNAVAILABLE`.
    */
   resolveProvider?: (
     request: FastifyRequest,
     name: string | undefined
   ) => ResolvedProvider | null | undefined | Promise<ResolvedProvider | null | undefined>
-  /** After how many seconds `resolveProvider` is asked again. Default: 60. */
+  /** How long a result of `resolveProvider` is cached, in seconds, at most 86400 (1 day). Default: 60. */
   resolveMaxAge?: number
-  /** The public origin of the application, with a path if it is mounted under one. Never taken from a request. */
+  /**
+   * The public URL of the application: its origin, and the path when it is mounted below one. An https URL. The plugin
+   * never takes it from a request, because a client can send any `Host` header.
+   */
   baseUrl: string
+  /** The paths of the plugin's routes. */
   routes?: RouteOptions
-  /** Where a login or logout without a (safe) `return_to` ends. Default: `/` below `baseUrl`. */
+  /**
+   * Where the browser goes after a login or logout without a valid `return_to`: a path or URL on the origin of
+   * `baseUrl`. Default: `/` below `baseUrl`.
+   */
   defaultReturnTo?: string
   /**
-   * A page of the application's own where people choose a provider; it gets `return_to`, and `provider` with
-   * the names that will do. Default: a page of the plugin.
+   * Your own page where the user chooses a provider: a path or URL on the origin of `baseUrl`. Its query has
+   * `return_to`, and `provider` with the names to choose from, separated by spaces, when the route does not accept all.
+   * Default: a page of the plugin.
    */
   loginPage?: string
   /**
-   * The parameters of a login that may be in the query of the login route, such as `login_hint` or
-   * `ui_locales`. Default: none.
+   * The authorization parameters that the query of the login route may set, such as `login_hint` or `ui_locales`.
+   * Default: none.
    */
   loginParams?: string[]
   /**
-   * What several processes must know: used logins, ended sessions, refreshes under way. A Store, or an
-   * address: `memory:`, `sqlite:./oidc.db`, `postgres://…`, `redis://…`. Default: each process knows its own.
+   * Where processes share state: used logins, ended sessions, refreshes in progress. A `Store`, or an address that
+   * begins with `memory:`, `sqlite:`, `postgres:` or `redis:`, for example `sqlite:./oidc.db`. Default: none, each
+   * process has its own state in memory.
    */
   store?: Store | string
+  /** The session and its cookies. */
   session: SessionOptions
-  /** Takes access tokens (`Authorization: Bearer`) in guarded routes. Default: no, the header is not looked at. */
+  /**
+   * Accepts access tokens (`Authorization: Bearer`) in guarded routes. Default: not accepted; with a `broker`, only the
+   * tokens that it issues.
+   */
   bearer?: BearerOptions
-  /** Issues tokens of this application's own, at `routes.token`. Default: no. */
+  /** Issues tokens to programs, at `routes.token`. Default: no tokens are issued. */
   broker?: BrokerOptions
   /**
-   * The claims, by path, that have roles. Default: `roles`, `groups`, `realm_access.roles`,
+   * The claims that contain roles: names, or paths with dots. Default: `roles`, `groups`, `realm_access.roles` and
    * `resource_access.{clientId}.roles`.
    */
   roleClaims?: string[]
   /**
-   * The claims to keep, by name, beside `iss` and `sub`. Default: all but the protocol's own (`nonce`,
-   * `at_hash`, `exp` …).
+   * The names of the claims that the session keeps, in addition to `iss` and `sub`. Default: all claims except those of
+   * the protocol, such as `nonce`, `at_hash` and `exp`.
    */
   claims?: string[]
-  /** Turns the claims into the application's own type, kept as `request.oidcClaims`; throwing refuses the login. */
+  /**
+   * Validates the claims and returns those to keep as `request.oidcClaims`. Replaces the option `claims`. When it
+   * throws, the login fails with `FST_OIDC_CLAIMS`.
+   */
   parseClaims?: (claims: IdTokenClaims) => OidcClaims | Promise<OidcClaims>
   /**
-   * Runs after every check and before the session exists. What it returns (JSON) is kept as `request.oidcUser`;
-   * a login of a program (`broker`) has no session, and in a device flow `request` is that of the program; a
-   * token exchange is no login, and asks `broker.claims` and `broker.onIssue` only;
-   * throwing refuses the login, and sending a reply of its own replaces the login.
+   * Called at each login, after all checks and before the session begins.
+   *
+   * The value that it returns is kept as `request.oidcUser`; it must be JSON. When it throws, the login fails with
+   * `FST_OIDC_CLAIMS`. When it sends a reply, that reply replaces the login.
+   *
+   * It is also called when a program logs in (`broker`), which has no session. In a device login, `request` is that of
+   * the program. It is not called for a token exchange, which only calls `broker.claims` and `broker.onIssue`.
    */
   onClaims?: (
     claims: IdTokenClaims,
     context: ClaimsContext
   ) => OidcUser | null | undefined | void | Promise<OidcUser | null | undefined | void>
-  /** Runs after a session has ended. */
+  /** Called after a session has ended. An error that it throws is logged. */
   onLogout?: (session: OidcSession, context: LogoutContext) => void | Promise<void>
-  /** Runs before an error is answered; a reply that it sends replaces the plugin's own. */
+  /**
+   * Called before the plugin answers a request with an error. When it sends a reply, that reply replaces the answer of
+   * the plugin. An error that it throws is logged.
+   */
   onError?: (error: OidcError, context: ErrorContext) => void | Promise<void>
-  /** Claims that every guarded route asks for, as in `required({ claims })`. */
+  /** Claims that every guarded route requires, as in `required({ claims })`. Default: none. */
   requiredClaims?: Record<string, ClaimValue | ClaimValue[]>
   /**
-   * `false` turns telemetry off; by default the global tracer and meter of `@opentelemetry/api`, when that is
-   * installed.
+   * The OpenTelemetry tracer and meter. `false` turns telemetry off. Default: the global ones, when
+   * `@opentelemetry/api` is installed.
    */
   telemetry?: false | { tracer?: Tracer, meter?: Meter }
   /**
-   * Allows http for `baseUrl` and the provider on loopback addresses; refused when NODE_ENV is `production`.
-   * Default: `false`.
+   * Allows http instead of https for `baseUrl` and the provider, on loopback addresses only. For development: the
+   * registration fails when `NODE_ENV` is `production`. Default: `false`.
    */
   allowInsecureLoopback?: boolean
 }

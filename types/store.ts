@@ -1,45 +1,58 @@
 /**
- * Where things are kept that must outlive a process, or that several processes must know.
+ * A key-value store with expiry, for state that several processes share or that must survive a restart.
  *
- * Every function is atomic, also across processes, and none sees an entry that has expired. Keys and tags are
- * hashes and
- * values are encrypted: whoever reads the store learns when what expires and, of a person whose `sub` they
- * know, whether
- * there is something, but nothing that can be used. A store handles them as opaque text of
- * printable ASCII, keys and tags of at most 128 characters without spaces, values of at most 64 KiB. A store
- * that cannot do its work throws.
+ * Each function is atomic, also across processes. No function sees an entry that has expired. A function that cannot do
+ * its work throws.
+ *
+ * Keys and tags are hashes; values are encrypted. A reader of the store sees when entries expire, and can test whether
+ * there is an entry for a `sub` that the reader already knows, but cannot use any of them.
+ *
+ * A store treats keys, tags and values as opaque text of printable ASCII. Keys and tags have at most 128 characters and
+ * no spaces; values have at most 65536 characters.
+ *
+ * `storeContract` of `fastify-oidc/testing` tests an implementation.
  */
 export interface Store {
-  /** The value, or `null`. */
+  /** Returns the value of the entry, or `null` when there is none. */
   get: (key: string) => Promise<string | null>
-  /** Whether there is an entry: asked with every request, it should cost little. */
+  /** Returns whether there is an entry. Called with every request, so it should be fast. */
   has: (key: string) => Promise<boolean>
-  /** Writes an entry, whatever was there before. */
+  /** Writes an entry and its tags. Replaces any entry with the same key. */
   set: (key: string, value: string, options: EntryOptions) => Promise<void>
-  /** Writes an entry unless there is one: the first of several callers gets `true`, the others `false`. */
+  /**
+   * Writes an entry only when there is none with that key. Of several concurrent callers, exactly one gets `true`; the
+   * others get `false`.
+   */
   create: (key: string, value: string, options: EntryOptions) => Promise<boolean>
-  /** Writes a new value and time, keeping the tags, if the value is still `expected` (compare and set). */
+  /**
+   * Compare and set: writes a new value and expiry time when the current value equals `expected`. Keeps the tags.
+   * Returns whether it has written.
+   *
+   * @param expiresAt - in seconds since the epoch
+   */
   replace: (key: string, expected: string, value: string, expiresAt: number) => Promise<boolean>
-  /** Removes the entry: one of several callers gets its value, the others `null`. */
+  /** Removes an entry. Of several concurrent callers, one gets its value; the others get `null`. */
   take: (key: string) => Promise<string | null>
   /**
-   * The entries with a tag, in the order of their keys, at most `limit` (default 1000) whose keys come after
-   * `after`.
+   * Returns the entries that have a tag, sorted by key in ASCII order.
+   *
+   * - `limit`: how many entries at most. Default: 1000.
+   * - `after`: only entries whose key sorts after this one. Default: from the first.
    */
   list: (tag: string, options?: { limit?: number, after?: string }) => Promise<StoreEntry[]>
   /**
-   * Removes what has expired, in small steps; says how much. Called now and then: what has expired is never
-   * seen anyway.
+   * Deletes expired entries, in small steps, and returns how many. Called every ten minutes to free space; expired
+   * entries are invisible before that.
    */
   purge: () => Promise<number>
-  /** Gives back what the store opened itself; a client or pool of the caller's stays open. */
+  /** Releases what the store opened itself. A client or pool that the application passed in stays open. */
   close: () => Promise<void>
 }
 
 export interface EntryOptions {
-  /** Seconds since the epoch. */
+  /** When the entry expires, in seconds since the epoch. */
   expiresAt: number
-  /** By which the entry can be found, at most 4. Default: none. */
+  /** Tags by which `list` finds the entry, at most 4. Default: none. */
   tags?: readonly string[]
 }
 

@@ -2,7 +2,7 @@ import secureSession from '@fastify/secure-session'
 import * as client from 'openid-client'
 import { handler, serve } from './serve.ts'
 
-/** The least that logs in with the same checks: openid-client in two handlers, and one session cookie. */
+/** The smallest login with the same checks: openid-client in two handlers, and one session cookie. */
 
 declare module '@fastify/secure-session' {
   interface SessionData {

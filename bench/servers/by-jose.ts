@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose'
 import type { FastifyRequest } from 'fastify'
 import { handler, serve } from './serve.ts'
 
-/** Each token verified by jose, and nothing else. */
+/** Verifies each token with jose, and nothing else. */
 serve(async (app, { issuer }) => {
   const keys = createLocalJWKSet(await (await fetch(`${issuer}/jwks`)).json() as JSONWebKeySet)
   const preHandler = async (request: FastifyRequest) => {

@@ -1,13 +1,13 @@
 import Fastify from 'fastify'
 import { randomBytes, randomUUID } from 'node:crypto'
 import oidc from '../../index.ts'
-import { coreOf } from '../../lib/compose.ts'
+import { partsOf } from '../../lib/decorator.ts'
 import { newSession } from '../../lib/session/session.ts'
 import { answer } from '../answer.ts'
 import type { SessionRecords } from '../../lib/session/session-records.ts'
 import type { ServerOptions } from './serve.ts'
 
-/** Fills a memory store with sessions, and tells what they take. */
+/** Fills a memory store with sessions and returns how many bytes they need. */
 
 const now = Math.floor(Date.now() / 1000)
 const text = (bytes: number): string => randomBytes(bytes * 3 / 4).toString('base64url')
@@ -31,7 +31,7 @@ answer({
       allowInsecureLoopback: true
     })
     await app.ready()
-    const { providers, records } = coreOf(app.oidc)
+    const { providers, records } = partsOf(app.oidc)
     const [provider] = providers.all()
     const before = inUse()
     for (let at = 0; at < count; at += 1) {

@@ -6,24 +6,24 @@ export interface ServerOptions {
   issuer: string
   /** 32 bytes, base64. */
   key: string
-  /** Where the sessions are; default: in cookies. */
+  /** The address of the store for sessions. Default: sessions are in cookies. */
   store?: string
   recheckAfter?: number
-  /** Of the provider, PEM. */
+  /** The public key of the provider, PEM. */
   publicKey?: string
 }
 
 type Prepare = (app: FastifyInstance, options: ServerOptions) => unknown
 
-const nobody = { sub: '00000000-0000-0000-0000-000000000000' }
+const anonymous = { sub: '00000000-0000-0000-0000-000000000000' }
 
-/** The handler of every route under load: it reads one claim when there is one. */
+/** The handler of every route under load. It reads one claim when there is a user. */
 export async function handler (request: FastifyRequest) {
-  const { sub } = request.oidcClaims ?? nobody
+  const { sub } = request.oidcClaims ?? anonymous
   return { sub }
 }
 
-/** A Fastify process that the benchmark starts, asks what it has used, and stops. */
+/** A Fastify process that the benchmark starts, asks for its resource usage, and stops. */
 export function serve (prepare: Prepare): void {
   const app = Fastify()
   answer({

@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import type { OidcError } from '../../index.ts'
 import type { ApplicationOptions } from './application.ts'
 
-/** One process of the application; start it with --expose-gc. */
+/** One process of the application. Start it with --expose-gc. */
 
 export interface ProcessReport {
   /** Bytes. */
@@ -16,21 +16,21 @@ export interface ProcessReport {
   /** Milliseconds. */
   delayP99: number
   delayMax: number
-  /** What was refused, and why in detail, with how often. */
+  /** The refusals with their details, and how often each happened. */
   refusals: Record<string, number>
 }
 
-const MOST_REFUSALS = 200 // different ones that are told apart
+const MAX_REFUSALS = 200 // different lines
 const delay = monitorEventLoopDelay({ resolution: 10 })
 const refusals = new Map<string, number>()
 let app: FastifyInstance
 
 function count ({ code, detail = '', cause }: OidcError): void {
   const line = [code, detail.replaceAll(/127[\d.:]+/g, ''), rootOf(cause)].join(' ').trim().slice(0, 200)
-  if (refusals.has(line) || refusals.size < MOST_REFUSALS) refusals.set(line, (refusals.get(line) ?? 0) + 1)
+  if (refusals.has(line) || refusals.size < MAX_REFUSALS) refusals.set(line, (refusals.get(line) ?? 0) + 1)
 }
 
-/** What a chain of causes begins with. */
+/** Describes the first error of a chain of causes. */
 function rootOf (cause: unknown): string {
   if (!(cause instanceof Error)) return ''
   return cause.cause instanceof Error
@@ -38,7 +38,7 @@ function rootOf (cause: unknown): string {
     : `${(cause as { code?: string }).code ?? cause.name} ${cause.message.replaceAll(/\d+/g, 'N')}`
 }
 
-/** Twice, and after a pause: what the first collection lets go of has finalizers. */
+/** Collects garbage twice, with a pause: finalizers run after the first collection. */
 async function settledMemory (): Promise<NodeJS.MemoryUsage> {
   globalThis.gc?.()
   await sleep(200)
@@ -53,7 +53,7 @@ answer({
     delay.enable()
     return (app.server.address() as AddressInfo).port
   },
-  /** What was since the last report. */
+  /** Everything since the last report. */
   async report (): Promise<ProcessReport> {
     const [delayP99, delayMax] = [delay.percentile(99) / 1e6, delay.max / 1e6]
     const { heapUsed, rss } = await settledMemory()

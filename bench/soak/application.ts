@@ -10,10 +10,10 @@ export interface ApplicationOptions {
   key: string
 }
 
-/** The public origin of all processes: whoever balances the load sends each browser to the same one. */
+/** The public origin of all processes. Each browser always uses the same process, as behind a sticky load balancer. */
 export const ORIGIN = 'http://app.localhost'
 export const SESSION_COOKIE = 'oidc'
-/** Seconds that a call to the provider may take. */
+/** How long a call to the provider may take, in seconds. */
 export const TIMEOUT = 3
 export const CLIENT = { client_id: 'soak', client_secret: 'the-secret-of-a-client-on-the-loopback-interface' }
 
@@ -47,7 +47,7 @@ function addPages (app: FastifyInstance): void {
   app.get('/maybe', { preHandler: app.oidc.optional() }, async ({ oidcClaims }) => ({ sub: oidcClaims?.sub ?? null }))
   app.get('/me', guarded, async ({ oidcClaims }) => ({ sub: oidcClaims?.sub }))
   app.post('/me', guarded, async ({ oidcClaims }) => ({ sub: oidcClaims?.sub }))
-  // Whose token it is shows whether sessions were mixed up.
+  // The sub of the token shows whether a user got the token of another user.
   app.get('/token', guarded, async (request) => ({ sub: decodeJwt(await app.oidc.accessToken(request)).sub }))
   app.get<{ Querystring: { sub: string } }>('/login-as', async (request, reply) =>
     await app.oidc.login(request, reply, { returnTo: '/me', authorizationParams: { login_hint: request.query.sub } }))

@@ -1,8 +1,8 @@
-import { coreOf } from '../../lib/compose.ts'
+import { partsOf } from '../../lib/decorator.ts'
 import { startClock } from '../../lib/testing/index.ts'
 import { ORIGIN, buildApplication } from './application.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../../lib/compose.ts'
+import type { Parts } from '../../lib/compose.ts'
 import type { Provider } from '../../lib/provider/provider.ts'
 import type { ApplicationOptions } from './application.ts'
 
@@ -12,10 +12,10 @@ export interface ForgedLogin {
   state: string
 }
 
-/** Pending logins that only the holder of the key can make: they have waited for too long. */
+/** Pending logins that have expired. Only the holder of the key can create them. */
 export interface ForgedLogins {
   late: () => ForgedLogin
-  /** One that had been late before. */
+  /** An expired login that was already restarted once. */
   restarted: () => ForgedLogin
   close: () => Promise<void>
 }
@@ -23,23 +23,23 @@ export interface ForgedLogins {
 export async function createForgedLogins (options: ApplicationOptions): Promise<ForgedLogins> {
   const app = await buildApplication(options)
   await app.ready()
-  const core = coreOf(app.oidc)
+  const parts = partsOf(app.oidc)
   return {
-    late: () => forge(core, false),
-    restarted: () => forge(core, true),
+    late: () => forge(parts, false),
+    restarted: () => forge(parts, true),
     close: async () => await app.close()
   }
 }
 
-/** Begun eleven minutes and more ago: nothing but this function sees the clock that is set back. */
-function forge ({ pending, providers }: Core, restarted: boolean): ForgedLogin {
+/** Creates a login that began more than eleven minutes ago. Only this function runs with the clock set back. */
+function forge ({ pendingLogins, providers }: Parts, restarted: boolean): ForgedLogin {
   const clock = startClock()
   clock.advance(-700)
   const lines: string[] = []
   const reply = { header: (_name: string, line: string) => lines.push(line) } as unknown as FastifyReply
   const provider = providers.all()[0] as Provider
-  const login = { ...pending.create(), provider: provider.id, returnTo: `${ORIGIN}/late`, silent: false, restarted }
-  pending.save({ headers: {} } as FastifyRequest, reply, provider, login)
+  const login = { ...pendingLogins.create(), provider: provider.id, returnTo: `${ORIGIN}/late`, silent: false, restarted }
+  pendingLogins.save({ headers: {} } as FastifyRequest, reply, provider, login)
   clock.restore()
   return { cookie: lines[0]?.split(';', 1)[0] as string, state: login.state }
 }

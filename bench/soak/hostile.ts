@@ -3,15 +3,15 @@ import { ORIGIN, SESSION_COOKIE } from './application.ts'
 import { codeIn, pick, setsSession } from './world.ts'
 import type { ForgedLogins } from './forged.ts'
 import type { Answer, Sent } from './remote.ts'
-import type { Loot, Process, World } from './world.ts'
+import type { Stolen, Process, World } from './world.ts'
 
-/** Requests that nobody means well with, and the statuses that they may get. */
+/** A hostile request, and the statuses that it may get. */
 interface Attack {
   sent: Sent
   accepted: number[]
 }
 
-type Attacker = (loot: Loot, forged: ForgedLogins) => Attack
+type Attacker = (stolen: Stolen, forged: ForgedLogins) => Attack
 
 const EVIL = 'https://evil.test'
 const HOST = new URL(ORIGIN).host
@@ -59,11 +59,11 @@ const PAGE = {
 }
 const FORM = { 'content-type': 'application/x-www-form-urlencoded' }
 
-/** One attack after the other. */
-export async function beHostile (world: World, forged: ForgedLogins): Promise<void> {
+/** Sends one attack after the other. */
+export async function simulateAttackers (world: World, forged: ForgedLogins): Promise<void> {
   while (!world.isOver()) {
     const process = pick(world.processes)
-    const attack = pick(ATTACKERS)(pick(process.loot) ?? { cookie: '', callback: '/auth/callback' }, forged)
+    const attack = pick(ATTACKERS)(pick(process.stolen) ?? { cookie: '', callback: '/auth/callback' }, forged)
     if (Math.random() < 0.02) await process.remote.abandon(attack.sent, Math.random() * 5)
     else await strike(world, process, attack)
   }
@@ -75,7 +75,7 @@ async function strike ({ ledger }: World, { remote }: Process, { sent, accepted 
   try {
     const answer = await remote.send(sent)
     const setCookies = answer.headers['set-cookie'] ?? []
-    if (setsSession(setCookies)) ledger.wrong('sessions for strangers', line)
+    if (setsSession(setCookies)) ledger.wrong('sessions for attackers', line)
     if (!accepted.includes(answer.statusCode)) {
       ledger.wrong('unexpected answers', `${line} ${outcome(answer)}, not ${accepted.join(' or ')}`)
     }
@@ -100,7 +100,7 @@ function withCookie (cookie: string): Record<string, string> {
   return cookie === '' ? {} : { cookie }
 }
 
-/** With another character somewhere in its values. */
+/** The cookies with one changed character. */
 function tampered (cookie: string): string {
   const at = cookie.lastIndexOf('=', Math.floor(Math.random() * cookie.length)) + 1 + Math.floor(Math.random() * 100)
   return cookie.slice(0, at) + (cookie[at] === 'A' ? 'B' : 'A') + cookie.slice(at + 1)
@@ -157,7 +157,7 @@ const ATTACKERS: Attacker[] = [
     return get(`/auth/callback?state=${garbage(24).replace(/\W/g, '')}&code=x`, PAGE)
   },
   function strangeParameters () {
-    // Node itself refuses 16 kB, and closes the connection.
+    // Node.js refuses 16 kB and closes the connection.
     const [a, b] = [pick([...VALUES, LARGE]), pick(VALUES)]
     return get(
       `/auth/callback?${pick(['state', 'state[]', '__proto__', 'iss'])}=${a}&${pick(['code', 'error', 'state'])}=${b}`,

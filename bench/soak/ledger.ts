@@ -1,7 +1,7 @@
-/** What must not happen, however long it goes on. */
+/** What must never happen. */
 export const NEVER = [
   'unexpected 5xx', 'lost logins', 'off-origin redirects', 'lost sessions', 'sessions after their logout',
-  'sessions for strangers', 'mixed-up people', 'callbacks used twice', 'unexpected answers',
+  'sessions for attackers', 'users with the session of another user', 'callbacks used twice', 'unexpected answers',
   'cookies over 8,000 bytes', 'requests without an answer'
 ] as const
 
@@ -12,19 +12,19 @@ interface Wrong {
   examples: string[]
 }
 
-/** Counts, and keeps a few examples of what must not be. */
+/** Counts what happens, and keeps a few examples of what must never happen. */
 export interface Ledger {
   count: (name: string, by?: number) => void
   get: (name: string) => number
-  /** The counts whose names begin with `prefix`, without it, the largest first. */
+  /** The counts whose names begin with `prefix`, the largest first. The prefix is removed. */
   startingWith: (prefix: string) => Array<[name: string, count: number]>
   wrong: (kind: Never, example: string) => void
   wrongs: ReadonlyMap<Never, Wrong>
-  /** Forgets the counts, but nothing that was wrong. */
+  /** Resets the counts, but keeps what was wrong. */
   restart: () => void
 }
 
-const MOST_EXAMPLES = 5
+const MAX_EXAMPLES = 5
 
 export function createLedger (): Ledger {
   const counts = new Map<string, number>()
@@ -44,7 +44,7 @@ export function createLedger (): Ledger {
       const { count = 0, examples = [] } = wrongs.get(kind) ?? {}
       wrongs.set(kind, {
         count: count + 1,
-        examples: examples.length < MOST_EXAMPLES ? [...examples, example] : examples
+        examples: examples.length < MAX_EXAMPLES ? [...examples, example] : examples
       })
     },
     wrongs,

@@ -4,16 +4,16 @@ import { answer } from '../answer.ts'
 import { CLIENT } from './application.ts'
 import type { Fault, Provider } from '../../lib/testing/index.ts'
 
-/** The provider of the test kit in a process of its own, with keys that rotate all the time. */
+/** The provider of the test kit in its own process. It rotates its keys all the time. */
 
 export interface ProviderReport {
   rotations: number
-  /** Requests by endpoint; those for tokens by grant. */
+  /** Requests by endpoint; token requests by grant type. */
   counts: Record<string, number>
 }
 
 const ROTATE_EVERY = 2000 // milliseconds
-const KEPT_KEYS = 3 // a provider still publishes the keys of tokens that are on their way
+const KEPT_KEYS = 3 // older keys stay published, for tokens that were just issued
 const ACCESS_TOKEN_TTL = 34 // seconds: the plugin refreshes 30 seconds before the end
 const counts: Record<string, number> = {}
 let provider: Provider
@@ -24,7 +24,7 @@ function rotate (): void {
   rotations += 1
 }
 
-/** The provider remembers every request; here only their numbers matter. */
+/** Counts the requests and makes the provider forget them, so that memory does not grow. */
 function tally (): void {
   for (const { endpoint, body } of provider.requests) {
     const name = endpoint === 'token' ? `token ${body['grant_type']}` : endpoint
@@ -37,7 +37,7 @@ function publishNewestKeys (): void {
   provider.fault({ on: 'jwks', jwks: ({ keys }) => ({ keys: keys.slice(-KEPT_KEYS) }) })
 }
 
-setMaxListeners(0) // every request that has to wait listens to the one signal of the provider's end
+setMaxListeners(0) // every delayed request listens to the one signal that the provider closes
 
 answer({
   async listen () {
@@ -54,14 +54,14 @@ answer({
     setInterval(tally, 500)
     return provider.issuer
   },
-  trouble (fault: Fault) {
+  startOutage (fault: Fault) {
     provider.fault(fault)
   },
-  calm () {
+  endOutage () {
     provider.clearFaults()
     publishNewestKeys()
   },
-  /** What was since the last report. */
+  /** Everything since the last report. */
   report (): ProviderReport {
     tally()
     const report = { rotations, counts: { ...counts } }

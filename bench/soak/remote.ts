@@ -10,7 +10,7 @@ export interface Sent {
   payload?: string
 }
 
-/** The answer, in the form that `inject` gives it. */
+/** The response, in the form that `inject` returns. */
 export interface Answer {
   statusCode: number
   headers: IncomingHttpHeaders
@@ -19,16 +19,16 @@ export interface Answer {
 
 export interface Remote {
   send: (sent: Sent) => Promise<Answer>
-  /** The same for the browser of the test kit, which then uses these connections. */
+  /** An application for `client` of the test kit, whose requests then use these connections. */
   injectable: Injectable
-  /** Sends, and goes away without waiting. */
+  /** Sends a request and closes the connection without waiting for the response. */
   abandon: (sent: Sent, milliseconds: number) => Promise<void>
   close: () => void
 }
 
-const PATIENCE = 20_000 // milliseconds
+const MAX_WAIT = 20_000 // milliseconds
 
-/** One process of the application, over connections that are kept. `watch` sees every answer. */
+/** One process of the application, over keep-alive connections. `watch` is called with every response. */
 export function openRemote (port: number, watch: (sent: Sent, answer: Answer, sentAt: number) => void): Remote {
   const agent = new Agent({ keepAlive: true, maxSockets: 128 })
 
@@ -58,7 +58,7 @@ function exchange (agent: Agent, port: number, { method, url, headers, payload }
         path: url,
         headers: withLength(headers, payload),
         setHost: false,
-        timeout: PATIENCE
+        timeout: MAX_WAIT
       },
       (response) => {
         const chunks: Buffer[] = []
@@ -73,7 +73,7 @@ function exchange (agent: Agent, port: number, { method, url, headers, payload }
         response.on('error', reject)
       }
     )
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${PATIENCE} ms`)))
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${MAX_WAIT} ms`)))
     outgoing.on('error', reject)
     outgoing.end(payload)
   })

@@ -8,15 +8,15 @@ export interface Outcome {
   ledger: Ledger
   /** Seconds of measured load. */
   seconds: number
-  /** Seconds until all processes logged in, after the provider had been away at their start. */
+  /** Seconds until logins worked in all processes, after the provider was unreachable at their start. */
   recovery: number
-  troubles: number
+  outages: number
   provider: ProviderReport
-  /** Of each process of the application: before, in the middle, and after the load. */
+  /** The reports of each process of the application: before, in the middle of, and after the load. */
   processes: ProcessReport[][]
 }
 
-/** The table, and below it what was wrong. */
+/** Returns the table, followed by what was wrong. */
 export function report (outcome: Outcome): string {
   const sections = [traffic(outcome), refusals(outcome), provider(outcome), processes(outcome), never(outcome)]
   return [table(sections.flatMap((rows) => [...rows, []])), ...examples(outcome), details(outcome)].join('\n')
@@ -28,7 +28,7 @@ function traffic ({ ledger, seconds }: Outcome): string[][] {
     ['requests', whole(requests)],
     ['requests/s', whole(requests / seconds)],
     ...[
-      'hostile requests', 'anonymous requests', 'logins begun', 'logins completed',
+      'hostile requests', 'anonymous requests', 'logins started', 'logins completed',
       'logins refused while the provider failed', 'logins left open', 'logouts'
     ].map((name) => [name, whole(ledger.get(name))])
   ]
@@ -38,15 +38,15 @@ function refusals ({ ledger }: Outcome): string[][] {
   return ledger.startingWith('refused ').map(([code, count]) => [`refused: ${code}`, whole(count)])
 }
 
-function provider ({ provider: { rotations, counts }, troubles, recovery }: Outcome): string[][] {
+function provider ({ provider: { rotations, counts }, outages, recovery }: Outcome): string[][] {
   const { metadata = 0, jwks = 0, ...others } = counts
   return [
     ['key rotations', whole(rotations)],
     ['key-set fetches', whole(jwks)],
     ['discovery fetches', whole(metadata)],
     ...Object.entries(others).sort().map(([name, count]) => [`provider: ${name}`, whole(count)]),
-    ['troubles of the provider', whole(troubles)],
-    ['recovery from a provider that is away at the start, s', recovery.toFixed(1)]
+    ['outages of the provider', whole(outages)],
+    ['recovery after the provider was unreachable at the start, s', recovery.toFixed(1)]
   ]
 }
 
@@ -65,14 +65,14 @@ function processes ({ processes }: Outcome): string[][] {
 }
 
 function never ({ ledger: { wrongs } }: Outcome): string[][] {
-  return NEVER.map((kind) => [`must be none: ${kind}`, whole(wrongs.get(kind)?.count ?? 0)])
+  return NEVER.map((kind) => [`must be 0: ${kind}`, whole(wrongs.get(kind)?.count ?? 0)])
 }
 
 function examples ({ ledger: { wrongs } }: Outcome): string[] {
   return [...wrongs].flatMap(([kind, { examples }]) => [`${kind}:`, ...examples.map((example) => `  ${example}`), ''])
 }
 
-/** Why logins and sessions were refused, as the application's log would say. */
+/** Why logins and sessions were refused, as in the log of the application. */
 function details ({ processes }: Outcome): string {
   const counts = new Map<string, number>()
   for (const [line, count] of processes.flat().flatMap(({ refusals }) => Object.entries(refusals))) {
@@ -82,7 +82,7 @@ function details ({ processes }: Outcome): string {
     .filter(([line]) => /^FST_OIDC_(?:PROVIDER|ID_TOKEN|CODE|UNEXPECTED|USERINFO|CLAIMS|RESPONSE|SESSION)/.test(line))
     .sort((a, b) => b[1] - a[1])
   return [
-    'what the applications say, warm-up included:',
+    'refusals in the logs of the applications, including the warm-up:',
     ...lines.slice(0, 20).map(([line, count]) => `  ${count} ${line}`)
   ].join('\n')
 }

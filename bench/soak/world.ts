@@ -4,44 +4,44 @@ import { openRemote } from './remote.ts'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
 import type { Ledger } from './ledger.ts'
 import type { Answer, Remote, Sent } from './remote.ts'
-import type { Weather } from './weather.ts'
+import type { Outages } from './outages.ts'
 
-/** What an attacker may have got hold of: a Cookie header, and the callback that was opened with it. */
-export interface Loot {
+/** What an attacker may have stolen: a Cookie header, and the callback that was opened with it. */
+export interface Stolen {
   cookie: string
   callback: string
 }
 
-/** One process of the application, and what was seen on its wire. */
+/** One process of the application, and what an attacker may have stolen from its connections. */
 export interface Process {
   remote: Remote
-  /** The newest. */
-  loot: Loot[]
+  /** The newest first. */
+  stolen: Stolen[]
 }
 
 export interface World {
   issuer: string
   processes: Process[]
-  weather: Weather
+  outages: Outages
   ledger: Ledger
   isOver: () => boolean
 }
 
-const MOST_LOOT = 50
+const MAX_STOLEN = 50
 
-export function openProcess (port: number, issuer: string, weather: Weather, ledger: Ledger): Process {
+export function openProcess (port: number, issuer: string, outages: Outages, ledger: Ledger): Process {
   const watch = (sent: Sent, answer: Answer, sentAt: number): void =>
-    inspect({ issuer, weather, ledger }, sent, answer, sentAt)
-  return { remote: openRemote(port, watch), loot: [] }
+    inspect({ issuer, outages, ledger }, sent, answer, sentAt)
+  return { remote: openRemote(port, watch), stolen: [] }
 }
 
 export function openBrowser ({ remote }: Process): TestBrowser {
   return client({ app: remote.injectable, baseUrl: ORIGIN })
 }
 
-export function keepLoot ({ loot }: Process, found: Loot): void {
-  loot.unshift(found)
-  loot.length = Math.min(loot.length, MOST_LOOT)
+export function keepStolen ({ stolen }: Process, found: Stolen): void {
+  stolen.unshift(found)
+  stolen.length = Math.min(stolen.length, MAX_STOLEN)
 }
 
 export function pick<T> (items: readonly T[]): T {
@@ -57,7 +57,7 @@ export function codeIn (text: string): string | undefined {
   return /FST_OIDC_[A-Z_]+/.exec(text)?.[0]
 }
 
-/** An answer in a few words. */
+/** Describes a response in a few words. */
 export function describe (page: Page | Error): string {
   if (page instanceof Error) return page.message
   return [
@@ -71,14 +71,14 @@ function shorten (url: string): string {
   return url.replace(/\?.*/, '?').slice(0, 80)
 }
 
-/** Whether the plugin says that it is the provider's fault. */
+/** Whether the plugin reports a failure of the provider. */
 export function isUnavailable (code: string | undefined): boolean {
   return code === 'FST_OIDC_PROVIDER_UNAVAILABLE' || code === 'FST_OIDC_PROVIDER_RESPONSE'
 }
 
-/** What is looked at in every answer of the application, whoever asked. */
+/** Checks that apply to every response of the application. */
 function inspect (
-  { issuer, weather, ledger }: Pick<World, 'issuer' | 'weather' | 'ledger'>,
+  { issuer, outages, ledger }: Pick<World, 'issuer' | 'outages' | 'ledger'>,
   sent: Sent,
   answer: Answer,
   sentAt: number
@@ -88,10 +88,10 @@ function inspect (
     headers: { location }
   } = answer
   const code = statusCode >= 400 ? codeIn(answer.rawPayload.toString()) : undefined
-  const line = `${sent.method} ${sent.url.slice(0, 100)} ${statusCode} ${code ?? answer.rawPayload.toString().slice(0, 100)} in ${Date.now() - sentAt} ms, ${weather.describe()}`
+  const line = `${sent.method} ${sent.url.slice(0, 100)} ${statusCode} ${code ?? answer.rawPayload.toString().slice(0, 100)} in ${Date.now() - sentAt} ms, ${outages.describe()}`
   ledger.count('requests')
   if (statusCode >= 400) ledger.count(`refused ${code ?? `status ${statusCode}`}`)
-  if (statusCode >= 500 && !isExpected(code, weather.wasBadForAny(sentAt, Date.now()))) {
+  if (statusCode >= 500 && !isExpected(code, outages.wasBadForAny(sentAt, Date.now()))) {
     ledger.wrong('unexpected 5xx', line)
   }
   if (location !== undefined && !isOwn(location, issuer)) {
@@ -99,7 +99,7 @@ function inspect (
   }
 }
 
-// A browser that fetches ahead of time is told that there is nothing, whatever the weather.
+// A prefetch is always answered with 503, even without an outage.
 function isExpected (code: string | undefined, wasBad: boolean): boolean {
   return code === 'FST_OIDC_PREFETCH' || (wasBad && isUnavailable(code))
 }

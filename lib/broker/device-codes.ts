@@ -1,23 +1,31 @@
-import { now } from '../util/time.ts'
 import { demand } from '../provider/oauth-error.ts'
-import type { Core } from '../compose.ts'
+import { now } from '../util/time.ts'
+import type { Sealer } from '../sealer.ts'
 
-/** What a device_code of ours holds. */
+/** The content of a `device_code` of this application: that of the provider, sealed. */
 export interface DeviceCode {
   provider: string
   deviceCode: string
   clientId: string | undefined
+  /** In seconds since the epoch. */
   expiresAt: number
 }
 
-export function sealDeviceCode ({ sealer }: Core, device: DeviceCode): string {
-  return sealer.seal('device', device)
+export interface DeviceCodes {
+  seal: (device: DeviceCode) => string
+  /** Throws FST_OIDC_GRANT for a code that this application has not sealed, without asking the provider. */
+  open: (deviceCode: string) => DeviceCode
 }
 
-/** Throws FST_OIDC_GRANT for one that was not made here: the provider is not asked. */
-export function openDeviceCode ({ sealer }: Core, deviceCode: string): DeviceCode {
-  const device = sealer.open('device', deviceCode)?.content as DeviceCode | undefined
-  demand(device !== undefined, 'invalid_grant', 'The device_code is not known.')
-  demand(device.expiresAt > now(), 'expired_token', 'The device_code has expired.')
-  return device
+export function createDeviceCodes (sealer: Sealer): DeviceCodes {
+  return {
+    seal: (device) => sealer.seal('device', device),
+
+    open (deviceCode) {
+      const device = sealer.open('device', deviceCode)?.content as DeviceCode | undefined
+      demand(device !== undefined, 'invalid_grant', 'The device_code is not known.')
+      demand(device.expiresAt > now(), 'expired_token', 'The device_code has expired.')
+      return device
+    }
+  }
 }

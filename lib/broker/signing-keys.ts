@@ -1,27 +1,27 @@
 import { isDeepStrictEqual } from 'node:util'
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
+import { isUnreadable } from '../store/sealed-store.ts'
 import { createCached } from '../util/cached.ts'
 import { now } from '../util/time.ts'
-import { isUnreadable } from '../store/sealed-store.ts'
 import type { CryptoKey, JWK, JWTVerifyGetKey } from 'jose'
-import type { BrokerSettings, SigningAlg } from '../options/broker.ts'
 import type { OidcError } from '../errors.ts'
-import type { EntryName, SealedStore } from '../store/sealed-store.ts'
+import type { BrokerSettings, SigningAlg } from '../options/broker.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 
 /**
- * The keys that tokens are signed with: one set for all processes, encrypted in the store. Each function
- * throws FST_OIDC_STORE_UNAVAILABLE.
+ * The keys that sign access tokens: one set for all processes, encrypted in the store.
+ * Each function throws FST_OIDC_STORE_UNAVAILABLE.
  */
 export interface SigningKeys {
   /** The key that signs now. */
   current: () => Promise<SigningKey>
-  /** The public keys of all tokens that are still good, and of those to come (RFC 7517). */
+  /** The public keys of all tokens that are still valid, and of the next ones (RFC 7517). */
   jwks: () => Promise<{ keys: JWK[] }>
-  /** For the verification of a token. */
+  /** Verifies tokens. */
   verifier: () => Promise<JWTVerifyGetKey>
-  /** What `verifier` gives, as long as that needs no asking; another one when the keys are others. */
+  /** The `verifier`, if it is known without asking the store. It is another object when the keys have changed. */
   known: () => unknown
-  /** A new key: it is published at once, and signs after a while. */
+  /** Adds a key. It is published at once, and signs after PUBLISHED_BEFORE. */
   rotate: () => Promise<void>
 }
 
@@ -47,36 +47,38 @@ interface KeyRing {
 }
 
 const NAME: EntryName = ['signing-keys']
-/**
- * How long a key is published before it signs, in seconds: whoever verifies tokens may keep the key set for a
- * while.
- */
+/** How long a key is published before it signs, in seconds: verifiers may cache the key set. */
 export const PUBLISHED_BEFORE = 600
 const RELOAD = { maxAge: 60_000, maxStale: 3_600_000, retryAfter: 1000 }
-const FOREVER = 315_360_000 // seconds
+/** How long the store keeps the keys, in seconds. */
+const TEN_YEARS = 315_360_000
 
 export function createSigningKeys (
   { signingAlg, keyLifetime, accessTokenTtl }: BrokerSettings,
-  vault: SealedStore
+  store: SealedStore
 ): SigningKeys {
   let known: StoredKey[] = []
   let opened: KeyRing | undefined
   const ring = createCached(async () => {
-    known = await load(inTime)
-    // The same keys stay the same: what was verified with them need not be verified again.
-    if (!isDeepStrictEqual(opened?.stored, known)) opened = await open(known)
+    known = await update(addDueKey)
+    // Unchanged keys keep their key ring: tokens that were verified with it need not be verified again.
+    if (!isDeepStrictEqual(opened?.stored, known)) opened = await openKeys(known)
     return opened as KeyRing
   }, RELOAD)
 
-  /** What the store is to have: a key that signs, the next one in time, and none whose tokens have all expired. */
-  async function inTime (keys: readonly StoredKey[]): Promise<StoredKey[]> {
+  async function newKey (): Promise<StoredKey> {
+    return await createKey(signingAlg, now() + PUBLISHED_BEFORE)
+  }
+
+  /** Adds the next key if it is due, and removes the keys whose tokens have all expired. */
+  async function addDueKey (keys: readonly StoredKey[]): Promise<StoredKey[]> {
     if (keys.length === 0) return [await createKey(signingAlg, now())]
     const newest = keys.filter(isOwn).at(-1)
     const isDue = newest === undefined || newest.signsFrom + keyLifetime <= now()
-    return [...keys.filter(isNeeded), ...(isDue ? [await createKey(signingAlg, now() + PUBLISHED_BEFORE)] : [])]
+    return [...keys.filter(isNeeded), ...(isDue ? [await newKey()] : [])]
   }
 
-  // Processes with another one, started with newer options perhaps, sign with their own keys.
+  // Other processes may be configured with another algorithm. They sign with keys of that algorithm.
   function isOwn ({ alg }: StoredKey): boolean {
     return alg === signingAlg
   }
@@ -88,21 +90,25 @@ export function createSigningKeys (
   }
 
   /**
-   * However many processes begin at once, the first one's keys are everybody's. A store that lost them gets
-   * back those that are known here.
+   * Changes the keys in the store. If several processes start at the same time, all use the keys of the first.
+   * If the store has lost the keys, this process writes its own copy.
    */
-  async function load (change: (keys: readonly StoredKey[]) => Promise<StoredKey[]>): Promise<StoredKey[]> {
+  async function update (change: (keys: readonly StoredKey[]) => Promise<StoredKey[]>): Promise<StoredKey[]> {
     for (;;) {
-      const found = await vault.get<StoredKey[]>(NAME)
-      const before = found?.content ?? known
+      const entry = await store.get<StoredKey[]>(NAME)
+      const before = entry?.content ?? known
       const after = await change(before)
-      if (found?.rotated === false && after.length === before.length && after.at(-1) === before.at(-1)) return before
-      const isWritten =
-        found === null
-          ? (await vault.create(NAME, after, now() + FOREVER)) !== null
-          : await vault.replace(NAME, found, after, now() + FOREVER)
-      if (isWritten) return after
+      const isUnchanged = after.length === before.length && after.at(-1) === before.at(-1)
+      if (entry?.rotated === false && isUnchanged) return before
+      if (await write(entry, after)) return after
     }
+  }
+
+  /** Returns `false` when another process was faster. */
+  async function write (entry: Entry<StoredKey[]> | null, keys: StoredKey[]): Promise<boolean> {
+    const expiresAt = now() + TEN_YEARS
+    if (entry === null) return (await store.create(NAME, keys, expiresAt)) !== null
+    return await store.replace(NAME, entry, keys, expiresAt)
   }
 
   return {
@@ -119,11 +125,11 @@ export function createSigningKeys (
 
     async rotate () {
       const addKey = async (): Promise<StoredKey[]> =>
-        await load(async (keys) => [...(await inTime(keys)), await createKey(signingAlg, now() + PUBLISHED_BEFORE)])
+        await update(async (keys) => [...(await addDueKey(keys)), await newKey()])
       await addKey().catch(async (error: OidcError) => {
         if (!isUnreadable(error)) throw error
-        // Made with a session key that is gone, as are all tokens of these keys.
-        await vault.remove(NAME)
+        // The session key that sealed them is gone, and so are all tokens that these keys have signed.
+        await store.remove(NAME)
         await addKey()
       })
       await ring.reload()
@@ -137,15 +143,15 @@ async function createKey (alg: SigningAlg, signsFrom: number): Promise<StoredKey
   return { kid: await calculateJwkThumbprint(jwk), alg, jwk, signsFrom } // RFC 7638
 }
 
-async function open (stored: StoredKey[]): Promise<KeyRing> {
-  const jwks = { keys: stored.map(publish) }
-  const signing = await Promise.all(
-    stored.map(async ({ kid, alg, jwk }) => ({ kid, alg, key: (await importJWK(jwk, alg)) as CryptoKey }))
-  )
+async function openKeys (stored: StoredKey[]): Promise<KeyRing> {
+  const jwks = { keys: stored.map(toPublicKey) }
+  const signing = await Promise.all(stored.map(async ({ kid, alg, jwk }): Promise<SigningKey> => {
+    return { kid, alg, key: (await importJWK(jwk, alg)) as CryptoKey }
+  }))
   return { stored, signing, jwks, verifier: createLocalJWKSet(jwks) }
 }
 
-/** The public part: what is not named here stays here. */
-function publish ({ kid, alg, jwk: { kty, crv, x, y, n, e } }: StoredKey): JWK {
+/** Only the members that are named here are published. */
+function toPublicKey ({ kid, alg, jwk: { kty, crv, x, y, n, e } }: StoredKey): JWK {
   return JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, kid, alg, use: 'sig' })) as JWK
 }

@@ -1,22 +1,32 @@
-import { isAccessToken, looksLikeAnother, refuseToken } from '../provider/access-token.ts'
-import { OidcError } from '../errors.ts'
+import { OidcError, asOidcError, checkWith } from '../errors.ts'
+import { isAccessToken, looksLikeOtherToken } from '../provider/access-token.ts'
 import { createKeySet } from '../provider/key-set.ts'
 import { isJson } from '../provider/transport.ts'
+import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
+import type { JWTPayload } from 'jose'
+import type { Check } from '../errors.ts'
+import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 import type { TokenIssuer } from '../provider/token-issuer.ts'
 import type { SealedStore } from '../store/sealed-store.ts'
 import type { Fetch } from '../../types/options.ts'
-import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 
-const KEPT_FOR = 7 * 86_400 // seconds
+/** How long a key set is kept, in seconds. */
+const KEPT_FOR = 7 * 86_400
+const REQUIRED_CLAIMS = ['sub', 'iat', 'exp', 'jti']
 
-/** Other instances whose tokens count here: each vouches for its own only, with its own keys (security.md V19). */
+const check: Check = checkWith('FST_OIDC_TOKEN')
+
+/**
+ * The brokers of other applications whose access tokens are accepted. Each one is trusted for its own issuer only,
+ * and its tokens are verified with its own keys (security.md V19).
+ */
 export function createTrustedIssuers (
   { trustedIssuers, audience }: BrokerSettings,
   transport: Fetch,
-  vault: SealedStore
+  store: SealedStore
 ): TokenIssuer[] {
-  const fetchKeys = keepInStore(transport, vault)
+  const fetchKeys = keepInStore(transport, store)
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
     const keySet = createKeySet(jwksUri, fetchKeys)
     return {
@@ -24,43 +34,42 @@ export function createTrustedIssuers (
       settings: { issuer, clientId: '', clockTolerance: 0 },
       keys: keySet.known,
       async verifyAccessToken (token, { algorithms }) {
-        const {
-          payload,
-          protectedHeader: { typ }
-        } = await keySet
-          .verify(token, { issuer, audience, algorithms, requiredClaims: ['sub', 'iat', 'exp', 'jti'] })
-          .catch(refuseToken)
-        // Those of py-oidc-auth do not say what they are.
-        const isGood =
-          isAccessToken(typ) || (!strictType && (typ === undefined || typ === 'JWT') && !looksLikeAnother(payload))
-        if (!isGood) throw new OidcError('FST_OIDC_TOKEN', { detail: 'it does not say that it is an access token' })
+        const rules = { issuer, audience, algorithms, requiredClaims: REQUIRED_CLAIMS }
+        const { payload, protectedHeader } = await keySet.verify(token, rules).catch(asOidcError('FST_OIDC_TOKEN'))
+        const { typ } = protectedHeader
+        const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ, payload))
+        check(isAccepted, 'it does not say that it is an access token')
         return payload
       }
     }
   })
 }
 
-/** A key set that was good stays good for whoever starts while its issuer is down. */
-function keepInStore (transport: Fetch, vault: SealedStore): Fetch {
+// The header of py-oidc-auth's access tokens does not name their type.
+function isUntyped (typ: unknown, payload: JWTPayload): boolean {
+  return (typ === undefined || typ === 'JWT') && !looksLikeOtherToken(payload)
+}
+
+/** Keeps the last valid key set, for an application that starts while the issuer is down. */
+function keepInStore (transport: Fetch, store: SealedStore): Fetch {
   return async (url, init) => {
     try {
-      const response = await transport(url, init)
-      const document: unknown =
-        response.status === 200 && isJson(response) ? await response.json().catch(() => null) : null
-      if (!hasKeys(document)) {
-        throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
-      }
-      // What cannot be kept is only fetched again.
-      await vault.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
+      const document = await fetchDocument(transport, url, init)
+      // If the store fails, the key set is only fetched again.
+      await store.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
       return Response.json(document)
     } catch (error) {
-      const kept = await vault.get(['peer-keys', url]).catch(() => null)
+      const kept = await store.get(['peer-keys', url]).catch(() => null)
       if (kept === null) throw error
       return Response.json(kept.content)
     }
   }
 }
 
-function hasKeys (document: unknown): boolean {
-  return Array.isArray((document as { keys?: unknown } | null)?.keys)
+async function fetchDocument (transport: Fetch, url: string, init: RequestInit): Promise<unknown> {
+  const response = await transport(url, init)
+  const canRead = response.status === 200 && isJson(response)
+  const document: unknown = canRead ? await response.json().catch(() => null) : null
+  if (isRecord(document) && Array.isArray(document['keys'])) return document
+  throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
 }

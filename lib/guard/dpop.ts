@@ -1,80 +1,71 @@
-import { hash } from 'node:crypto'
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
-import { createBoundedMap } from '../util/bounded-map.ts'
+import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { headerValues } from '../http/headers.ts'
-import { OidcError } from '../errors.ts'
+import { sha256 } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
+import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Sealer } from '../sealer.ts'
-import type { SealedStore } from '../store/sealed-store.ts'
+import type { Seen } from '../store/seen.ts'
 
-/** DPoP at the resource (RFC 9449, sections 4.3 and 7). */
+/** DPoP proofs of requests (RFC 9449, sections 4.3 and 7). */
 export interface DpopProofs {
   /**
-   * The thumbprint of the key that a request proves to have, for this token. Throws FST_OIDC_DPOP,
-   * FST_OIDC_DPOP_NONCE.
+   * The thumbprint of the key that the request proves to have, for this token.
+   * Throws FST_OIDC_DPOP, FST_OIDC_DPOP_NONCE.
    */
   verify: (request: FastifyRequest, token: string) => Promise<string>
-  /** A nonce that proofs are accepted with for a while. */
+  /** A nonce for the next proofs. It is accepted for a while. */
   nonce: () => string
 }
 
-/** How old a proof may be, and how far a clock may be ahead, in seconds. */
+export interface DpopParts {
+  baseUrl: string
+  sealer: Sealer
+  /** Which proofs were used, in this process or another. */
+  used: Seen
+}
+
+/** The greatest age of a proof, and how far the clock of the client may be ahead, in seconds. */
 const MAX_AGE = 60
 const AHEAD = 10
 /** How long a nonce is accepted, in seconds. */
 const NONCE_LIFETIME = 300
-/** Past this number the oldest proofs of one process are forgotten. */
-const MAX_PROOFS = 100_000
-const MAX_JTI = 200 // characters, because it is remembered
-const MAX_PROOF = 8192 // characters
+/** The `jti` is kept; in characters. */
+const MAX_JTI = 200
+/** In characters. */
+const MAX_PROOF = 8192
 const ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
+const REQUIRED_CLAIMS = ['iat', 'jti', 'htm', 'htu', 'ath']
 
 export const DPOP_ALGORITHMS = ALGORITHMS.join(' ')
 
-interface Parts {
-  baseUrl: string
-  sealer: Sealer
-  vault: SealedStore | undefined
-  /** How many proofs one process remembers. */
-  limit?: number
-}
+const check: Check = checkWith('FST_OIDC_DPOP')
 
 export function createDpopProofs (
   { dpopNonce }: Pick<BearerSettings, 'dpopNonce'>,
-  { baseUrl, sealer, vault, limit = MAX_PROOFS }: Parts
+  { baseUrl, sealer, used }: DpopParts
 ): DpopProofs {
-  const used = createBoundedMap<true>(limit)
-
-  /** Whether nobody has shown this proof before, to this process or another. */
-  async function isNew (jkt: string, jti: string): Promise<boolean> {
-    const key = JSON.stringify([jkt, jti])
-    if (used.get(key) !== undefined) return false
-    const expiresAt = now() + MAX_AGE + AHEAD + 1
-    used.set(key, true, expiresAt)
-    return vault === undefined || await vault.create(['proof', jkt, jti], true, expiresAt) !== null
-  }
-
-  function isCurrent (nonce: unknown): boolean {
-    const opened =
-      typeof nonce === 'string' ? (sealer.open('nonce', nonce)?.content as { at: number } | undefined) : undefined
-    return opened !== undefined && opened.at + NONCE_LIFETIME > now()
+  function isNonceValid (nonce: unknown): boolean {
+    const opened = typeof nonce === 'string' ? sealer.open('nonce', nonce) : null
+    const content = opened?.content as { at: number } | undefined
+    return content !== undefined && content.at + NONCE_LIFETIME > now()
   }
 
   return {
     nonce: () => sealer.seal('nonce', { at: now() }),
 
     async verify (request, token) {
-      const { payload, jkt } = await open(proofOf(request))
+      const { payload, jkt } = await verifySignature(proofOf(request))
       checkTarget(payload, request, baseUrl)
       const { iat, jti, ath, nonce } = payload as JWTPayload & { iat: number }
       check(iat > now() - MAX_AGE && iat <= now() + AHEAD, 'iat is too long ago, or in the future')
-      check(ath === hash('sha256', token, 'base64url'), 'ath is not the hash of the access token')
+      check(ath === sha256(token), 'ath is not the hash of the access token')
       check(typeof jti === 'string' && jti !== '' && jti.length <= MAX_JTI, 'jti must be a string')
-      if (dpopNonce && !isCurrent(nonce)) throw new OidcError('FST_OIDC_DPOP_NONCE')
-      check(await isNew(jkt, jti), 'it was used before')
+      if (dpopNonce && !isNonceValid(nonce)) throw new OidcError('FST_OIDC_DPOP_NONCE')
+      check(await used.claim(['proof', jkt, jti], now() + MAX_AGE + AHEAD + 1), 'it was used before')
       return jkt
     }
   }
@@ -88,38 +79,27 @@ function proofOf (request: FastifyRequest): string {
   return proof
 }
 
-async function open (proof: string): Promise<{ payload: JWTPayload, jkt: string }> {
-  try {
-    const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, {
-      algorithms: ALGORITHMS,
-      typ: 'dpop+jwt',
-      requiredClaims: ['iat', 'jti', 'htm', 'htu', 'ath']
-    })
+async function verifySignature (proof: string): Promise<{ payload: JWTPayload, jkt: string }> {
+  const rules = { algorithms: ALGORITHMS, typ: 'dpop+jwt', requiredClaims: REQUIRED_CLAIMS }
+  const verify = async () => {
+    const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, rules)
     const { jwk } = protectedHeader as JWTHeaderParameters & { jwk: NonNullable<JWTHeaderParameters['jwk']> }
     return { payload, jkt: await calculateJwkThumbprint(jwk) }
-  } catch (cause) {
-    throw new OidcError('FST_OIDC_DPOP', { cause, detail: String((cause as Error).message) })
   }
+  return await verify().catch(asOidcError('FST_OIDC_DPOP'))
 }
 
-// The address as the caller knows it comes from the options, never from the request's own headers (section
-// 4.3, item 9).
+// The public address comes from the options, never from the headers of the request (section 4.3, item 9).
 function checkTarget ({ htm, htu }: JWTPayload, { method, originalUrl }: FastifyRequest, baseUrl: string): void {
   check(htm === method, 'htm is another method')
-  // HTTP/2 has paths that would become another host.
+  // In HTTP/2, a path need not begin with a slash. Then it could change the host of the address.
   check(originalUrl.startsWith('/'), 'the request has no path')
-  check(
-    typeof htu === 'string' && normalise(htu) !== null && normalise(htu) === normalise(baseUrl + originalUrl),
-    'htu is another address'
-  )
+  const target = typeof htu === 'string' ? normalise(htu) : null
+  check(target !== null && target === normalise(baseUrl + originalUrl), 'htu is another address')
 }
 
 function normalise (url: string): string | null {
   if (!URL.canParse(url)) return null
   const { origin, pathname } = new URL(url)
   return origin + pathname
-}
-
-function check (condition: boolean, detail: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_DPOP', { detail })
 }

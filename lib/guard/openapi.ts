@@ -1,10 +1,10 @@
+import { acceptsTokens } from './constraints.ts'
 import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
-import type { Core } from '../compose.ts'
 import type { Constraints } from './constraints.ts'
 
-/** Tells @fastify/swagger what the guards ask for. */
+// Describes the guards in the document of @fastify/swagger.
 
-/** What a route says of its guard, until the document is made: @fastify/swagger takes such members along. */
+/** Marks a guarded route until the document is made: @fastify/swagger copies such members of a schema. */
 const MARK = 'x-oidc-guard'
 
 interface Operation {
@@ -20,25 +20,53 @@ type Security = Array<Record<string, string[]>>
 
 const guards = new WeakMap<object, Constraints>()
 
-/** Remembers what a guard asks for. */
+/** Remembers the constraints of a guard. */
 export function describeGuard<T extends object> (guard: T, constraints: Constraints): T {
   guards.set(guard, constraints)
   return guard
 }
 
-/** Marks the guarded routes of a scope as they come, and completes the document when it is made. */
-export function documentRoutes (app: FastifyInstance, core: Core): void {
+export interface OpenApiParts {
+  cookieName: string
+  /** Whether access tokens are accepted. */
+  hasBearer: boolean
+  /** The discovery URL of the only provider. */
+  discoveryUrl: string | undefined
+}
+
+/** Marks the guarded routes of a scope when they are added, and completes the document when it is made. */
+export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, discoveryUrl }: OpenApiParts): void {
+  const prefix = cookieName.replace('__Host-', '')
+  const sessionScheme = `${prefix}Session`
+  const tokenScheme = `${prefix}Token`
+
+  // Each of the alternatives is sufficient.
+  function securityOf (constraints: Constraints): Security {
+    return [
+      ...(constraints.accept.has('session') ? [{ [sessionScheme]: [...constraints.scopes] }] : []),
+      ...(hasBearer && acceptsTokens(constraints) ? [{ [tokenScheme]: [...constraints.scopes] }] : [])
+    ]
+  }
+
+  const securitySchemes = {
+    [sessionScheme]: { type: 'apiKey', in: 'cookie', name: cookieName },
+    ...(hasBearer && {
+      [tokenScheme]: discoveryUrl
+        ? { type: 'openIdConnect', openIdConnectUrl: discoveryUrl }
+        : { type: 'http', scheme: 'bearer' }
+    })
+  }
+
   app.addHook('onRoute', (route) => {
     const constraints = constraintsOf(route)
-    if (constraints !== undefined) {
-      route.schema = { ...route.schema, [MARK]: securityOf(core, constraints) } as FastifySchema
-    }
+    if (constraints === undefined) return
+    route.schema = { ...route.schema, [MARK]: securityOf(constraints) } as FastifySchema
   })
   app.addHook('onReady', async () => {
-    const owner = ownerOf(app)
-    if (owner === undefined) return
+    const owner = swaggerOwnerOf(app)
+    if (owner === null) return
     const { swagger } = owner
-    owner.swagger = (options) => complete(core, swagger(options))
+    owner.swagger = (options) => complete(swagger(options), securitySchemes)
   })
 }
 
@@ -46,70 +74,33 @@ interface WithSwagger {
   swagger: (options?: unknown) => unknown
 }
 
-/** The instance that @fastify/swagger is registered with. */
-function ownerOf (app: FastifyInstance): WithSwagger | undefined {
-  for (
-    let instance: object | null = app;
-    instance !== null;
-    instance = Object.getPrototypeOf(instance) as object | null
-  ) {
-    if (Object.hasOwn(instance, 'swagger')) return instance as WithSwagger
-  }
-  return undefined
+/** The instance on which @fastify/swagger is registered: this one, or one that it inherits from. */
+function swaggerOwnerOf (instance: object | null): WithSwagger | null {
+  if (instance === null || Object.hasOwn(instance, 'swagger')) return instance as WithSwagger | null
+  return swaggerOwnerOf(Object.getPrototypeOf(instance) as object | null)
 }
 
 function constraintsOf ({ onRequest, preValidation, preHandler }: RouteOptions): Constraints | undefined {
-  return [onRequest, preValidation, preHandler]
-    .flat()
-    .map((hook) => (hook === undefined ? undefined : guards.get(hook)))
-    .find((found) => found !== undefined)
+  const hooks = [onRequest, preValidation, preHandler].flat().filter((hook) => hook !== undefined)
+  return hooks.map((hook) => guards.get(hook)).find((found) => found !== undefined)
 }
 
-// Each of the alternatives is enough.
-function securityOf (core: Core, { accept, scopes }: Constraints): Security {
-  const { session, token } = namesOf(core)
-  return [
-    ...(accept.has('session') ? [{ [session]: [...scopes] }] : []),
-    ...(core.bearer !== undefined && (accept.has('bearer') || accept.has('client')) ? [{ [token]: [...scopes] }] : [])
-  ]
-}
-
-/** A document as YAML is text by now: there the marks are all that it says. */
-function complete (core: Core, document: unknown): unknown {
+/** A document in YAML is already a text, and stays as it is, with the marks. */
+function complete (document: unknown, securitySchemes: Record<string, unknown>): unknown {
   if (typeof document !== 'object' || document === null) return document
   const { components, paths = {} } = document as Document
   for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) completeOperation(operation)
-  return Object.assign(document, {
-    components: { ...components, securitySchemes: { ...schemesOf(core), ...components?.securitySchemes } }
-  })
+  const schemes = { ...securitySchemes, ...components?.securitySchemes }
+  return Object.assign(document, { components: { ...components, securitySchemes: schemes } })
 }
 
-// What the route itself says stands.
+// The route's own schema has priority.
 function completeOperation (operation: Operation): void {
   const { [MARK]: security, responses } = operation
   if (security === undefined) return
   operation.security ??= security
   operation.responses = { ...REFUSALS, ...responses }
   delete operation[MARK]
-}
-
-function namesOf ({ settings: { session: { cookieName } } }: Core): { session: string, token: string } {
-  const name = cookieName.replace('__Host-', '')
-  return { session: `${name}Session`, token: `${name}Token` }
-}
-
-function schemesOf (core: Core): Record<string, unknown> {
-  const { settings, bearer, providers: { choices: [provider, ...others] } } = core
-  const { session, token } = namesOf(core)
-  const discoveryUrl = others.length === 0 ? provider?.settings.discoveryUrl : ''
-  return {
-    [session]: { type: 'apiKey', in: 'cookie', name: settings.session.cookieName },
-    ...(bearer !== undefined && {
-      [token]: discoveryUrl
-        ? { type: 'openIdConnect', openIdConnectUrl: discoveryUrl }
-        : { type: 'http', scheme: 'bearer' }
-    })
-  }
 }
 
 const ERROR = {
@@ -121,6 +112,6 @@ const ERROR = {
   }
 }
 const REFUSALS = {
-  401: { description: 'There is no session or access token, or it is not good (any longer).', content: ERROR },
-  403: { description: 'Whoever asks may not do this.', content: ERROR }
+  401: { description: 'The request has no valid session or access token.', content: ERROR },
+  403: { description: 'The user or client has no access.', content: ERROR }
 }

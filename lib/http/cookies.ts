@@ -1,6 +1,19 @@
 import type { FastifyReply } from 'fastify'
 
-/** The value of the first cookie of that name in a Cookie header (RFC 6265, section 5.4), as it was sent. */
+/** How many bytes all cookies of the plugin may take together in a request. */
+export const COOKIE_BUDGET = 8000
+
+export interface SentCookie {
+  name: string
+  value: string
+  /** How many bytes the cookie takes in the header. */
+  bytes: number
+}
+
+// RFC 6265, section 4.1.1. A cookie with another name cannot be set, so it cannot be removed either.
+const NAME = /^[\w!#$%&'*+.^`|~-]+$/
+
+/** The value of the first cookie with this name in a Cookie header (RFC 6265, section 5.4), as it was sent. */
 export function readCookie (header: string | undefined, name: string): string | undefined {
   if (header === undefined) return undefined
   const needle = `${name}=`
@@ -10,7 +23,7 @@ export function readCookie (header: string | undefined, name: string): string | 
   return undefined
 }
 
-// A name inside another cookie's value must not pass for a cookie: a pair begins the header or follows a semicolon.
+// The value of another cookie may contain the name: a cookie starts the header or follows a semicolon.
 function beginsPair (header: string, at: number): boolean {
   let before = at - 1
   while (before >= 0 && header[before] === ' ') before--
@@ -22,26 +35,19 @@ function valueFrom (header: string, start: number): string {
   return header.slice(start, end === -1 ? undefined : end).trimEnd()
 }
 
-const NAME = /^[\w!#$%&'*+.^`|~-]+$/ // RFC 6265, section 4.1.1: what is no name cannot be set, and so not be removed
-
-export interface SentCookie {
-  name: string
-  value: string
-  /** What the cookie takes in the header, in bytes. */
-  bytes: number
-}
-
 /** The cookies whose names begin with `prefix`. */
 export function cookiesNamed (header: string | undefined, prefix: string): SentCookie[] {
   const pairs = (header ?? '').split(';').map((pair) => pair.trim()).filter((pair) => pair.startsWith(prefix))
-  const cookies = pairs.map((pair) => {
-    const name = pair.split('=', 1)[0] as string
-    return { name, value: pair.slice(name.length + 1), bytes: pair.length + 2 }
-  })
-  return cookies.filter(({ name }) => NAME.test(name))
+  return pairs.map(parsePair).filter(({ name }) => NAME.test(name))
 }
 
-/** The names of the cookies that begin with `prefix`, each once. */
+function parsePair (pair: string): SentCookie {
+  const name = pair.split('=', 1)[0] as string
+  const separator = '; '
+  return { name, value: pair.slice(name.length + 1), bytes: pair.length + separator.length }
+}
+
+/** The names that begin with `prefix`, each once. */
 export function cookieNames (header: string | undefined, prefix: string): string[] {
   return [...new Set(cookiesNamed(header, prefix).map(({ name }) => name))]
 }
@@ -50,10 +56,7 @@ export function totalBytes (cookies: readonly SentCookie[]): number {
   return cookies.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-/** Adds a Set-Cookie header beside those that are there. */
+/** Adds a Set-Cookie header and keeps those that the reply already has. */
 export function addSetCookie (reply: FastifyReply, setCookie: string): void {
   reply.header('set-cookie', setCookie)
 }
-
-/** All the plugin's cookies together, in bytes. */
-export const COOKIE_BUDGET = 8000

@@ -1,65 +1,56 @@
 import type { FastifyRequest } from 'fastify'
 
-/** Who is asking: a person who opens a page, a script, or another site. */
+// Where a request comes from: a user who opens a page, a script, or another site (Fetch Metadata Request Headers).
 
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-/**
- * Whether a browser opens a page, so that it can be sent to log in and shown a page (Fetch Metadata Request
- * Headers).
- */
+/** Whether a browser opens a page: it can follow a redirect to the login and show a page. */
 export function isNavigation ({ method, headers }: FastifyRequest): boolean {
   if (method !== 'GET' || headers['x-requested-with'] !== undefined || headers.upgrade !== undefined) return false
   const mode = headers['sec-fetch-mode']
   return mode === undefined ? acceptsHtml(headers.accept) : mode === 'navigate' && isDocument(headers['sec-fetch-dest'])
 }
 
-/** Whether an error is best shown as a page: also after a form was posted. */
+/** Whether the browser shows the response as a page, also after a form was posted. */
 export function wantsPage ({ headers }: FastifyRequest): boolean {
   const mode = headers['sec-fetch-mode']
-  return (
-    acceptsHtml(headers.accept) &&
-    (mode === undefined || mode === 'navigate') &&
-    headers['x-requested-with'] === undefined
-  )
+  const navigates = mode === undefined || mode === 'navigate'
+  return navigates && acceptsHtml(headers.accept) && headers['x-requested-with'] === undefined
 }
 
 /**
- * Whether the browser says that a person asked for the page; redirects, refreshes and scripts of a page do
- * not count (Fetch Metadata Request Headers, section 2.4).
+ * Whether the browser says that the user asked for the page: redirects, refreshes and scripts do not count
+ * (Fetch Metadata Request Headers, section 2.4).
  */
 export function isClick ({ headers }: FastifyRequest): boolean {
   return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-user'] === '?1'
 }
 
-/** Whether a script asks: what it gets it cannot show as a page. */
+/** Whether a script sends the request: it cannot show the response as a page. */
 export function isScript ({ headers }: FastifyRequest): boolean {
   const mode = headers['sec-fetch-mode']
   return (mode !== undefined && mode !== 'navigate') || headers['x-requested-with'] !== undefined
 }
 
-/** Whether the page is to be shown inside another one. */
+/** Whether the browser shows the page inside another one. */
 export function isFramed ({ headers }: FastifyRequest): boolean {
   return !isDocument(headers['sec-fetch-dest'])
 }
 
-/** Whether the browser fetches ahead of time what nobody may ever look at. */
+/** Whether the browser fetches a page that the user has not opened yet. */
 export function isPrefetch ({ headers }: FastifyRequest): boolean {
   const purpose = [headers['sec-purpose'], headers['purpose'], headers['x-moz'], headers['x-purpose']].join(' ')
   return /prefetch|prerender|preview/i.test(purpose)
 }
 
-/**
- * Whether a request may change something: its method says so, or it opens a WebSocket, which other sites can
- * do as well.
- */
+/** Whether a request may change data. A WebSocket counts, because other sites can open one too. */
 export function isUnsafe ({ method, headers }: FastifyRequest): boolean {
   return !SAFE_METHODS.has(method) || headers.upgrade !== undefined
 }
 
 /**
- * Whether the browser says that the request comes from the application's own pages, or from a trusted origin's.
- * A request that says nothing does not.
+ * Whether the browser says that the request comes from a page of the application or of a trusted origin.
+ * Without any such header the answer is `false`.
  */
 export function isSameOrigin (
   { headers }: FastifyRequest,

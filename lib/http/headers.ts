@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** Each value of a header, as it was sent: `headers` has the first of several only, or joins them. */
+/** Every value of a header, as it was sent. Node's `headers` joins them, or keeps only the first. */
 export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: string): string[] {
   const values = []
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -12,14 +12,13 @@ export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: str
 }
 
 /**
- * A response that depends on a session belongs to nobody else; one that sets cookies is not stored at all
+ * No shared cache may keep a response that depends on a session, and no cache at all one that sets cookies
  * (security.md S40).
  */
 export function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
-  const own = reply.getHeader('cache-control')
-  if (setsCookies || own === undefined || !/(?:^|,)\s*private\s*(?:,|$)/i.test(String(own))) {
-    reply.header('cache-control', 'no-store')
-  }
+  const cacheControl = reply.getHeader('cache-control')
+  const isPrivate = cacheControl !== undefined && /(?:^|,)\s*private\s*(?:,|$)/i.test(String(cacheControl))
+  if (setsCookies || !isPrivate) reply.header('cache-control', 'no-store')
   const vary = reply.getHeader('vary')
   if (vary === undefined) reply.header('vary', 'Cookie')
   else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)

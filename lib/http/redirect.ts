@@ -1,6 +1,6 @@
-import type { FastifyRequest, FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** A redirect that no cache keeps, and whose target learns nothing of this address. */
+/** A redirect that no cache stores. The browser does not send the current address to the target. */
 export function redirect (request: FastifyRequest, reply: FastifyReply, url: string): void {
   reply
     .header('cache-control', 'no-store')

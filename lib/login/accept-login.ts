@@ -1,10 +1,10 @@
-import { askUserinfo, parseClaims, readClaims } from './claims.ts'
 import { callHook, runReplyHook } from '../http/run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../compose.ts'
-import type { Provider, TokenSet } from '../provider/provider.ts'
+import type { Settings } from '../options/settings.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { TokenSet } from '../provider/token-request.ts'
+import type { UserClaims } from './claims.ts'
 import type { IdTokenClaims, OidcClaims, OidcUser } from '../../types/claims.ts'
-import type { ClaimsContext } from '../../types/options.ts'
 
 /** A login that the application has accepted. */
 export interface AcceptedLogin {
@@ -19,24 +19,29 @@ export interface AcceptContext {
 }
 
 /**
- * Asks the application about a person whom the provider has named; `null` when it has answered the request
- * itself. Throws FST_OIDC_CLAIMS when it refuses.
+ * Asks the application whether it accepts the user of a login. `null` when `onClaims` has replied itself.
+ * Throws FST_OIDC_CLAIMS when the application refuses.
  */
-export async function acceptLogin (
-  core: Core,
+export type AcceptLogin = (
   provider: Provider,
-  { tokens, claims: idTokenClaims }: TokenSet & { claims: IdTokenClaims },
+  tokenSet: TokenSet & { claims: IdTokenClaims },
   context: AcceptContext
-): Promise<AcceptedLogin | null> {
-  const userinfo: ClaimsContext['userinfo'] = async () => await askUserinfo(core, provider, tokens, idTokenClaims)
-  const all = await readClaims(core, provider, tokens, idTokenClaims)
-  const claims = await parseClaims(core, all)
-  const { result: user, replied } = await callHook(
-    'onClaims',
-    async () =>
-      await runReplyHook(context.reply, () =>
-        core.settings.onClaims?.(all, { provider: provider.name, tokens, userinfo, ...context })
-      )
-  )
-  return replied ? null : { claims, user: user ?? null }
+) => Promise<AcceptedLogin | null>
+
+export interface AcceptLoginParts {
+  onClaims: Settings['onClaims']
+  userClaims: UserClaims
+}
+
+export function createAcceptLogin ({ onClaims, userClaims }: AcceptLoginParts): AcceptLogin {
+  return async (provider, { tokens, claims: idToken }, context) => {
+    const all = await userClaims.read(provider, tokens, idToken)
+    const claims = await userClaims.parse(all)
+    const userinfo = async () => await userClaims.userinfo(provider, tokens, idToken)
+    const callOnClaims = () => onClaims?.(all, { provider: provider.name, tokens, userinfo, ...context })
+    const { result: user, replied } = await callHook('onClaims', async () => {
+      return await runReplyHook(context.reply, callOnClaims)
+    })
+    return replied ? null : { claims, user: user ?? null }
+  }
 }

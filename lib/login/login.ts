@@ -1,11 +1,14 @@
-import { isNavigation, isPrefetch } from '../http/fetch-metadata.ts'
-import { addSetCookie, readCookie } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { NativeLogin } from '../broker/native-login.ts'
-import type { Core } from '../compose.ts'
-import type { Provider } from '../provider/provider.ts'
 import { redirect } from '../http/redirect.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Urls } from '../http/urls.ts'
+import type { SessionSettings } from '../options/session.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { Telemetry } from '../telemetry.ts'
+import type { NativeLogin, PendingLogin } from './pending-login.ts'
+import type { PendingLogins } from './pending-logins.ts'
+import type { OidcSession } from '../../types/claims.ts'
 
 export interface LoginRequest {
   /** A URL that `urls` made. */
@@ -14,117 +17,92 @@ export interface LoginRequest {
   acrValues?: string[] | undefined
   resource?: string[] | undefined
   authorizationParams?: Record<string, string>
-  /** Beside the scope of the provider's options. */
+  /** Adds `offline_access` to the scope of the provider's options. */
   offlineAccess?: boolean
   native?: NativeLogin | undefined
   restarted?: boolean
 }
 
-/** How long nobody is asked silently again, in seconds. */
-const SILENCE = 600
+export interface Login {
+  /**
+   * Sends the browser to the provider, and keeps what the callback needs (OpenID Connect Core 1.0, section
+   * 3.1.2.1).
+   */
+  start: (provider: Provider, request: FastifyRequest, reply: FastifyReply, login: LoginRequest) => Promise<void>
+  /** Sends the user to the page for choosing one of these providers, or one of all providers. */
+  choose: (request: FastifyRequest, reply: FastifyReply, returnTo: string, providers?: readonly string[]) => void
+}
 
-/**
- * Sends the browser to the provider, and remembers what the callback will need (OpenID Connect Core 1.0,
- * section 3.1.2.1).
- */
-export async function startLogin (
-  core: Core,
-  provider: Provider,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  options: LoginRequest
-): Promise<void> {
-  await core.telemetry.span('oidc.login', async () => {
-    const params = { ...provider.settings.authorizationParams, ...options.authorizationParams }
-    const login = {
-      ...core.pending.create(),
-      provider: provider.id,
-      returnTo: options.returnTo,
-      maxAge: options.maxAge ?? maxAgeOf(params),
-      acrValues: options.acrValues,
-      resource: options.resource,
-      native: options.native,
-      silent: params['prompt'] === 'none',
-      restarted: options.restarted ?? false,
-      before:
-        options.native === undefined && isAnsweredWithoutCookies(core, provider)
-          ? core.sessions.read(request)?.session
-          : undefined
-    }
-    const { resource = provider.settings.resource } = options
-    const url = await provider.authorizationUrl(
-      {
-        ...login,
-        resource,
-        scope: scopeOf(provider, options.offlineAccess),
-        redirectUri: core.urls.callback(provider.name)
-      },
-      params
-    )
-    core.pending.save(request, reply, provider, login)
+export interface LoginParts {
+  session: Pick<SessionSettings, 'sameSite'>
+  urls: Urls
+  pendingLogins: PendingLogins
+  sessions: Sessions
+  telemetry: Telemetry
+}
+
+export function createLogin ({ session, urls, pendingLogins, sessions, telemetry }: LoginParts): Login {
+  /** Whether browsers treat the callback as a request from another site, without cookies (RFC 6265bis, section 5.2). */
+  function comesWithoutCookies ({ settings: { responseMode } }: Provider): boolean {
+    return session.sameSite === 'strict' || responseMode === 'form_post'
+  }
+
+  function previousSession (provider: Provider, request: FastifyRequest): OidcSession | undefined {
+    return comesWithoutCookies(provider) ? sessions.read(request)?.session : undefined
+  }
+
+  async function start (
+    provider: Provider,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    login: LoginRequest
+  ): Promise<void> {
+    const { resource = provider.settings.resource, native } = login
+    const params = { ...provider.settings.authorizationParams, ...login.authorizationParams }
+    const pending = pendingLoginOf(provider, login, params)
+    const before = native === undefined ? previousSession(provider, request) : undefined
+    const scope = scopeOf(provider, login.offlineAccess)
+    const redirectUri = urls.callback(provider.name)
+    const url = await provider.authorizationUrl({ ...pending, resource, scope, redirectUri }, params)
+    pendingLogins.save(request, reply, provider, { ...pending, before })
     redirect(request, reply, url.href)
-  })
-}
+  }
 
-/**
- * Whether browsers take the callback for another site's request, and send no session with it (RFC 6265bis,
- * section 5.2).
- */
-function isAnsweredWithoutCookies (
-  {
-    settings: {
-      session: { sameSite }
+  function pendingLoginOf (provider: Provider, login: LoginRequest, params: Record<string, string>): PendingLogin {
+    return {
+      ...pendingLogins.create(),
+      provider: provider.id,
+      returnTo: login.returnTo,
+      maxAge: login.maxAge ?? maxAgeOf(params),
+      acrValues: login.acrValues,
+      resource: login.resource,
+      native: login.native,
+      silent: params['prompt'] === 'none',
+      restarted: login.restarted ?? false
     }
-  }: Core,
-  { settings: { responseMode } }: Provider
-): boolean {
-  return sameSite === 'strict' || responseMode === 'form_post'
+  }
+
+  return {
+    async start (...login) {
+      await telemetry.span('oidc.login', async () => await start(...login))
+    },
+
+    choose (request, reply, returnTo, providers) {
+      const url = urls.login({ returnTo, providers })
+      if (url === null) {
+        throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page for choosing a provider' })
+      }
+      redirect(request, reply, url)
+    }
+  }
 }
 
-/** The scope to ask the provider for. */
+/** The scope of the authorization request. */
 export function scopeOf ({ settings: { scope } }: Provider, offlineAccess = false): string {
   return offlineAccess && !scope.split(' ').includes('offline_access') ? `${scope} offline_access` : scope
 }
 
-// Whoever asks for a max_age gets it checked, however it was asked for (OpenID Connect Core 1.0, section
-// 3.1.3.7, item 11).
+// A max_age is checked however it was requested (OpenID Connect Core 1.0, section 3.1.3.7, item 11).
 function maxAgeOf ({ max_age: maxAge }: Record<string, string>): number | undefined {
   return maxAge === undefined ? undefined : Number(maxAge)
-}
-
-/** Sends the person to where they choose one of these providers, or of all. */
-export function startChoice (
-  core: Core,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  returnTo: string,
-  providers?: readonly string[]
-): void {
-  const url = core.urls.login({ returnTo, providers })
-  if (url === null) {
-    throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page where a provider can be chosen' })
-  }
-  redirect(request, reply, url)
-}
-
-/**
- * Whether the provider may be asked silently for a person who opens a page: once in a while, or one whom it
- * does not know would turn in circles.
- */
-export function canTrySilentLogin (core: Core, request: FastifyRequest): boolean {
-  return (
-    core.sessions.read(request) === null &&
-    isNavigation(request) &&
-    !isPrefetch(request) &&
-    readCookie(request.headers.cookie, silentCookie(core)) === undefined
-  )
-}
-
-/** Asks nobody silently for a while. */
-export function suppressSilentLogin (core: Core, reply: FastifyReply): void {
-  addSetCookie(reply, core.sealer.setCookie(silentCookie(core), '1', { maxAge: SILENCE, sameSite: 'lax' }))
-}
-
-function silentCookie ({ settings }: Core): string {
-  return `${settings.session.cookieName}-silent`
 }

@@ -1,75 +1,61 @@
-import { randomBytes } from 'node:crypto'
-import { createBoundedMap } from '../util/bounded-map.ts'
-import { addSetCookie, COOKIE_BUDGET, cookiesNamed, readCookie, totalBytes } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
+import { COOKIE_BUDGET, addSetCookie, cookiesNamed, readCookie, totalBytes } from '../http/cookies.ts'
 import { now } from '../util/time.ts'
+import { newLogin, packLogin, startOf, traceOf, unpackLogin } from './pending-login.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SentCookie } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
-import type { AuthorizationRequest, Provider } from '../provider/provider.ts'
-import type { SealedStore } from '../store/sealed-store.ts'
-import type { NativeLogin } from '../broker/native-login.ts'
+import type { Provider } from '../provider/provider.ts'
 import type { CookieAttributes, Sealer } from '../sealer.ts'
-import type { OidcSession } from '../../types/claims.ts'
-
-/** A login that has begun and waits for its callback. */
-export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' | 'resource' | 'scope'> {
-  /** The `id` of the provider. */
-  provider: string
-  returnTo: string
-  /** Instead of those of the provider's options. */
-  resource?: string[] | undefined
-  /** The native application that it is for, which has no session here. */
-  native?: NativeLogin | undefined
-  /** Whether the provider was to ask nothing (`prompt=none`): that it would have to is no error. */
-  silent: boolean
-  /** Whether it was begun because an earlier callback came too late: it is not begun a third time. */
-  restarted: boolean
-  /** The session that the browser had, where the callback comes without its cookies. */
-  before?: OidcSession | undefined
-  startedAt: number
-}
+import type { Seen } from '../store/seen.ts'
+import type { LoginTrace, PackedLogin, PendingLogin } from './pending-login.ts'
 
 /**
- * What is left of a pending login once its callback came, or was never asked for in this browser:
- * - `fresh`: take it, nobody else has.
- * - `over`: this browser began it, but it is too old or was taken before.
- * - `unknown`: this browser did not begin it.
+ * What a callback finds:
+ * - `fresh`: the login, which this call has taken.
+ * - `over`: this browser began the login, but it is too old or was taken before.
+ * - `unknown`: this browser did not begin the login.
  */
-export type Taken =
+export type TakenLogin =
   { status: 'fresh', login: PendingLogin } |
-  { status: 'over' } & Trace |
+  { status: 'over' } & LoginTrace |
   { status: 'unknown' }
 
 export interface PendingLogins {
-  /** Fresh values for a login: 128 bits or more each (RFC 9700, section 2.1). */
-  create: () => Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
+  /** New values for a login. */
+  create: typeof newLogin
   save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: PendingLogin) => void
   /**
-   * The login of this state, once: the second caller gets `over`, whatever cookie it sends. Throws
-   * FST_OIDC_RESPONSE_ISSUER when it was begun with another provider.
+   * Takes the login of a state, once: the second caller gets `over`, whatever cookie it sends.
+   * Throws FST_OIDC_RESPONSE_ISSUER when the login began with another provider.
    */
-  take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<Taken>
-  /** Drops the oldest until the plugin's cookies stay within `bytes`. */
+  take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<TakenLogin>
+  /** Removes the oldest logins until their cookies are at most `bytes` long. */
   fit: (request: FastifyRequest, reply: FastifyReply, bytes: number) => void
-  /** Drops all that the browser sent. */
+  /** Removes all logins of the browser. */
   clear: (request: FastifyRequest, reply: FastifyReply) => void
 }
 
 /** How long a login may take, in seconds. */
 const LIFETIME = 600
-/** How long the browser keeps the cookie: a late callback still knows where it was to go. */
+/** How long the browser keeps the cookie, in seconds: a late callback still finds its `returnTo`. */
 const COOKIE_LIFETIME = 7200
 const MAX_PENDING = 12
-const TIME_LENGTH = 10 // of milliseconds in base 36: enough until the year 115,000
-/** In one response: more than the plugin ever set come from somebody else. */
-const MAX_DROPPED = 40
-const MAX_CONSUMED = 100_000
+/** How many cookies one response removes. The plugin never sets that many: the others do not come from it. */
+const MAX_REMOVED = 40
+
+export interface PendingLoginsParts {
+  sealer: Sealer
+  /** Which logins were taken. */
+  taken: Seen
+}
 
 /** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
-export function createPendingLogins (settings: Settings, sealer: Sealer, vault?: SealedStore): PendingLogins {
-  const prefix = `${settings.session.cookieName}-login-`
-  const consumed = createBoundedMap<true>(MAX_CONSUMED)
+export function createPendingLogins (
+  { session: { cookieName }, origin, defaultReturnTo }: Settings,
+  { sealer, taken }: PendingLoginsParts
+): PendingLogins {
+  const prefix = `${cookieName}-login-`
 
   function nameOf (state: string): string {
     return prefix + state.slice(0, 16)
@@ -79,174 +65,94 @@ export function createPendingLogins (settings: Settings, sealer: Sealer, vault?:
     addSetCookie(reply, sealer.setCookie(name, value, attributes))
   }
 
-  function open (value: string): Packed | undefined {
-    return sealer.open('login', value)?.content as Packed | undefined
+  function open (value: string): PackedLogin | undefined {
+    return sealer.open('login', value)?.content as PackedLogin | undefined
   }
 
-  /** Whether a callback for it may still come. */
-  function waits ({ value }: SentCookie): boolean {
-    const packed = open(value)
-    return packed?.login !== undefined && isCurrent({ startedAt: timeOf(packed.s) })
+  function seal (login: PendingLogin | LoginTrace): string {
+    return sealer.seal('login', packLogin(login, origin))
   }
 
-  function read (request: FastifyRequest, state: string): PendingLogin | Trace | null {
-    const value = readCookie(request.headers.cookie, nameOf(state))
-    const packed = value === undefined ? undefined : open(value)
-    return packed?.s === state ? unpack(packed, settings.origin) : null
-  }
-
-  function seal (login: PendingLogin | Trace): string {
-    return sealer.seal('login', pack(login, settings.origin))
-  }
-
-  // Beside a large session there is no room for a long address.
+  // With a large session, there may be no room for a long address.
   function sealWithin (bytes: number, login: PendingLogin): string {
     const value = seal(login)
-    return value.length <= bytes ? value : seal({ ...login, returnTo: settings.defaultReturnTo })
+    return value.length <= bytes ? value : seal({ ...login, returnTo: defaultReturnTo })
   }
 
-  // What is left of logins goes before those that wait; the names begin with the time of the login, and so
-  // the oldest come first.
-  function drop (request: FastifyRequest, reply: FastifyReply, most: number, bytes: number): void {
+  function read (request: FastifyRequest, state: string): PendingLogin | LoginTrace | null {
+    const value = readCookie(request.headers.cookie, nameOf(state))
+    const packed = value === undefined ? undefined : open(value)
+    return packed?.s === state ? unpackLogin(packed, origin) : null
+  }
+
+  /** Whether a callback may still come for this cookie. */
+  function isWaiting ({ value }: SentCookie): boolean {
+    const packed = open(value)
+    return packed?.login !== undefined && isInTime(startOf(packed.s))
+  }
+
+  // Used logins go first, then the oldest: the names begin with the time of the login.
+  function oldestFirst (cookies: SentCookie[]): SentCookie[] {
+    const waiting = new Set(cookies.filter(isWaiting))
+    const rank = (cookie: SentCookie): number => Number(waiting.has(cookie))
+    return cookies.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+  }
+
+  /** Removes cookies until at most `count` of at most `bytes` in all are left. */
+  function shrink (request: FastifyRequest, reply: FastifyReply, count: number, bytes: number): void {
     const cookies = cookiesNamed(request.headers.cookie, prefix)
     let total = totalBytes(cookies)
-    if (cookies.length <= most && total <= bytes) return
-    const waiting = new Set(cookies.filter(waits))
-    cookies.sort((a, b) => Number(waiting.has(a)) - Number(waiting.has(b)) || (a.name < b.name ? -1 : 1))
-    const dropped = cookies.filter((cookie, index) => {
-      const tooMuch = cookies.length - index > most || total > bytes
+    if (cookies.length <= count && total <= bytes) return
+    const removed = oldestFirst(cookies).filter((cookie, index) => {
+      const isTooMuch = cookies.length - index > count || total > bytes
       total -= cookie.bytes
-      return tooMuch
+      return isTooMuch
     })
-    for (const { name } of dropped.slice(0, MAX_DROPPED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
+    for (const { name } of removed.slice(0, MAX_REMOVED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
   }
 
   return {
-    create () {
-      const random = randomBytes(64)
-      const token = (start: number, end: number): string => random.subarray(start, end).toString('base64url')
-      const state = Date.now().toString(36).padStart(TIME_LENGTH, '0') + token(0, 16)
-      return { state, nonce: token(16, 32), codeVerifier: token(32, 64), startedAt: timeOf(state) }
-    },
+    create: newLogin,
 
     save (request, reply, provider, login) {
-      const all = cookiesNamed(request.headers.cookie, settings.session.cookieName)
+      const all = cookiesNamed(request.headers.cookie, cookieName)
       const others = totalBytes(all.filter(({ name }) => !name.startsWith(prefix)))
       const room = COOKIE_BUDGET - others - nameOf(login.state).length - 3
       const value = sealWithin(room, login)
-      drop(request, reply, MAX_PENDING - 1, room - value.length)
+      shrink(request, reply, MAX_PENDING - 1, room - value.length)
       set(reply, nameOf(login.state), value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
     },
 
     async take (request, reply, provider, state) {
       const login = read(request, state)
       if (login === null) return { status: 'unknown' }
-      // Another provider's answer, or a mix-up (RFC 9700, section 4.4): the code must not reach this one.
+      // A mix-up (RFC 9700, section 4.4): the code of one provider must not reach another.
       if (login.provider !== provider.id) {
-        throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login was begun with another provider' })
+        throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login began with another provider' })
       }
       const trace = traceOf(login)
-      if (!('nonce' in login) || consumed.get(state) !== undefined || !isCurrent(login)) {
-        return { status: 'over', ...trace }
-      }
-      const expiresAt = login.startedAt + LIFETIME + 1
-      consumed.set(login.state, true, expiresAt)
-      // Another process may have taken it.
-      if (await vault?.create(['login', state], true, expiresAt) === null) return { status: 'over', ...trace }
+      const isFresh = 'nonce' in login && isInTime(login.startedAt) &&
+        await taken.claim(['login', state], login.startedAt + LIFETIME + 1)
+      if (!isFresh) return { status: 'over', ...trace }
       set(reply, nameOf(state), seal(trace), { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
     },
 
     fit (request, reply, bytes) {
-      drop(request, reply, MAX_PENDING, bytes)
+      shrink(request, reply, MAX_PENDING, bytes)
     },
 
     clear (request, reply) {
-      drop(request, reply, 0, 0)
+      shrink(request, reply, 0, 0)
     }
   }
 }
 
-/**
- * What stays of a login that was taken, so that its callback, called again, knows where to go and what was
- * asked for.
- */
-type Trace = Pick<
-  PendingLogin,
-  'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'
->
-
-/**
- * The content of the cookie, short: a browser that restores dozens of tabs begins a login in each, before the plugin
- * sees any of its cookies and can drop some. Addresses are relative to the origin, and the state tells when it began.
- */
-interface Packed {
-  s: string
-  p: string
-  r: string
-  q?: 1
-  x?: 1
-  m?: number
-  a?: string[]
-  o?: string[]
-  n?: NativeLogin
-  login?: [nonce: string, codeVerifier: string, before?: OidcSession]
-}
-
-function pack (login: PendingLogin | Trace, origin: string): Packed {
-  const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
-  return {
-    s: state,
-    p: provider,
-    r: returnTo.slice(origin.length),
-    ...(silent && { q: 1 }),
-    ...(restarted && { x: 1 }),
-    ...(maxAge !== undefined && { m: maxAge }),
-    ...(acrValues !== undefined && { a: acrValues }),
-    ...(resource !== undefined && { o: resource }),
-    ...(native !== undefined && { n: native }),
-    ...('nonce' in login && {
-      login:
-        login.before === undefined ? [login.nonce, login.codeVerifier] : [login.nonce, login.codeVerifier, login.before]
-    })
-  }
-}
-
-function unpack (
-  { s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login }: Packed,
-  origin: string
-): PendingLogin | Trace {
-  const trace = {
-    state,
-    provider,
-    returnTo: origin + r,
-    silent: q === 1,
-    restarted: x === 1,
-    maxAge,
-    acrValues,
-    resource,
-    native
-  }
-  if (login === undefined) return trace
-  const [nonce, codeVerifier, before] = login
-  return { ...trace, nonce, codeVerifier, before, startedAt: timeOf(state) }
-}
-
-function traceOf ({
-  state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native
-}: PendingLogin | Trace): Trace {
-  return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
-}
-
-// The form that a provider makes the browser post comes from another site.
+// With form_post, the browser posts a form from the provider's site to the callback.
 function sameSiteOf ({ settings }: Provider): CookieAttributes['sameSite'] {
   return settings.responseMode === 'form_post' ? 'none' : 'lax'
 }
 
-function timeOf (state: string): number {
-  return Math.floor(parseInt(state.slice(0, TIME_LENGTH), 36) / 1000)
-}
-
-function isCurrent ({ startedAt }: Pick<PendingLogin, 'startedAt'>): boolean {
+function isInTime (startedAt: number): boolean {
   return startedAt + LIFETIME > now() && startedAt <= now() + 5
 }

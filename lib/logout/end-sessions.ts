@@ -1,89 +1,80 @@
-import { check, checkKeys, text } from '../options/check.ts'
-import { reportEnd } from './logout.ts'
+import { check } from '../options/check.ts'
 import { ALWAYS, markOf } from '../session/ended-sessions.ts'
-import type { Core } from '../compose.ts'
+import type { Broker } from '../broker/broker.ts'
+import type { Bearer } from '../guard/bearer.ts'
+import type { Settings } from '../options/settings.ts'
 import type { EndedSessions } from '../session/ended-sessions.ts'
+import type { ReportEnd } from '../session/report-end.ts'
 import type { SessionFilter, SessionRecord, SessionRecords } from '../session/session-records.ts'
 import type { EntryName } from '../store/sealed-store.ts'
 import type { LogoutContext } from '../../types/options.ts'
 
 /**
- * Ends the sessions that the filter names and that began until `at`, in milliseconds since the epoch, on
- * every process at once.
- * Returns those that were found: with sessions in cookies nobody knows them, and they end all the same.
+ * Ends the sessions that match the filter and did not begin after `at` (in milliseconds since the epoch), in every
+ * process. Returns those that were found in the store. Sessions in cookies end as well, but cannot be listed.
  * Throws FST_OIDC_OPTION when the filter does not say which sessions.
  */
-export async function endSessions (
-  core: Core,
+export type EndSessions = (
   filter: SessionFilter,
   reason: LogoutContext['reason'],
-  at = Date.now()
-): Promise<SessionRecord[]> {
-  const { registry, records } = core
-  // What was verified before the logout is verified again.
-  core.bearer?.forget()
-  if (filter.id === undefined) await endUntil(core, filter, at)
-  else if (records === undefined) await endUnseen(registry, filter.id, filter)
-  const ended = records === undefined ? [] : await endFound(registry, records, filter, at)
-  await Promise.all(ended.map(async (record) => await reportEnd(core, null, record, reason)))
-  return ended
+  at?: number
+) => Promise<SessionRecord[]>
+
+export interface EndSessionsParts {
+  settings: Pick<Settings, 'providers' | 'resolveProvider'>
+  endedSessions: EndedSessions
+  /** `undefined` when the sessions are in cookies. */
+  records: SessionRecords | undefined
+  reportEnd: ReportEnd
+  broker: Broker | undefined
+  bearer: Bearer | undefined
 }
 
-async function endUntil (core: Core, filter: SessionFilter, at: number): Promise<void> {
-  // A `sid` that was logged out does not come back: it is over whatever the clocks say.
-  for (const name of marksFor(filter, providersOf(core, filter))) {
-    await core.registry.mark(name, filter.sid === undefined ? at : ALWAYS)
+export function createEndSessions (parts: EndSessionsParts): EndSessions {
+  const { settings, endedSessions, records, reportEnd, broker, bearer } = parts
+
+  async function endUntil (filter: SessionFilter, at: number): Promise<void> {
+    // A provider never uses a `sid` again: its session has ended, whatever the clocks say.
+    const time = filter.sid === undefined ? at : ALWAYS
+    for (const name of marksFor(filter, providersOf(filter))) await endedSessions.mark(name, time)
+    // The grants of a user end with the user's sessions, but not with a single one.
+    await broker?.endAll(filter, at)
   }
-  // One session is not a grant: what has been given to applications ends with the person, or with the
-  // provider's session.
-  await core.broker?.endAll(filter, at)
-}
 
-async function endUnseen (registry: EndedSessions, id: string, { sub, sid, provider }: SessionFilter): Promise<void> {
-  check((sub ?? sid ?? provider) === undefined, 'of sessions in cookies nothing but "id" is known')
-  await registry.end(id)
+  async function endUnlisted (id: string, { sub, sid, provider }: SessionFilter): Promise<void> {
+    check((sub ?? sid ?? provider) === undefined, 'sessions in cookies are found by "id" alone')
+    await endedSessions.end(id)
+  }
+
+  /** The providers whose sessions are meant: a `sub` or `sid` names a user or session at one provider only. */
+  function providersOf ({ provider }: SessionFilter): readonly string[] {
+    if (provider !== undefined) return [provider]
+    check(settings.resolveProvider === undefined, 'with "resolveProvider", the filter must name the "provider"')
+    return [...settings.providers.keys()]
+  }
+
+  async function endFound (records: SessionRecords, filter: SessionFilter, at: number): Promise<SessionRecord[]> {
+    const ended: SessionRecord[] = []
+    for await (const record of records.list(filter)) {
+      const isMatch = filter.sid !== undefined || filter.id !== undefined || record.loginAt <= at
+      // If several calls end the session, only one of them reports it.
+      if (isMatch && await endedSessions.end(record.session.id)) ended.push(record)
+    }
+    return ended
+  }
+
+  return async (filter, reason, at = Date.now()) => {
+    // Access tokens that were verified before the logout are verified again.
+    bearer?.forget()
+    if (filter.id === undefined) await endUntil(filter, at)
+    else if (records === undefined) await endUnlisted(filter.id, filter)
+    const ended = records === undefined ? [] : await endFound(records, filter, at)
+    await Promise.all(ended.map(async ({ session }) => await reportEnd(session, reason, null)))
+    return ended
+  }
 }
 
 function marksFor ({ sub, sid }: SessionFilter, providers: readonly string[]): EntryName[] {
   if (sid !== undefined) return providers.map((provider) => markOf.sid(provider, sid, sub))
   return providers.map((provider) => sub === undefined ? markOf.provider(provider) : markOf.sub(provider, sub))
-}
-
-/** A `sub` and a `sid` are somebody at one provider only. */
-function providersOf ({ settings }: Core, { provider }: SessionFilter): readonly string[] {
-  if (provider !== undefined) return [provider]
-  check(settings.resolveProvider === undefined, 'with "resolveProvider", "provider" says whose sessions they are')
-  return [...settings.providers.keys()]
-}
-
-async function endFound (
-  registry: EndedSessions,
-  records: SessionRecords,
-  filter: SessionFilter,
-  at: number
-): Promise<SessionRecord[]> {
-  const ended: SessionRecord[] = []
-  for await (const record of records.list(filter)) {
-    const isMeant = filter.sid !== undefined || filter.id !== undefined || record.loginAt <= at
-    // Of several who end it, one tells the application.
-    if (isMeant && await registry.end(record.session.id)) ended.push(record)
-  }
-  return ended
-}
-
-/**
- * A filter as the application gives it: what is undefined by mistake must not mean everybody. Throws
- * FST_OIDC_OPTION.
- */
-export function parseSessionFilter (filter: SessionFilter): SessionFilter {
-  checkKeys(filter, ['id', 'sid', 'sub', 'provider'], 'filter.')
-  for (const [key, value] of Object.entries(filter)) text(value, `filter.${key}`)
-  check(Object.keys(filter).length > 0, 'sessions are found by "sub", "sid", "id" or "provider"')
-  return filter
-}
-
-/** Throws FST_OIDC_OPTION when the sessions are in cookies, where nobody can list them. */
-export function recordsOf ({ records }: Core): SessionRecords {
-  check(records !== undefined, 'only sessions in the store can be listed: set "store" and "session.store"')
-  return records
 }

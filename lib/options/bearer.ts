@@ -1,17 +1,18 @@
-import { bool, check, checkKeys, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
 import { isRecord } from '../util/json.ts'
+import { bool, check, checkKeys, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import type { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
-import type { ProviderSettings } from './provider.ts'
+import type { ParseContext } from './context.ts'
 import type { BearerOptions } from '../../types/options.ts'
 
-/** Which access tokens are taken; every option checked and every default filled in. */
+/** Which access tokens the application accepts. Every option is checked and complete. */
 export interface BearerSettings {
-  /** Whether tokens of the providers are taken: without `bearer` it is those of the broker only. */
+  /** Whether tokens of the providers are accepted. Without the option `bearer`, only those of the broker are. */
   ofProviders: boolean
   audience: string[]
   algorithms: string[]
   strictType: boolean
-  /** The name of the provider that is asked about tokens that are no JWT. */
+  /** The name of the provider that introspects tokens that are not JWTs. */
   introspection: string | undefined
   /** In seconds. */
   introspectionMaxAge: number
@@ -23,62 +24,63 @@ export interface BearerSettings {
   scopes: string[]
 }
 
+export interface BearerContext extends Pick<ParseContext, 'baseUrl' | 'allowInsecureLoopback'> {
+  ofProviders: boolean
+  /** The names of the providers. */
+  providers: readonly string[]
+}
+
 const OPTIONS = [
   'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'dpop', 'dpopNonce',
   'clientCertificate', 'resource', 'scopes'
 ]
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
-const USUAL_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
-
-interface ParseContext {
-  /** Whether the application has asked for them. */
-  ofProviders: boolean
-  baseUrl: string
-  allowInsecureLoopback: boolean
-  providers: ReadonlyMap<string, ProviderSettings>
-}
+const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
 
 /** Throws FST_OIDC_OPTION. */
-export function parseBearer (
-  value: unknown,
-  { ofProviders, baseUrl, allowInsecureLoopback, providers }: ParseContext
-): BearerSettings {
+export function parseBearer (value: unknown, context: BearerContext): BearerSettings {
   check(isRecord(value), '"bearer" must be an object')
   checkKeys(value, OPTIONS, 'bearer.')
   const options = value as Partial<BearerOptions>
-  const audience = strings([options.audience ?? []].flat(), 'bearer.audience')
-  check(audience.length > 0, '"bearer.audience" must name this API: a token for another one is none here')
+  const algorithms = strings(options.algorithms ?? DEFAULT_ALGORITHMS, 'bearer.algorithms')
+  const dpopRequired = options.dpop === 'required'
   return {
-    ofProviders,
-    audience,
-    algorithms: strings(options.algorithms ?? USUAL_ALGORITHMS, 'bearer.algorithms').map((alg) =>
-      oneOf(alg, ALGORITHMS, 'bearer.algorithms')
-    ),
+    ofProviders: context.ofProviders,
+    audience: parseAudience(options.audience),
+    algorithms: algorithms.map((alg) => oneOf(alg, ALGORITHMS, 'bearer.algorithms')),
     strictType: bool(options.strictType, true, 'bearer.strictType'),
-    introspection: parseIntrospection(options.introspection ?? false, providers),
-    introspectionMaxAge: number(options.introspectionMaxAge, 10, 'bearer.introspectionMaxAge', 0, 300),
-    dpop: options.dpop === 'required' || bool(options.dpop, false, 'bearer.dpop'),
-    dpopRequired: options.dpop === 'required',
+    introspection: parseIntrospection(options.introspection ?? false, context.providers),
+    introspectionMaxAge: number(options.introspectionMaxAge, 10, 'bearer.introspectionMaxAge', [0, 300]),
+    dpop: dpopRequired || bool(options.dpop, false, 'bearer.dpop'),
+    dpopRequired,
     dpopNonce: bool(options.dpopNonce, false, 'bearer.dpopNonce'),
     clientCertificate: func(options.clientCertificate, 'bearer.clientCertificate') ?? certificateOf,
-    resource:
-      optional(options.resource, 'bearer.resource', (url, key) => {
-        webUrl(url, key, allowInsecureLoopback)
-        return url as string
-      }) ?? baseUrl,
+    resource: parseResource(options.resource, context),
     scopes: strings(options.scopes ?? [], 'bearer.scopes')
   }
 }
 
-function parseIntrospection (value: unknown, providers: ReadonlyMap<string, ProviderSettings>): string | undefined {
+function parseAudience (value: unknown): string[] {
+  const audience = strings([value ?? []].flat(), 'bearer.audience')
+  check(audience.length > 0, '"bearer.audience" must name this API: tokens for other audiences are refused')
+  return audience
+}
+
+function parseIntrospection (value: unknown, providers: readonly string[]): string | undefined {
   if (value === false) return undefined
   if (value !== true) return text(value, 'bearer.introspection')
-  const [only] = providers.keys()
-  // A token of one provider must not be shown to another.
-  check(only !== undefined && providers.size === 1, '"bearer.introspection" must name the provider that is asked')
-  return only
+  // A token of one provider must not be sent to another.
+  check(providers.length === 1, '"bearer.introspection" must name the provider that is asked')
+  return providers[0]
+}
+
+function parseResource (value: unknown, { baseUrl, allowInsecureLoopback }: BearerContext): string {
+  const resource = optional(value, 'bearer.resource', text)
+  if (resource === undefined) return baseUrl
+  webUrl(resource, 'bearer.resource', allowInsecureLoopback)
+  return resource
 }
 
 function certificateOf ({ raw: { socket } }: FastifyRequest): Uint8Array | undefined {
-  return 'getPeerCertificate' in socket ? (socket as import('node:tls').TLSSocket).getPeerCertificate().raw : undefined
+  return 'getPeerCertificate' in socket ? (socket as TLSSocket).getPeerCertificate().raw : undefined
 }

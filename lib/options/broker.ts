@@ -1,11 +1,10 @@
-import {
-  bool, check, checkKeys, func, issuerUrl, number, oneOf, optional, strings, text, webUrl
-} from './check.ts'
-import { parseUrl } from '../util/url.ts'
 import { isRecord } from '../util/json.ts'
+import { parseUrl } from '../util/url.ts'
+import { bool, check, checkKeys, func, issuerUrl, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import type { ParseContext } from './context.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
 
-/** Every option of the broker checked and every default filled in. Times in seconds. */
+/** Every option of the broker, checked and complete. Times in seconds. */
 export interface BrokerSettings {
   issuer: string
   audience: string
@@ -15,7 +14,7 @@ export interface BrokerSettings {
   keyLifetime: number
   trustedIssuers: TrustedIssuerSettings[]
   nativeClients: NativeClientSettings | undefined
-  /** The secrets of those who may ask about tokens, by name. */
+  /** The secrets of the resource servers that may introspect tokens, by name. */
   resourceServers: ReadonlyMap<string, string>
   claims: BrokerOptions['claims']
   onIssue: BrokerOptions['onIssue']
@@ -35,32 +34,32 @@ export interface NativeClientSettings {
   pkceRequired: boolean
 }
 
-interface ParseContext {
-  baseUrl: string
+export interface BrokerContext extends Pick<ParseContext, 'baseUrl' | 'allowInsecureLoopback'> {
+  /** The path below which all routes are. */
   prefix: string
-  allowInsecureLoopback: boolean
 }
 
 const OPTIONS = [
   'audience', 'issuer', 'accessTokenTtl', 'refreshTokenTtl', 'signingAlg', 'keyLifetime', 'trustedIssuers',
   'nativeClients', 'resourceServers', 'claims', 'onIssue'
 ]
+const SIGNING_ALGS = ['ES256', 'EdDSA', 'RS256']
+const HOUR = 3600
 const DAY = 86_400
 
 /** Throws FST_OIDC_OPTION. */
-export function parseBroker (value: unknown, { baseUrl, prefix, allowInsecureLoopback }: ParseContext): BrokerSettings {
+export function parseBroker (value: unknown, context: BrokerContext): BrokerSettings {
   check(isRecord(value), '"broker" must be an object')
   checkKeys(value, OPTIONS, 'broker.')
   const options = value as Partial<BrokerOptions>
   return {
-    issuer:
-      optional(options.issuer, 'broker.issuer', (url, key) => issuerUrl(url, key, allowInsecureLoopback)) ?? baseUrl,
+    issuer: parseIssuer(options.issuer, context),
     audience: text(options.audience, 'broker.audience'),
-    accessTokenTtl: number(options.accessTokenTtl, 900, 'broker.accessTokenTtl', 1, DAY),
-    refreshTokenTtl: number(options.refreshTokenTtl, 30 * DAY, 'broker.refreshTokenTtl', 1, 400 * DAY),
-    signingAlg: oneOf(options.signingAlg ?? 'ES256', ['ES256', 'EdDSA', 'RS256'], 'broker.signingAlg'),
-    keyLifetime: number(options.keyLifetime, 90 * DAY, 'broker.keyLifetime', 3600, 3650 * DAY),
-    trustedIssuers: parseTrustedIssuers(options.trustedIssuers ?? [], prefix, allowInsecureLoopback),
+    accessTokenTtl: number(options.accessTokenTtl, 900, 'broker.accessTokenTtl', [1, DAY]),
+    refreshTokenTtl: number(options.refreshTokenTtl, 30 * DAY, 'broker.refreshTokenTtl', [1, 400 * DAY]),
+    signingAlg: oneOf(options.signingAlg ?? 'ES256', SIGNING_ALGS, 'broker.signingAlg'),
+    keyLifetime: number(options.keyLifetime, 90 * DAY, 'broker.keyLifetime', [HOUR, 3650 * DAY]),
+    trustedIssuers: parseTrustedIssuers(options.trustedIssuers ?? [], context),
     nativeClients: optional(options.nativeClients, 'broker.nativeClients', parseNativeClients),
     resourceServers: parseResourceServers(options.resourceServers ?? {}),
     claims: func(options.claims, 'broker.claims'),
@@ -68,21 +67,27 @@ export function parseBroker (value: unknown, { baseUrl, prefix, allowInsecureLoo
   }
 }
 
-function parseTrustedIssuers (value: unknown, prefix: string, allowInsecureLoopback: boolean): TrustedIssuerSettings[] {
+function parseIssuer (value: unknown, { baseUrl, allowInsecureLoopback }: BrokerContext): string {
+  return value === undefined ? baseUrl : issuerUrl(value, 'broker.issuer', allowInsecureLoopback)
+}
+
+function parseTrustedIssuers (value: unknown, context: BrokerContext): TrustedIssuerSettings[] {
   check(Array.isArray(value), '"broker.trustedIssuers" must be an array')
-  return value.map((entry: unknown) => {
-    const peer = typeof entry === 'string' ? { issuer: entry } : entry
-    check(isRecord(peer), '"broker.trustedIssuers" must be addresses or objects')
-    checkKeys(peer, ['issuer', 'jwksUri', 'strictType'], 'broker.trustedIssuers.')
-    const issuer = issuerUrl(peer['issuer'], 'broker.trustedIssuers.issuer', allowInsecureLoopback)
-    const jwksUri = peer['jwksUri'] ?? `${issuer.replace(/\/$/, '')}${prefix}/.well-known/jwks.json`
-    webUrl(jwksUri, 'broker.trustedIssuers.jwksUri', allowInsecureLoopback)
-    return {
-      issuer,
-      jwksUri: jwksUri as string,
-      strictType: bool(peer['strictType'] as boolean | undefined, true, 'broker.trustedIssuers.strictType')
-    }
-  })
+  return value.map((entry) => parseTrustedIssuer(entry, context))
+}
+
+function parseTrustedIssuer (
+  value: unknown,
+  { prefix, allowInsecureLoopback }: BrokerContext
+): TrustedIssuerSettings {
+  const options = typeof value === 'string' ? { issuer: value } : value
+  check(isRecord(options), '"broker.trustedIssuers" must be addresses or objects')
+  checkKeys(options, ['issuer', 'jwksUri', 'strictType'], 'broker.trustedIssuers.')
+  const issuer = issuerUrl(options['issuer'], 'broker.trustedIssuers.issuer', allowInsecureLoopback)
+  const jwksUri = options['jwksUri'] ?? `${issuer.replace(/\/$/, '')}${prefix}/.well-known/jwks.json`
+  webUrl(jwksUri, 'broker.trustedIssuers.jwksUri', allowInsecureLoopback)
+  const strictType = bool(options['strictType'], true, 'broker.trustedIssuers.strictType')
+  return { issuer, jwksUri: jwksUri as string, strictType }
 }
 
 function parseNativeClients (value: unknown): NativeClientSettings {
@@ -96,14 +101,14 @@ function parseNativeClients (value: unknown): NativeClientSettings {
   }
 }
 
-// RFC 8252, section 7.1: a scheme of an application's own is a domain name in reverse. http is for loopback,
-// which is always allowed.
+// RFC 8252, section 7.1: a private-use URI scheme is a reversed domain name. Loopback addresses need not be listed,
+// because they are always allowed.
 function parseRedirectUri (value: string): string {
   const url = parseUrl(value)
-  const isOwnScheme = url !== null && /^[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:$/.test(url.protocol)
+  const isPrivateUse = url !== null && /^[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:$/.test(url.protocol)
   check(
-    url?.protocol === 'https:' || isOwnScheme,
-    '"broker.nativeClients.redirectUris" must be https URLs, or of a scheme such as com.example.app:'
+    url?.protocol === 'https:' || isPrivateUse,
+    '"broker.nativeClients.redirectUris" must be https URLs, or have a scheme such as com.example.app:'
   )
   check(
     url.hash === '' && url.username === '' && url.password === '',
@@ -114,13 +119,10 @@ function parseRedirectUri (value: string): string {
 
 function parseResourceServers (value: unknown): Map<string, string> {
   check(isRecord(value), '"broker.resourceServers" must be an object of names and secrets')
-  return new Map(
-    Object.entries(value).map(([name, secret]) => {
-      check(
-        typeof secret === 'string' && Buffer.byteLength(secret) >= 32,
-        `"broker.resourceServers.${name}" must be a secret of at least 32 bytes`
-      )
-      return [name, secret]
-    })
-  )
+  const servers = Object.entries(value).map(([name, secret]): [string, string] => {
+    const isSecret = typeof secret === 'string' && Buffer.byteLength(secret) >= 32
+    check(isSecret, `"broker.resourceServers.${name}" must be a secret of at least 32 bytes`)
+    return [name, secret]
+  })
+  return new Map(servers)
 }

@@ -1,29 +1,14 @@
 import { OidcError } from '../errors.ts'
 import { isSafeEndpoint, parseUrl } from '../util/url.ts'
 
-/**
- * The checks of single option values: each returns the value, or throws FST_OIDC_OPTION with a message that
- * names the option.
- */
-export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
-  const url = parseUrl(text(value, key))
-  check(url !== null, `"${key}" must be an absolute URL`)
-  check(isSafeEndpoint(url, allowInsecureLoopback), `"${key}" must be an https URL without credentials or fragment`)
-  return url
+// Each check returns the value of an option, or throws FST_OIDC_OPTION with a message that names the option.
+
+/** Throws FST_OIDC_OPTION with this message unless the condition holds. */
+export function check (condition: boolean, message: string): asserts condition {
+  if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
 }
 
-export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: boolean): string {
-  const url = webUrl(value, key, allowInsecureLoopback)
-  check(url.search === '', `"${key}" must not have a query`)
-  return value as string
-}
-
-export function path (value: unknown, key: string): string {
-  const route = text(value, key).replace(/^\/?/, '/').replace(/\/$/, '')
-  check(/^(?:\/[\w.~-]+)*$/.test(route), `"${key}" must be a plain path`)
-  return route
-}
-
+/** `where` is the path of the options object, such as `session.`. */
 export function checkKeys (options: object, known: readonly string[], where: string): void {
   for (const key of Object.keys(options)) {
     check(known.includes(key), `"${where}${key}" is not an option`)
@@ -44,17 +29,14 @@ export function strings (value: unknown, key: string): string[] {
   return value.map((entry) => text(entry, key))
 }
 
-export function bool (value: unknown, standard: boolean, key: string): boolean {
+export function bool (value: unknown, fallback: boolean, key: string): boolean {
   check(value === undefined || typeof value === 'boolean', `"${key}" must be true or false`)
-  return value ?? standard
+  return value ?? fallback
 }
 
-export function number (value: unknown, standard: number, key: string, least: number, most: number): number {
-  if (value === undefined) return standard
-  check(
-    typeof value === 'number' && value >= least && value <= most,
-    `"${key}" must be a number from ${least} to ${most}`
-  )
+export function number (value: unknown, fallback: number, key: string, [min, max]: readonly [number, number]): number {
+  if (value === undefined) return fallback
+  check(typeof value === 'number' && value >= min && value <= max, `"${key}" must be a number from ${min} to ${max}`)
   return value
 }
 
@@ -68,7 +50,23 @@ export function oneOf<T extends string> (value: unknown, accepted: readonly stri
   return value as T
 }
 
-/** Throws FST_OIDC_OPTION with that message unless the condition holds. */
-export function check (condition: boolean, message: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_OPTION', { message })
+export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
+  const url = parseUrl(text(value, key))
+  check(url !== null, `"${key}" must be an absolute URL`)
+  check(isSafeEndpoint(url, allowInsecureLoopback), `"${key}" must be an https URL without credentials or fragment`)
+  return url
+}
+
+/** Returns the issuer exactly as it was given: issuers are compared as text. */
+export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: boolean): string {
+  const url = webUrl(value, key, allowInsecureLoopback)
+  check(url.search === '', `"${key}" must not have a query`)
+  return value as string
+}
+
+/** Returns the path with a slash at its start and none at its end. */
+export function path (value: unknown, key: string): string {
+  const route = text(value, key).replace(/^\/?/, '/').replace(/\/$/, '')
+  check(/^(?:\/[\w.~-]+)*$/.test(route), `"${key}" must be a plain path`)
+  return route
 }

@@ -1,12 +1,8 @@
-import type { ClaimValue } from '../../types/options.ts'
-import { check } from './check.ts'
 import { isRecord } from '../util/json.ts'
+import { check } from './check.ts'
+import type { ClaimValue } from '../../types/options.ts'
 
-export function isClaimValue (value: unknown): value is ClaimValue {
-  return ['string', 'number', 'boolean'].includes(typeof value)
-}
-
-/** Constraints on claims by path, as in `required({ claims })`. */
+/** Accepted values by the path of the claim, as in `required({ claims })`. */
 export function parseClaimConstraints (value: unknown, key: string): Record<string, ClaimValue | ClaimValue[]> {
   check(isRecord(value), `"${key}" must be an object`)
   for (const [path, accepted] of Object.entries(value)) {
@@ -16,11 +12,14 @@ export function parseClaimConstraints (value: unknown, key: string): Record<stri
   return value as Record<string, ClaimValue | ClaimValue[]>
 }
 
-/** A `max_age`, in whole seconds. */
+function isClaimValue (value: unknown): value is ClaimValue {
+  return ['string', 'number', 'boolean'].includes(typeof value)
+}
+
+/** `max_age` (OpenID Connect Core 1.0, section 3.1.2.1), in whole seconds. */
 export function parseMaxAge (value: unknown): number | undefined {
-  check(
-    value === undefined || (Number.isInteger(value) && (value as number) >= 0),
-    '"maxAge" must be a number of seconds'
-  )
-  return value as number | undefined
+  if (value === undefined) return undefined
+  const isSeconds = Number.isInteger(value) && (value as number) >= 0
+  check(isSeconds, '"maxAge" must be a number of seconds')
+  return value as number
 }

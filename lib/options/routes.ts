@@ -1,7 +1,16 @@
-import type { RouteOptions } from '../../types/options.ts'
 import { isRecord } from '../util/json.ts'
 import { check, checkKeys, path } from './check.ts'
-import type { Settings } from './settings.ts'
+import type { RouteOptions } from '../../types/options.ts'
+
+/** The paths of all routes. `null`: the application has no such route. */
+export interface Routes {
+  /** The path below which all routes are. */
+  prefix: string
+  routes: RouteSettings
+  tokenRoutes: TokenRouteSettings
+  /** `provider` may also be `:provider`, which stands for any provider. */
+  providerRoutes: (provider: string) => ProviderRouteSettings
+}
 
 export interface RouteSettings {
   login: string | null
@@ -11,7 +20,7 @@ export interface RouteSettings {
   session: string | null
 }
 
-/** The routes for programs. */
+/** The routes that programs call. */
 export interface TokenRouteSettings {
   token: string | null
   device: string | null
@@ -20,10 +29,7 @@ export interface TokenRouteSettings {
   jwks: string | null
 }
 
-/**
- * The routes that each provider has for itself: whose callback it is tells whose answer it is (RFC 9700,
- * section 4.4.2).
- */
+/** The routes of one provider. Each has its own callback, so that a mix-up is noticed (RFC 9700, section 4.4.2). */
 export interface ProviderRouteSettings {
   login: string | null
   callback: string
@@ -32,58 +38,83 @@ export interface ProviderRouteSettings {
   frontchannelLogout: string | null
 }
 
-export const ROUTES = {
+type Defaults<R> = Record<keyof R, string | false>
+type Paths<R> = Record<keyof R, string | null>
+
+const ROUTES: Defaults<RouteSettings> = {
   login: 'login',
   logout: 'logout',
   loggedOut: 'logged-out',
   userinfo: 'userinfo',
   session: 'session'
 }
-export const TOKEN_ROUTES = {
+const BROKER_ROUTES: Defaults<TokenRouteSettings> = {
   token: 'token',
   device: 'device',
   revoke: 'revoke',
   introspect: 'introspect',
   jwks: '.well-known/jwks.json'
 }
-
-// Without a broker the application says so when it lends its client to others.
-export const NO_TOKEN_ROUTES = { token: false, device: false, revoke: false, introspect: false, jwks: false } as const
-export const PROVIDER_ROUTES: Record<string, string | false> = {
+// Without a broker, the token routes pass on the provider's tokens: only an application that asks for it has them.
+const NO_BROKER_ROUTES: Defaults<TokenRouteSettings> = {
+  token: false,
+  device: false,
+  revoke: false,
+  introspect: false,
+  jwks: false
+}
+const PROVIDER_ROUTES: Defaults<ProviderRouteSettings> = {
   login: 'login',
   callback: 'callback',
   initiateLogin: false,
   backchannelLogout: 'backchannel-logout',
   frontchannelLogout: 'frontchannel-logout'
 }
+const OPTIONS = ['prefix', ...Object.keys({ ...ROUTES, ...BROKER_ROUTES, ...PROVIDER_ROUTES })]
 
-export function parseRoutes (
-  options: RouteOptions,
-  single: boolean,
-  hasBroker: boolean): Pick<Settings, 'prefix' | 'routes' | 'tokenRoutes' | 'providerRoutes'> {
+export interface RouteContext {
+  /** Whether there is exactly one provider: its routes need no name. */
+  isSingle: boolean
+  hasBroker: boolean
+}
+
+/** Throws FST_OIDC_OPTION. */
+export function parseRoutes (options: RouteOptions, { isSingle, hasBroker }: RouteContext): Routes {
   check(isRecord(options), '"routes" must be an object')
-  checkKeys(options, ['prefix', ...Object.keys({ ...ROUTES, ...TOKEN_ROUTES, ...PROVIDER_ROUTES })], 'routes.')
+  checkKeys(options, OPTIONS, 'routes.')
   const prefix = path(options.prefix ?? '/auth', 'routes.prefix')
-  const pathsOf = (standards: Record<string, string | false>): Array<[name: string, path: string | null]> =>
-    Object.entries(standards).map(([name, standard]) => {
-      const value = options[name as keyof RouteOptions] ?? standard
-      return [name, value === false ? null : path(value, `routes.${name}`)]
-    })
-  const below = (start: string, paths: ReturnType<typeof pathsOf>): object =>
-    Object.fromEntries(paths.map(([name, path]) => [name, path === null ? null : start + path]))
+  const routes = below(prefix, parsePaths(options, ROUTES))
+  const tokenRoutes = below(prefix, parsePaths(options, hasBroker ? BROKER_ROUTES : NO_BROKER_ROUTES))
+  checkTokenRoutes(tokenRoutes, hasBroker)
+  return { prefix, routes, tokenRoutes, providerRoutes: parseProviderRoutes(options, prefix, isSingle) }
+}
+
+function parseProviderRoutes (options: RouteOptions, prefix: string, isSingle: boolean): Routes['providerRoutes'] {
   check((options.callback as unknown) !== false, '"routes.callback" must not be false')
-  const providerPaths = pathsOf(PROVIDER_ROUTES)
-  const providerRoutesBelow = (start: string): ProviderRouteSettings =>
-    below(start, providerPaths) as ProviderRouteSettings
-  const only = providerRoutesBelow(prefix)
-  const providerRoutes: Settings['providerRoutes'] = (provider) =>
-    single ? only : providerRoutesBelow(`${prefix}/${provider}`)
-  const tokenRoutes = below(prefix, pathsOf(hasBroker ? TOKEN_ROUTES : NO_TOKEN_ROUTES)) as TokenRouteSettings
-  check(!hasBroker || tokenRoutes.token !== null, '"broker" needs "routes.token", where its tokens are asked for')
+  const paths = parsePaths(options, PROVIDER_ROUTES)
+  const routesBelow = (start: string): ProviderRouteSettings => below(start, paths) as ProviderRouteSettings
+  if (!isSingle) return (provider) => routesBelow(`${prefix}/${provider}`)
+  const routes = routesBelow(prefix)
+  return () => routes
+}
+
+function parsePaths<R> (options: RouteOptions, defaults: Defaults<R>): Paths<R> {
+  const paths = Object.entries<string | false>(defaults).map(([name, fallback]) => {
+    const value = options[name as keyof RouteOptions] ?? fallback
+    return [name, value === false ? null : path(value, `routes.${name}`)]
+  })
+  return Object.fromEntries(paths) as Paths<R>
+}
+
+function below<R> (start: string, paths: Paths<R>): Paths<R> {
+  const entries = Object.entries<string | null>(paths)
+  return Object.fromEntries(entries.map(([name, path]) => [name, path === null ? null : start + path])) as Paths<R>
+}
+
+function checkTokenRoutes ({ token, revoke, introspect, jwks }: TokenRouteSettings, hasBroker: boolean): void {
+  check(!hasBroker || token !== null, '"broker" needs "routes.token", where clients ask for its tokens')
   check(
-    hasBroker ||
-    ['revoke', 'introspect', 'jwks'].every((name) => tokenRoutes[name as keyof TokenRouteSettings] === null),
+    hasBroker || (revoke === null && introspect === null && jwks === null),
     '"routes.revoke", "routes.introspect" and "routes.jwks" are those of a "broker"'
   )
-  return { prefix, routes: below(prefix, pathsOf(ROUTES)) as RouteSettings, tokenRoutes, providerRoutes }
 }

@@ -1,11 +1,13 @@
 import { hkdfSync } from 'node:crypto'
-import type { SessionKey, SessionOptions } from '../../types/options.ts'
-import { bool, check, text, strings, optional, oneOf, number, checkKeys } from './check.ts'
-import { parseUrl } from '../util/url.ts'
+import { sha256 } from '../util/crypto.ts'
 import { isRecord } from '../util/json.ts'
+import { parseUrl } from '../util/url.ts'
+import { bool, check, checkKeys, number, oneOf, optional, strings, text } from './check.ts'
+import type { SessionKey, SessionOptions } from '../../types/options.ts'
 
+/** Every option of the session, checked and complete. Times in seconds. */
 export interface SessionSettings {
-  /** The first seals, all open. */
+  /** The first one seals, all of them open. */
   keys: Buffer[]
   cookieName: string
   secure: boolean
@@ -14,72 +16,92 @@ export interface SessionSettings {
   sameSite: 'lax' | 'strict' | 'none'
   tokens: ReadonlySet<string>
   trustedOrigins: ReadonlySet<string>
-  /** Whether sessions are in the store. */
+  /** Whether the store holds the sessions. */
   inStore: boolean
-  /** In seconds. */
   recheckAfter: number
 }
 
-export const SESSION_OPTIONS = [
+export interface SessionContext {
+  /** Whether browsers reach the application over https. */
+  secure: boolean
+  /** The path below which all routes are. */
+  prefix: string
+  hasStore: boolean
+}
+
+const OPTIONS = [
   'key', 'secret', 'cookieName', 'maxAge', 'idleTimeout', 'sameSite', 'tokens', 'trustedOrigins', 'store',
   'recheckAfter'
 ]
-export const TOKENS = ['access_token', 'refresh_token', 'id_token'] as const
-export function parseKey (key: SessionKey): Buffer {
+const SAME_SITES = ['lax', 'strict', 'none']
+const TOKENS = ['access_token', 'refresh_token', 'id_token']
+const HOUR = 3600
+const MAX_COOKIE_AGE = 400 * 86_400 // the longest that browsers keep a cookie
+
+/** Throws FST_OIDC_OPTION. */
+export function parseSession (options: SessionOptions, context: SessionContext): SessionSettings {
+  check(isRecord(options), '"session" must be an object with a "key" or a "secret"')
+  checkKeys(options, OPTIONS, 'session.')
+  const cookieName = parseCookieName(options, context)
+  const maxAge = number(options.maxAge, 8 * HOUR, 'session.maxAge', [1, MAX_COOKIE_AGE])
+  check(Number.isInteger(maxAge), '"session.maxAge" must be whole seconds')
+  const sameSite = parseSameSite(options, context)
+  check(options.store !== true || context.hasStore, '"session.store" needs a "store"')
+  const idleTimeout = number(options.idleTimeout, HOUR, 'session.idleTimeout', [1, MAX_COOKIE_AGE])
+  const tokens = strings(options.tokens ?? TOKENS, 'session.tokens')
+  const trustedOrigins = strings(options.trustedOrigins ?? [], 'session.trustedOrigins')
+  return {
+    keys: parseKeys(options),
+    cookieName,
+    secure: context.secure,
+    maxAge,
+    idleTimeout: Math.min(idleTimeout, maxAge),
+    sameSite,
+    tokens: new Set(tokens.map((name) => oneOf(name, TOKENS, 'session.tokens'))),
+    trustedOrigins: new Set(trustedOrigins.map(parseOrigin)),
+    inStore: bool(options.store, false, 'session.store'),
+    recheckAfter: number(options.recheckAfter, 0, 'session.recheckAfter', [0, HOUR])
+  }
+}
+
+function parseCookieName (options: SessionOptions, { secure, prefix }: SessionContext): string {
+  const cookieName = optional(options.cookieName, 'session.cookieName', text) ?? defaultCookieName(prefix)
+  check(/^[\w.-]{1,40}$/.test(cookieName), '"session.cookieName" must consist of letters, digits, ".", "_" and "-"')
+  return secure ? `__Host-${cookieName}` : cookieName
+}
+
+// Two registrations in scopes side by side must not overwrite each other's cookies.
+function defaultCookieName (prefix: string): string {
+  const name = `oidc${prefix.replace(/\/auth$/, '').replace(/[^\w-]+/g, '.')}`
+  return name.length <= 40 ? name : `oidc.${sha256(prefix, 'hex').slice(0, 32)}`
+}
+
+function parseSameSite (options: SessionOptions, { secure }: SessionContext): SessionSettings['sameSite'] {
+  const sameSite = oneOf<SessionSettings['sameSite']>(options.sameSite ?? 'lax', SAME_SITES, 'session.sameSite')
+  check(sameSite !== 'none' || secure, '"session.sameSite" none needs an https "baseUrl"')
+  return sameSite
+}
+
+function parseKeys ({ key, secret }: SessionOptions): Buffer[] {
+  check((key === undefined) !== (secret === undefined), '"session" must have a "key" or a "secret"')
+  const keys = key === undefined ? [secret].flat().map(deriveKey) : (Array.isArray(key) ? key : [key]).map(parseKey)
+  check(keys.length > 0, '"session.key" must not be empty')
+  return keys
+}
+
+function parseKey (key: SessionKey): Buffer {
   const bytes = typeof key === 'string' ? Buffer.from(key, 'base64') : Buffer.from(key)
   check(bytes.length === 32, '"session.key" must be 32 bytes, as base64 or bytes')
   return bytes
 }
 
-export function deriveKey (secret: unknown): Buffer {
+function deriveKey (secret: unknown): Buffer {
   check(typeof secret === 'string' && Buffer.byteLength(secret) >= 32, '"session.secret" must be at least 32 bytes')
   return Buffer.from(hkdfSync('sha256', secret, '', 'fastify-oidc session.secret', 32))
 }
 
-export function parseKeys ({ key, secret }: SessionOptions): Buffer[] {
-  check((key === undefined) !== (secret === undefined), '"session" must have a "key" or a "secret"')
-  const keys = key !== undefined
-    ? (Array.isArray(key) ? key : [key]).map(parseKey)
-    : [secret].flat().map(deriveKey)
-  check(keys.length > 0, '"session.key" must not be empty')
-  return keys
-}
-
-export function parseOrigin (value: string): string {
-  check(parseUrl(value)?.origin === value, '"session.trustedOrigins" must be origins, such as https://www.example.com')
+function parseOrigin (value: string): string {
+  const isOrigin = parseUrl(value)?.origin === value
+  check(isOrigin, '"session.trustedOrigins" must be origins, such as https://www.example.com')
   return value
-}
-
-export function parseSession (
-  options: SessionOptions,
-  secure: boolean,
-  usualName: string,
-  hasStore: boolean): SessionSettings {
-  check(isRecord(options), '"session" must be an object with a "key" or a "secret"')
-  checkKeys(options, SESSION_OPTIONS, 'session.')
-  const cookieName = optional(options.cookieName, 'session.cookieName', text) ?? usualName
-  check(/^[\w.-]{1,40}$/.test(cookieName), '"session.cookieName" must be of letters, digits, ".", "_" and "-"')
-  const maxAge = number(options.maxAge, 28800, 'session.maxAge', 1, 400 * 86400)
-  check(Number.isInteger(maxAge), '"session.maxAge" must be whole seconds')
-  const sameSite = oneOf<SessionSettings['sameSite']>(
-    options.sameSite ?? 'lax',
-    ['lax', 'strict', 'none'],
-    'session.sameSite'
-  )
-  check(sameSite !== 'none' || secure, '"session.sameSite" none needs an https "baseUrl"')
-  check(options.store !== true || hasStore, '"session.store" needs a "store"')
-  return {
-    keys: parseKeys(options),
-    cookieName: secure ? `__Host-${cookieName}` : cookieName,
-    secure,
-    maxAge,
-    idleTimeout: Math.min(number(options.idleTimeout, 3600, 'session.idleTimeout', 1, 400 * 86400), maxAge),
-    sameSite,
-    tokens: new Set(
-      strings(options.tokens ?? TOKENS, 'session.tokens').map((name) => oneOf(name, TOKENS, 'session.tokens'))
-    ),
-    trustedOrigins: new Set(strings(options.trustedOrigins ?? [], 'session.trustedOrigins').map(parseOrigin)),
-    inStore: bool(options.store, false, 'session.store'),
-    recheckAfter: number(options.recheckAfter, 0, 'session.recheckAfter', 0, 3600)
-  }
 }

@@ -1,17 +1,20 @@
-import { OidcError } from '../errors.ts'
-import type { BearerSettings } from '../options/bearer.ts'
+import { asOidcError, checkWith } from '../errors.ts'
 import type { JWTPayload } from 'jose'
-import type { KeySet } from './key-set.ts'
+import type { Check } from '../errors.ts'
+import type { BearerSettings } from '../options/bearer.ts'
 import type { ProviderSettings } from '../options/provider.ts'
+import type { KeySet } from './key-set.ts'
 import type { OidcClaims, OidcToken } from '../../types/claims.ts'
 
 type Rules = Pick<BearerSettings, 'audience' | 'algorithms' | 'strictType'>
 
-/** RFC 9068, section 2.2 */
-const TEXTS = ['sub', 'client_id', 'jti']
-const REQUIRED = [...TEXTS, 'iat', 'exp']
+// RFC 9068, section 2.2
+const TEXT_CLAIMS = ['sub', 'client_id', 'jti']
+const REQUIRED_CLAIMS = [...TEXT_CLAIMS, 'iat', 'exp']
 
-/** Every check of a JWT access token (RFC 9068, section 4; RFC 8725). Throws FST_OIDC_TOKEN. */
+const check: Check = checkWith('FST_OIDC_TOKEN')
+
+/** Verifies a JWT access token and returns its claims (RFC 9068, section 4; RFC 8725). Throws FST_OIDC_TOKEN. */
 export async function verifyAccessToken (
   token: string,
   keySet: KeySet,
@@ -24,55 +27,48 @@ export async function verifyAccessToken (
       audience,
       algorithms,
       clockTolerance,
-      requiredClaims: strictType ? REQUIRED : ['exp']
+      requiredClaims: strictType ? REQUIRED_CLAIMS : ['exp']
     })
-    .catch(refuseToken)
+    .catch(asOidcError('FST_OIDC_TOKEN'))
   check(
     strictType ? isAccessToken(protectedHeader.typ) : looksLikeAccessToken(payload),
-    'it does not say that it is an access token'
+    'it is not marked as an access token'
   )
-  check(!strictType || TEXTS.every((name) => typeof payload[name] === 'string'), 'sub, client_id and jti must be text')
+  check(
+    !strictType || TEXT_CLAIMS.every((name) => typeof payload[name] === 'string'),
+    'sub, client_id and jti must be strings'
+  )
   return payload
 }
 
-/** What a library says of a token, as an error of the plugin. */
-export function refuseToken (cause: unknown): never {
-  if (cause instanceof OidcError) throw cause
-  throw new OidcError('FST_OIDC_TOKEN', { cause, detail: String((cause as Error).message) })
-}
-
+/** Whether the `typ` in the header of a token says that it is an access token (RFC 9068, section 2.1). */
 export function isAccessToken (typ: unknown): boolean {
   return typeof typ === 'string' && ['at+jwt', 'application/at+jwt'].includes(typ.toLowerCase())
 }
 
-const OF_ID_TOKENS = ['nonce', 'at_hash', 'c_hash']
-const OF_ACCESS_TOKENS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token_use', 'idtyp']
+const ID_TOKEN_CLAIMS = ['nonce', 'at_hash', 'c_hash']
+const ACCESS_TOKEN_CLAIMS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token_use', 'idtyp']
 
 /**
- * For providers that do not mark their access tokens: an ID token of the same provider must not do (RFC 8725,
- * section 3.12).
+ * Recognizes an access token by its claims, because some providers do not mark the type. An ID token of the same
+ * provider must not pass for one (RFC 8725, section 3.12).
  */
 function looksLikeAccessToken (payload: JWTPayload): boolean {
-  return !looksLikeAnother(payload) && OF_ACCESS_TOKENS.some((name) => name in payload)
+  return !looksLikeOtherToken(payload) && ACCESS_TOKEN_CLAIMS.some((name) => name in payload)
 }
 
-/** Whether it may be an ID token, a logout token, or a refresh token. */
-export function looksLikeAnother (payload: JWTPayload): boolean {
-  return OF_ID_TOKENS.some((name) => name in payload) || 'events' in payload || saysOtherwise(payload)
+/** Whether the claims may be those of an ID token, a logout token or a refresh token. */
+export function looksLikeOtherToken (payload: JWTPayload): boolean {
+  return ID_TOKEN_CLAIMS.some((name) => name in payload) || 'events' in payload || namesOtherType(payload)
 }
 
-/**
- * Whether a token says in a claim of a provider's own that it is no access token: of Ory and Amazon Cognito,
- * of Keycloak.
- */
-export function saysOtherwise ({ token_use: use, typ }: Record<string, unknown>): boolean {
-  return (
-    !(use === undefined || use === 'access' || use === 'access_token') ||
-    /^(?:refresh|offline|id|logout)$/i.test(String(typ))
-  )
+/** Whether a claim names another type of token. Ory and Amazon Cognito use `token_use`, Keycloak uses `typ`. */
+export function namesOtherType ({ token_use: use, typ }: Record<string, unknown>): boolean {
+  const isOtherUse = use !== undefined && use !== 'access' && use !== 'access_token'
+  return isOtherUse || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
 }
 
-/** What an access token, or the answer to an introspection, says of itself. */
+/** Describes an access token by its claims, which come from the token itself or from introspection. */
 export function describeToken (provider: string, claims: JWTPayload, expiresAt: number): OidcToken {
   const clientId = clientOf(claims)
   return {
@@ -87,17 +83,17 @@ export function describeToken (provider: string, claims: JWTPayload, expiresAt: 
   }
 }
 
-/** The claims of a token; a token of nobody has its client as `sub` (RFC 9068, section 2.2). */
+/** The claims of a token. Without a user, the client is the `sub` (RFC 9068, section 2.2). */
 export function claimsOf (claims: JWTPayload, issuer: string): OidcClaims {
   return { ...claims, iss: issuer, sub: claims.sub ?? clientOf(claims) ?? '' }
 }
 
 function clientOf (claims: JWTPayload): string | undefined {
-  return ['client_id', 'azp', 'cid', 'appid'].map((name) => claims[name]).find((value) => typeof value === 'string') as
-    string | undefined
+  const values = ['client_id', 'azp', 'cid', 'appid'].map((name) => claims[name])
+  return values.find((value) => typeof value === 'string')
 }
 
-/** Providers tell in different ways that a client acts on its own (security.md S72). */
+/** Whether the client acts for itself, without a user. Providers say this in different ways (security.md S72). */
 function isClient (claims: JWTPayload, clientId: string | undefined): boolean {
   const { sub } = claims
   return (
@@ -105,18 +101,18 @@ function isClient (claims: JWTPayload, clientId: string | undefined): boolean {
     sub === clientId ||
     sub === `${clientId}@clients` || // Auth0
     claims['gty'] === 'client-credentials' || // Auth0
-    claims['idtyp'] === 'app' ||
-    (claims['oid'] === sub && claims['scp'] === undefined) || // Microsoft Entra ID: the latter where the former is not asked for
-    (typeof clientId === 'string' && claims['preferred_username'] === `service-account-${clientId.toLowerCase()}`)
-  ) // Keycloak
+    claims['idtyp'] === 'app' || // Microsoft Entra ID, where this optional claim is configured
+    (claims['oid'] === sub && claims['scp'] === undefined) || // Microsoft Entra ID, where it is not
+    isServiceAccount(claims, clientId)
+  )
+}
+
+// Keycloak
+function isServiceAccount (claims: JWTPayload, clientId: string | undefined): boolean {
+  return clientId !== undefined && claims['preferred_username'] === `service-account-${clientId.toLowerCase()}`
 }
 
 function scopesOf ({ scope, scp }: JWTPayload): string[] {
-  const words = (value: unknown): string[] =>
-    typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : []
-  return [...words(scope), ...words(scp)].filter((word) => typeof word === 'string' && word !== '')
-}
-
-function check (condition: boolean, detail: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_TOKEN', { detail })
+  const words = [scope, scp].flatMap((value) => typeof value === 'string' ? value.split(' ') : value)
+  return words.filter((word): word is string => typeof word === 'string' && word !== '')
 }

@@ -1,7 +1,7 @@
 import * as client from 'openid-client'
 import { OidcError } from '../errors.ts'
 import { importSigningKey, toJwk } from './private-keys.ts'
-import type { CryptoKey, JWK } from 'jose'
+import type { JWK } from 'jose'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { ClientKey } from '../../types/options.ts'
 
@@ -9,24 +9,22 @@ type Credentials = Pick<ProviderSettings, 'clientAuth' | 'clientSecret' | 'clien
 type Authenticate = (...request: Parameters<client.ClientAuth>) => void | Promise<void>
 
 /**
- * Client authentication (OpenID Connect Core 1.0, section 9): secret and key are asked for with every
- * request, so that they can change.
+ * Client authentication (OpenID Connect Core 1.0, section 9). Gets the secret or the key for every request, because
+ * they can change.
  */
 export function createClientAuthentication ({ clientAuth, clientSecret, clientKey }: Credentials): client.ClientAuth {
   const withSecret = (method: (secret: string) => client.ClientAuth): Authenticate => async (...request) => {
     await method(await current(clientSecret, 'clientSecret'))(...request)
   }
-  const signers = createSigners()
+  const signerFor = createSigners()
   const methods: Record<Credentials['clientAuth'], () => Authenticate> = {
     client_secret_basic: () => withSecret(client.ClientSecretBasic),
     client_secret_post: () => withSecret(client.ClientSecretPost),
     client_secret_jwt: () => withSecret(client.ClientSecretJwt),
-    private_key_jwt:
-      () =>
-        async (...request) =>
-          await (
-            await signers(await current(clientKey, 'clientKey'))
-          )(...request),
+    private_key_jwt: () => async (...request) => {
+      const sign = await signerFor(await current(clientKey, 'clientKey'))
+      await sign(...request)
+    },
     tls_client_auth: () => client.TlsClientAuth(),
     none: () => client.None()
   }
@@ -37,11 +35,11 @@ async function current<T> (credential: () => Promise<T>, name: string): Promise<
   try {
     return await credential()
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the ${name} cannot be had` })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the ${name} is not available` })
   }
 }
 
-/** Imports a key once, for as long as it is the same. */
+/** Imports a key once, and again when it has changed. */
 function createSigners (): (key: ClientKey) => Promise<Authenticate> {
   let last: { key: ClientKey, signer: Promise<Authenticate> } | undefined
   return async (key) => {
@@ -53,21 +51,14 @@ function createSigners (): (key: ClientKey) => Promise<Authenticate> {
 async function createSigner (key: ClientKey): Promise<Authenticate> {
   try {
     const jwk = toJwk(key)
-    const imported: CryptoKey = await importSigningKey(jwk)
-    return client.PrivateKeyJwt(
-      { key: imported },
-      {
-        [client.modifyAssertion]: (header) => {
-          Object.assign(header, headerOf(jwk))
-        }
-      }
-    )
+    const addToHeader: client.ModifyAssertionFunction = (header) => { Object.assign(header, headerOf(jwk)) }
+    return client.PrivateKeyJwt({ key: await importSigningKey(jwk) }, { [client.modifyAssertion]: addToHeader })
   } catch (cause) {
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: 'the clientKey cannot be used' })
   }
 }
 
-// Some providers find the key by its certificate (RFC 7515, sections 4.1.7 and 4.1.8).
+// Some providers look up the key by its certificate (RFC 7515, sections 4.1.7 and 4.1.8).
 function headerOf (jwk: JWK): Record<string, string> {
   const members = ['alg', 'kid', 'x5t', 'x5t#S256'] as const
   return Object.fromEntries(members.flatMap((name) => typeof jwk[name] === 'string' ? [[name, jwk[name]]] : []))

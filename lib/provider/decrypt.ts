@@ -1,15 +1,14 @@
 import { compactDecrypt } from 'jose'
 import { OidcError } from '../errors.ts'
-import { importDecryptionKey, toJwk } from './private-keys.ts'
-import type { CryptoKey, JWK } from 'jose'
+import { importKey, toJwk } from './private-keys.ts'
+import type { CompactDecryptGetKey, CryptoKey, JWK } from 'jose'
 import type { OidcErrorCode } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { ClientKey, Encryption } from '../../types/options.ts'
 
 /**
- * What is in a JWE that was encrypted for one of the keys as it was agreed on, and in no other way (RFC 8725,
- * sections 3.1 and 3.2).
- * Throws an OidcError with that code.
+ * Decrypts a JWE with one of the keys. Accepts only the configured algorithms (RFC 8725, sections 3.1 and 3.2). Throws
+ * an OidcError with the given code.
  */
 export async function decrypt (
   jwe: string,
@@ -19,16 +18,14 @@ export async function decrypt (
 ): Promise<string> {
   const usable = await keysFor(alg, keys)
   try {
-    const { plaintext } = await firstThatFits(usable, jwe, {
+    const { plaintext } = await decryptWithAny(usable, jwe, {
       keyManagementAlgorithms: [alg],
       contentEncryptionAlgorithms: [enc]
     })
     return new TextDecoder().decode(plaintext)
   } catch (cause) {
-    throw new OidcError(code, {
-      cause,
-      detail: `not encrypted as configured: ${(cause as { code?: string } | undefined)?.code ?? 'no key fits'}`
-    })
+    const reason = (cause as { code?: string } | undefined)?.code ?? 'no key matches'
+    throw new OidcError(code, { cause, detail: `not encrypted as configured: ${reason}` })
   }
 }
 
@@ -39,41 +36,39 @@ interface UsableKey {
 
 async function keysFor (alg: string, keys: () => Promise<ClientKey[]>): Promise<UsableKey[]> {
   try {
-    const jwks = (await keys()).map(toJwk).filter((jwk) => isMeantFor(jwk, alg))
-    return await Promise.all(jwks.map(async (jwk) => ({ kid: jwk.kid, key: await importDecryptionKey(jwk, alg) })))
+    const jwks = (await keys()).map(toJwk).filter((jwk) => isUsableWith(jwk, alg))
+    return await Promise.all(jwks.map(async (jwk) => ({ kid: jwk.kid, key: await importKey(jwk, alg) })))
   } catch (cause) {
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: 'the decryptionKey cannot be used' })
   }
 }
 
-function isMeantFor (jwk: JWK, alg: string): boolean {
-  return (
-    (jwk.kty === 'RSA') === alg.startsWith('RSA') && jwk.use !== 'sig' && (jwk.alg === undefined || jwk.alg === alg)
-  )
+function isUsableWith (jwk: JWK, alg: string): boolean {
+  const hasType = (jwk.kty === 'RSA') === alg.startsWith('RSA')
+  return hasType && jwk.use !== 'sig' && (jwk.alg === undefined || jwk.alg === alg)
 }
 
-/** While keys rotate there are several; a `kid` tells which, where both sides have one. */
-async function firstThatFits (
+/** Tries every key, because there are several during a rotation. A key with another `kid` does not match. */
+async function decryptWithAny (
   keys: UsableKey[],
   jwe: string,
   options: Parameters<typeof compactDecrypt>[2]
 ): ReturnType<typeof compactDecrypt> {
-  const attempts = keys.map(({ kid, key }) =>
-    compactDecrypt(
-      jwe,
-      ({ kid: wanted }) => {
-        if (wanted !== undefined && kid !== undefined && wanted !== kid) throw new Error('another key')
-        return key
-      },
-      options
-    )
-  )
-  return await Promise.any(attempts).catch(async ({ errors }: AggregateError) => await Promise.reject(errors.at(-1)))
+  const decryptWith = async ({ kid, key }: UsableKey): ReturnType<typeof compactDecrypt> => {
+    const keyFor: CompactDecryptGetKey = ({ kid: wanted }) => {
+      if (wanted !== undefined && kid !== undefined && wanted !== kid) throw new Error('another key')
+      return key
+    }
+    return await compactDecrypt(jwe, keyFor, options)
+  }
+  return await Promise.any(keys.map(decryptWith)).catch(({ errors }: AggregateError) => {
+    throw errors.at(-1)
+  })
 }
 
 /**
- * Puts the ID token that is encrypted in a token response in its place: openid-client reads it, and it
- * becomes the hint of a logout (OpenID Connect Core 1.0, section 3.1.2.1).
+ * Replaces an encrypted ID token in a token response with the decrypted one: openid-client reads it, and a logout
+ * sends it as the hint (OpenID Connect RP-Initiated Logout 1.0, section 2).
  */
 export async function decryptIdToken (
   response: Response,

@@ -1,27 +1,33 @@
 import { hash } from 'node:crypto'
-import { OidcError } from '../errors.ts'
-import { now } from '../util/time.ts'
-import type { JWTHeaderParameters, JWTPayload } from 'jose'
-import type { KeySet } from './key-set.ts'
-import type { ProviderSettings } from '../options/provider.ts'
-import type { IdTokenClaims } from '../../types/claims.ts'
+import { asOidcError, checkWith } from '../errors.ts'
 import { equal } from '../util/crypto.ts'
+import { now } from '../util/time.ts'
+import type { JWTHeaderParameters, JWTPayload, JWTVerifyResult } from 'jose'
+import type { Check } from '../errors.ts'
+import type { ProviderSettings } from '../options/provider.ts'
+import type { KeySet } from './key-set.ts'
+import type { IdTokenClaims } from '../../types/claims.ts'
 
 export interface IdTokenExpectations {
   issuer: string
-  /** `undefined` after a refresh, where the token may go without (OpenID Connect Core 1.0, section 12.2). */
+  /** `undefined` when no authorization request sent one, as for a refresh (OpenID Connect Core 1.0, section 12.2). */
   nonce: string | undefined
   accessToken: string
   maxAge?: number | undefined
   acrValues?: string[] | undefined
 }
 
+const check: Check = checkWith('FST_OIDC_ID_TOKEN')
+
 /**
- * Every check of OpenID Connect Core 1.0, section 3.1.3.7, and those of RFC 8725 that apply,
- * signature included. Throws FST_OIDC_ID_TOKEN.
+ * Verifies an ID token and returns its claims: signature and claims (OpenID Connect Core 1.0, section 3.1.3.7), and
+ * the checks of RFC 8725 that apply. Throws FST_OIDC_ID_TOKEN.
  */
 export async function verifyIdToken (
-  idToken: string, keySet: KeySet, settings: ProviderSettings, expected: IdTokenExpectations
+  idToken: string,
+  keySet: KeySet,
+  settings: ProviderSettings,
+  expected: IdTokenExpectations
 ): Promise<IdTokenClaims> {
   const { payload, protectedHeader } = await verifySignature(idToken, keySet, settings, expected.issuer)
   checkType(protectedHeader, payload)
@@ -34,24 +40,21 @@ export async function verifyIdToken (
   return payload as IdTokenClaims
 }
 
-async function verifySignature (idToken: string, keySet: KeySet, settings: ProviderSettings, issuer: string) {
-  try {
-    return await keySet.verify(idToken, {
+async function verifySignature (
+  idToken: string,
+  keySet: KeySet,
+  { clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings,
+  issuer: string
+): Promise<JWTVerifyResult> {
+  return await keySet
+    .verify(idToken, {
       issuer,
-      audience: settings.clientId,
-      algorithms: [settings.idTokenSigningAlg],
-      clockTolerance: settings.clockTolerance,
+      audience: clientId,
+      algorithms: [idTokenSigningAlg],
+      clockTolerance,
       requiredClaims: ['sub', 'iat', 'exp']
     })
-  } catch (cause) {
-    if (cause instanceof OidcError) throw cause
-    throw new OidcError('FST_OIDC_ID_TOKEN', { cause, detail: describe(cause) })
-  }
-}
-
-function describe (cause: unknown): string {
-  const { code, message } = cause as { code?: string, message?: string }
-  return `${String(code)}: ${String(message)}`
+    .catch(asOidcError('FST_OIDC_ID_TOKEN'))
 }
 
 // Another kind of JWT must not pass for an ID token (RFC 8725, section 3.11).
@@ -88,7 +91,7 @@ function checkTimes ({ iat, exp, auth_time: authTime }: JWTPayload, tolerance: n
 
 function checkNonce (payload: JWTPayload, nonce: string | undefined): void {
   const value = payload['nonce']
-  if (nonce !== undefined) check(typeof value === 'string' && equal(value, nonce), 'nonce is not the one that was sent')
+  if (nonce !== undefined) check(typeof value === 'string' && equal(value, nonce), 'nonce does not match the request')
 }
 
 function checkAuthentication (
@@ -101,7 +104,7 @@ function checkAuthentication (
     check(typeof authTime === 'number' && authTime + maxAge + tolerance >= now(), 'auth_time is older than max_age')
   }
   if (acrValues !== undefined) {
-    check(acrValues.includes(payload['acr'] as string), 'acr is none of those that were asked for')
+    check(acrValues.includes(payload['acr'] as string), 'acr is not one of the requested acr_values')
   }
 }
 
@@ -111,14 +114,10 @@ function checkAccessTokenHash (payload: JWTPayload, alg: string, accessToken: st
   if (value === undefined) return
   const digest = hash(hashOf(alg), accessToken, 'buffer')
   const expected = digest.subarray(0, digest.length / 2).toString('base64url')
-  check(typeof value === 'string' && equal(value, expected), 'at_hash does not fit the access token')
+  check(typeof value === 'string' && equal(value, expected), 'at_hash does not match the access token')
 }
 
 function hashOf (alg: string): string {
-  const bits = /(?:256|384|512)$/.exec(alg)?.[0] ?? '512' // EdDSA hashes with SHA-512 (RFC 8032, section 5.1)
+  const bits = /(?:256|384|512)$/.exec(alg)?.[0] ?? '512' // EdDSA uses SHA-512 (RFC 8032, section 5.1)
   return `sha${bits}`
-}
-
-function check (condition: boolean, detail: string): asserts condition {
-  if (!condition) throw new OidcError('FST_OIDC_ID_TOKEN', { detail })
 }

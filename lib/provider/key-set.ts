@@ -1,39 +1,37 @@
 import { createLocalJWKSet, errors, jwtVerify } from 'jose'
-import { createCached } from '../util/cached.ts'
 import { OidcError } from '../errors.ts'
+import { createCached } from '../util/cached.ts'
+import { isRecord } from '../util/json.ts'
 import { isJson } from './transport.ts'
 import type { JWK, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
 import type { Fetch } from '../../types/options.ts'
 
 export interface KeySet {
-  /** Verifies a token with the provider's keys; throws an error of jose, or an OidcError when there are no keys. */
+  /** Verifies a token with the provider's keys. Throws an error of jose, or an OidcError when there are no keys. */
   verify: (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
-  /**
-   * Fetches the keys when they are not there or too old. Says whether they are not too old now; throws when
-   * there are none.
-   */
+  /** Fetches the keys when they are missing or too old. Returns whether they are fresh now. Throws without keys. */
   load: () => Promise<boolean>
-  /** The keys, when they are there and not too old; others when they were fetched since. */
+  /** The keys, unless they are missing or too old. The same object as long as the keys are the same. */
   known: () => unknown
 }
 
 const MINUTE = 60_000
 const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000 }
-/** How often tokens of unknown keys may make it ask again: so many times at once, and so many a second. */
+/** How often tokens with unknown keys may cause a fetch: this often at once, and this often per second. */
 const RELOADS = { burst: 5, perSecond: 1 }
-/** Keys that were being loaded when the token was signed may lack its key; the next ones do not. */
+/** A fetch that began before the token was signed may lack its key. The next fetch has it. */
 const ATTEMPTS = 3
 
 /**
- * The keys of one provider. A token of an unknown key, or one whose signature does not fit, makes it ask for the keys
- * again, so that a rotation is followed at once; how often is limited, so that nobody can have the provider flooded.
+ * The keys of one provider. A token with an unknown key or a wrong signature causes a new fetch, so that a key rotation
+ * works at once. The number of fetches is limited, so that forged tokens cannot flood the provider with requests.
  */
 export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
   const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
   let last: { text: string, keys: JWTVerifyGetKey } | undefined
   const cached = createCached(load, TIMES)
 
-  // The same keys stay the same: what was verified with them need not be verified again.
+  // The same keys stay the same object: caches of verified tokens compare it.
   async function load (): Promise<JWTVerifyGetKey> {
     const keys = await fetchKeys(jwksUri, transport)
     const text = JSON.stringify(keys)
@@ -82,19 +80,17 @@ function createLimit (burst: number, perSecond: number): () => boolean {
 
 async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWK[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
-  const document =
-    response.status === 200 && isJson(response)
-      ? ((await response.json().catch(() => undefined)) as { keys?: unknown } | undefined)
-      : undefined
-  if (!Array.isArray(document?.keys)) {
+  const canRead = response.status === 200 && isJson(response)
+  const document: unknown = canRead ? await response.json().catch(() => undefined) : undefined
+  if (!isRecord(document) || !Array.isArray(document['keys'])) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
   }
-  return document.keys.filter(isPublicKey)
+  return document['keys'].filter(isPublicKey)
 }
 
-// A key whose private part is public proves nothing.
+// A signature proves nothing when its private key is public.
 function isPublicKey (key: unknown): key is JWK {
-  return typeof key === 'object' && key !== null && 'kty' in key && key.kty !== 'oct' && !('d' in key)
+  return isRecord(key) && 'kty' in key && key['kty'] !== 'oct' && !('d' in key)
 }
 
 function mayBeRotated (error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { OidcError } from '../errors.ts'
 
-/** The error codes of OAuth that an endpoint of the broker answers with. */
+/** The OAuth error codes that the endpoints of the broker return. */
 export type OAuthErrorCode =
   | 'invalid_request'
   | 'invalid_client'
@@ -13,6 +13,7 @@ export type OAuthErrorCode =
   | 'expired_token'
   | 'access_denied' // RFC 8628, section 3.5
 
+/** An error that an application receives as an OAuth error response (RFC 6749, section 5.2). */
 export function oauthError (error: OAuthErrorCode, description: string, cause?: unknown): OidcError {
   return new OidcError('FST_OIDC_GRANT', {
     message: description,
@@ -22,14 +23,14 @@ export function oauthError (error: OAuthErrorCode, description: string, cause?: 
   })
 }
 
-/** Throws an error of OAuth unless the condition holds. */
+/** Throws an OAuth error unless the condition is true. */
 export function demand (condition: boolean, error: OAuthErrorCode, description: string): asserts condition {
   if (!condition) throw oauthError(error, description)
 }
 
 /**
- * What an application is told of a failure that is not its own; `undefined` for another one (RFC 6749,
- * section 4.1.2.1).
+ * The OAuth error code for a failure that the application did not cause (RFC 6749, section 4.1.2.1). `undefined` for
+ * other errors.
  */
 export function outageCode ({ statusCode }: OidcError): string | undefined {
   if (statusCode === 503) return 'temporarily_unavailable'

@@ -3,23 +3,18 @@ import { importJWK } from 'jose'
 import type { CryptoKey, JWK } from 'jose'
 import type { ClientKey } from '../../types/options.ts'
 
-/** A private key as a JWK. Throws when it is none. */
+/** Converts a private key to a JWK. Throws when the text is not a private key. */
 export function toJwk (key: ClientKey): JWK {
   if (typeof key === 'string') return createPrivateKey(key).export({ format: 'jwk' }) as JWK
   return key instanceof KeyObject ? key.export({ format: 'jwk' }) as JWK : key
 }
 
-/** The key as it signs, with the algorithm that it names itself, or that is usual for its kind. */
+/** Imports a key for signing, with the algorithm that it names, or else the usual one for its type. */
 export async function importSigningKey (jwk: JWK): Promise<CryptoKey> {
   return await importKey(jwk, jwk.alg ?? usualAlg(jwk))
 }
 
-/** The key as it decrypts what was encrypted with `alg`. */
-export async function importDecryptionKey (jwk: JWK, alg: string): Promise<CryptoKey> {
-  return await importKey(jwk, alg)
-}
-
-async function importKey ({ key_ops: _, ...jwk }: JWK, alg: string): Promise<CryptoKey> {
+export async function importKey ({ key_ops: _, ...jwk }: JWK, alg: string): Promise<CryptoKey> {
   return await importJWK(jwk, alg) as CryptoKey
 }
 

@@ -1,39 +1,51 @@
 import { isDeepStrictEqual } from 'node:util'
+import { OidcError } from '../errors.ts'
 import { check } from '../options/check.ts'
+import { isProviderName } from '../options/provider.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { createCached } from '../util/cached.ts'
-import { OidcError } from '../errors.ts'
 import { createProvider } from './provider.ts'
-import { isProviderName } from '../options/provider.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Cached } from '../util/cached.ts'
 import type { Settings } from '../options/settings.ts'
+import type { Cached } from '../util/cached.ts'
 import type { Provider } from './provider.ts'
 import type { OidcOptions, ResolvedProvider } from '../../types/options.ts'
 
 /** The providers of one registration. */
 export interface Providers {
-  /** Those among which people can choose; none where they are known only at run time. */
+  /** The providers that a user can choose from. Empty when `resolveProvider` finds them at run time. */
   readonly choices: readonly Provider[]
-  /** Those that are known by now. */
+  /** The providers that are known so far. */
   all: () => readonly Provider[]
-  /** The provider of that name, or `null` when there is none. Throws FST_OIDC_PROVIDER_UNAVAILABLE. */
+  /** The provider with this name, or `null` when there is none. Throws FST_OIDC_PROVIDER_UNAVAILABLE. */
   find: (request: FastifyRequest, name: string) => Promise<Provider | null>
-  /** The first provider of that issuer, as it is now, of those that are known by now. */
+  /** As `find`, but throws FST_OIDC_PROVIDER_UNKNOWN when there is none. */
+  get: (request: FastifyRequest, name: string) => Promise<Provider>
+  /** The first known provider with this issuer, looked up again by its name: its options may have changed. */
   ofIssuer: (request: FastifyRequest, issuer: string) => Promise<Provider | null>
-  /** What `find` would give, when it is known without asking anybody, else `undefined`. */
+  /** What `find` would return, when that is known without calling `resolveProvider`, else `undefined`. */
   known: (name: string) => Provider | null | undefined
-  /** The provider of a request that names none; `null` when there is no such. */
+  /** The provider for a request that names none. `null` when the user must choose one. */
   ofRequest: (request: FastifyRequest) => Promise<Provider | null>
 }
 
 export function createProviders (settings: Settings): Providers {
-  return settings.resolveProvider === undefined
-    ? createFixed(settings)
-    : createTenants(settings, settings.resolveProvider)
+  const { resolveProvider } = settings
+  const lookup = resolveProvider === undefined ? createFixed(settings) : createTenants(settings, resolveProvider)
+  return {
+    ...lookup,
+    async get (request, name) {
+      const provider = await lookup.find(request, name)
+      if (provider === null) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
+      return provider
+    }
+  }
 }
 
-function createFixed (settings: Settings): Providers {
+type Lookup = Omit<Providers, 'get'>
+
+/** The providers of the options. */
+function createFixed (settings: Settings): Lookup {
   const providers = new Map([...settings.providers].map(([name, provider]) => [name, createProvider(provider)]))
   const all = [...providers.values()]
   const only = all.length === 1 ? all[0] as Provider : null
@@ -48,26 +60,27 @@ function createFixed (settings: Settings): Providers {
   }
 }
 
-/** How many tenants are kept; the oldest is found anew when it is needed again. */
+/** How many tenants are kept. The oldest is dropped, and resolved again when it is needed again. */
 const MAX_TENANTS = 1000
-/** How long a tenant is kept when asking for it fails, in milliseconds. */
+/** How long a tenant that is too old is still used when `resolveProvider` fails, in milliseconds. */
 const MAX_STALE = 600_000
 const RETRY_AFTER = 1000
 
 type Tenant = Cached<Provider | null, FastifyRequest>
+type Resolve = NonNullable<OidcOptions['resolveProvider']>
 
-/** Providers that are known only at run time: each is asked for by its name, and kept for a while. */
-function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['resolveProvider']>): Providers {
+/** Providers that `resolveProvider` finds at run time by their names. Each is kept for a while. */
+function createTenants (settings: Settings, resolve: Resolve): Lookup {
   const kept = createBoundedMap<Tenant>(MAX_TENANTS)
-  // Names that nobody has must not drive out those of tenants.
-  const asked = createBoundedMap<Tenant>(MAX_TENANTS)
+  // Separate from `kept`, so that unknown names cannot push tenants out.
+  const resolving = createBoundedMap<Tenant>(MAX_TENANTS)
 
   function createTenant (name: string): Tenant {
     let last: { options: ResolvedProvider, provider: Provider } | undefined
     const load = async (request: FastifyRequest): Promise<Provider | null> => {
-      const options = await ask(resolve, request, name)
+      const options = await callResolve(resolve, request, name)
       if (options === null) return null
-      // The same options mean the same provider, with its metadata and keys.
+      // Unchanged options keep the provider, with its metadata and keys.
       if (last === undefined || !isDeepStrictEqual(last.options, options)) {
         last = { options, provider: build(settings, name, options) }
       }
@@ -79,9 +92,9 @@ function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['re
 
   async function find (request: FastifyRequest, name: string): Promise<Provider | null> {
     if (!isProviderName(name)) return null
-    const tenant = kept.get(name) ?? asked.get(name) ?? createTenant(name)
-    if (kept.get(name) === undefined) asked.set(name, tenant)
-    const provider = await tenant.get(request).finally(() => asked.delete(name))
+    const tenant = kept.get(name) ?? resolving.get(name) ?? createTenant(name)
+    if (kept.get(name) === undefined) resolving.set(name, tenant)
+    const provider = await tenant.get(request).finally(() => resolving.delete(name))
     if (provider !== null && kept.get(name) === undefined) kept.set(name, tenant)
     return provider
   }
@@ -102,34 +115,33 @@ function createTenants (settings: Settings, resolve: NonNullable<OidcOptions['re
     },
 
     known: (name) => kept.get(name)?.fresh() ?? undefined,
+
     async ofRequest (request) {
-      const found = await ask(resolve, request, undefined)
+      const found = await callResolve(resolve, request, undefined)
       return found?.name === undefined ? null : await find(request, found.name)
     }
   }
 }
 
-async function ask (
-  resolve: NonNullable<OidcOptions['resolveProvider']>,
+async function callResolve (
+  resolve: Resolve,
   request: FastifyRequest,
   name: string | undefined
 ): Promise<ResolvedProvider | null> {
   try {
     return await resolve(request, name) ?? null
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
-      cause,
-      detail: `resolveProvider: ${cause instanceof Error ? cause.message : 'failed'}`
-    })
+    const reason = cause instanceof Error ? cause.message : 'failed'
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `resolveProvider: ${reason}` })
   }
 }
 
-// Who is to log in can do nothing about wrong options, and is not told of them.
+// Wrong options are a fault of the application. The user cannot fix them, and sees only FST_OIDC_UNEXPECTED.
 function build (settings: Settings, asked: string, { name = asked, ...options }: ResolvedProvider): Provider {
   try {
     check(name === asked, `"name" is ${name}, not ${asked}`)
     return createProvider(settings.parseProvider(name, options))
   } catch (cause) {
-    throw new OidcError('FST_OIDC_UNEXPECTED', { cause, detail: 'resolveProvider gave wrong options' })
+    throw new OidcError('FST_OIDC_UNEXPECTED', { cause, detail: 'resolveProvider returned wrong options' })
   }
 }

@@ -9,17 +9,15 @@ export interface Revocation {
 }
 
 /**
- * Revokes tokens at their providers, one after the other (RFC 7009). What they were for has ended already:
- * nobody waits.
+ * Revokes tokens at their providers, one after the other (RFC 7009). Does not wait for the result, because the session
+ * or grant has ended already. Failures are logged.
  */
 export function revokeInBackground (log: FastifyBaseLogger, revocations: readonly Revocation[]): void {
   const revokeAll = async (): Promise<void> => {
     for (const { provider, token, hint } of revocations) {
-      await provider
-        .revoke(token, hint)
-        .catch((error: OidcError) =>
-          log.warn({ code: error.code, detail: error.detail }, 'the token could not be revoked')
-        )
+      await provider.revoke(token, hint).catch(({ code, detail }: OidcError) => {
+        log.warn({ code, detail }, 'the token could not be revoked')
+      })
     }
   }
   revokeAll()

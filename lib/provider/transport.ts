@@ -3,8 +3,8 @@ import type { ProviderSettings } from '../options/provider.ts'
 import type { Fetch } from '../../types/options.ts'
 
 /**
- * The only place that calls fetch: every call to a provider has a timeout and a size cap, follows no redirect,
- * and fails with FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
+ * The only place that calls fetch. Every request to a provider has a timeout and a limit for the size of the response,
+ * and does not follow redirects. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
  */
 export function createTransport (
   settings: Pick<ProviderSettings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>
@@ -24,7 +24,7 @@ export function createTransport (
   }
 }
 
-/** Whether a response says that it is JSON (RFC 8259, or a type with the suffix +json). */
+/** Whether the content type of a response is JSON (RFC 8259), or a type with the suffix +json (RFC 6839). */
 export function isJson (response: Response): boolean {
   return /^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')
 }
@@ -44,7 +44,7 @@ function checkStatus (url: string, response: Response): void {
   }
 }
 
-// RFC 9110, section 10.2.3; the form with a date is not worth its parser here.
+// RFC 9110, section 10.2.3. The form with a date counts as no value.
 function retryAfter (response: Response): number {
   const seconds = Number(response.headers.get('retry-after') ?? NaN)
   return seconds >= 1 && seconds <= 3600 ? Math.ceil(seconds) : 5
@@ -76,7 +76,7 @@ interface Whole {
   bytes: Uint8Array
 }
 
-/** A response that was read: as much of a Response as its readers ask for, without the streams of another one. */
+/** A response that was read to its end. It has only the parts of a Response that are used here, and no streams. */
 const whole = {
   [Symbol.toStringTag]: 'Response',
   body: null,

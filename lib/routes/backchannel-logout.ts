@@ -1,68 +1,66 @@
-import { findProvider } from '../guard/guards.ts'
 import { OidcError } from '../errors.ts'
-import { replayTime } from '../provider/logout-token.ts'
 import { formParams } from '../http/params.ts'
-import { report } from '../http/error-response.ts'
+import { replayTime } from '../provider/logout-token.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
-import { endSessions } from '../logout/end-sessions.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../compose.ts'
+import type { Parts } from '../compose.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { Revocation } from '../provider/revoke.ts'
 import type { SessionRecord } from '../session/session-records.ts'
 import type { EntryName } from '../store/sealed-store.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
 /**
- * `POST backchannel-logout`: the provider says who has logged out (OpenID Connect Back-Channel Logout 1.0,
- * section 2.5).
+ * `POST backchannel-logout`: the provider names a user or session that it has logged out
+ * (OpenID Connect Back-Channel Logout 1.0, section 2.5).
  */
-export function backchannelLogoutEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
+export function backchannelLogoutEndpoint (
+  parts: Pick<Parts, 'providers' | 'endSessions' | 'seenLogoutTokens' | 'errorResponses'>,
+  nameOf: ProviderNameOf
+): Endpoint {
+  const { providers, endSessions, seenLogoutTokens, errorResponses: { report } } = parts
+
+  async function logOut (request: FastifyRequest, name: string): Promise<void> {
+    const token = formParams(request).get('logout_token')
+    if (token === undefined) throw new OidcError('FST_OIDC_PARAMETER', { detail: 'logout_token is missing' })
+    const provider = await providers.get(request, name)
+    const { jti, sid, sub, iat } = await provider.verifyLogoutToken(token)
+    const seen: EntryName = ['logout-token', provider.id, jti]
+    // If the provider sends the token again, it must not end newer sessions.
+    if (await seenLogoutTokens.has(seen)) return
+    // The token may come late, after a failure. It does not end sessions that began in the meantime.
+    const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
+    const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', at)
+    await seenLogoutTokens.add(seen, now() + replayTime(provider.settings))
+    revokeInBackground(request.log, ended.filter(isOnlineOnly).map((record) => revocationOf(provider, record)))
+    request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged a user out')
+  }
+
+  // Section 2.8: the status is 400 for every error, and the body tells the provider what went wrong.
+  function refuse (cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    const { statusCode, message, detail = message } = report(cause, request)
+    reply.code(400).send({ error: 'invalid_request', error_description: statusCode >= 500 ? message : detail })
+  }
+
   return {
     async POST (request, reply) {
       try {
-        await backchannelLogout(core, request, nameOf(request))
+        await logOut(request, nameOf(request))
         reply.send()
       } catch (error) {
-        refuseLogout(core, error, request, reply)
+        refuse(error, request, reply)
       }
       return reply
     }
   }
 }
 
-async function backchannelLogout (core: Core, request: FastifyRequest, name: string): Promise<void> {
-  const token = formParams(request).get('logout_token')
-  if (token === undefined) throw new OidcError('FST_OIDC_PARAMETER', { detail: 'logout_token is missing' })
-  const provider = await findProvider(core, request, name)
-  const { jti, sid, sub, iat } = await provider.verifyLogoutToken(token)
-  const seen: EntryName = ['logout-token', provider.id, jti]
-  // Sent again, it must not end what began since.
-  if (await core.memory.has(seen)) return
-  // One that comes late, after a failure perhaps, is not about who logged in meanwhile.
-  const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
-  const ended = await endSessions(core, { provider: name, sid, sub }, 'backchannel', at)
-  await core.memory.add(seen, now() + replayTime(provider.settings))
-  revokeInBackground(
-    request.log,
-    ended
-      .filter(isOnlineOnly)
-      .map(({ tokens }) => ({ provider, token: tokens.refresh_token as string, hint: 'refresh_token' }))
-  )
-  request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged somebody out')
-}
-
-// Section 2.7: refresh tokens that were not issued for offline access end with the session.
+// Section 2.7: a refresh token without offline access ends with the session.
 function isOnlineOnly ({ session: { scopes }, tokens }: SessionRecord): boolean {
   return tokens.refresh_token !== undefined && !scopes.includes('offline_access')
 }
 
-// Section 2.8: whatever went wrong, it is 400, and the provider is told what.
-function refuseLogout (core: Core, cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const error = report(core, cause, request)
-  reply
-    .code(400)
-    .send({
-      error: 'invalid_request',
-      error_description: error.statusCode >= 500 ? error.message : (error.detail ?? error.message)
-    })
+function revocationOf (provider: Provider, { tokens }: SessionRecord): Revocation {
+  return { provider, token: tokens.refresh_token as string, hint: 'refresh_token' }
 }

@@ -1,32 +1,26 @@
-import { sealDeviceCode } from '../broker/device-codes.ts'
-import { findOneProvider } from '../broker/request-params.ts'
+import { clientIdOf, providerOf } from '../broker/request-params.ts'
 import { scopeOf } from '../login/login.ts'
 import { now } from '../util/time.ts'
-import { clientIdOf, oauthEndpoint } from './oauth-endpoint.ts'
-import type { Core } from '../compose.ts'
-import type { Endpoint } from './index.ts'
+import { oauthEndpoint } from './oauth-endpoint.ts'
+import type { Parts } from '../compose.ts'
+import type { Endpoint } from './endpoint.ts'
 
-const INTERVAL = 5 // seconds (RFC 8628, section 3.2)
+/** How often a device may ask, in seconds, when the provider does not say it (RFC 8628, section 3.2). */
+const INTERVAL = 5
 
-/** `POST device`: begins a device flow with the provider, as this application's client (RFC 8628, section 3.1). */
-export function deviceEndpoint (core: Core): Endpoint {
-  return oauthEndpoint(core, async (params, request) => {
-    const provider = await findOneProvider(core, params, request)
-    const clientId = clientIdOf(core, params)
-    const {
-      device_code: deviceCode,
-      interval = INTERVAL,
-      ...answer
-    } = await provider.authorizeDevice(scopeOf(provider, core.broker !== undefined))
-    const { user_code, verification_uri, verification_uri_complete, expires_in } = answer
+/** `POST device`: starts a device flow at the provider, with this application's client (RFC 8628, section 3.1). */
+export function deviceEndpoint (
+  { settings, providers, broker, deviceCodes, errorResponses }:
+  Pick<Parts, 'settings' | 'providers' | 'broker' | 'deviceCodes' | 'errorResponses'>
+): Endpoint {
+  return oauthEndpoint(errorResponses, async (params, request) => {
+    const provider = await providerOf(providers, params, request)
+    const clientId = clientIdOf(settings, params)
+    const answer = await provider.authorizeDevice(scopeOf(provider, broker !== undefined))
+    const { device_code: deviceCode, interval = INTERVAL, ...others } = answer
+    const { user_code, verification_uri, verification_uri_complete, expires_in } = others
     const device = { provider: provider.name, deviceCode, clientId, expiresAt: now() + expires_in }
-    return {
-      device_code: sealDeviceCode(core, device),
-      user_code,
-      verification_uri,
-      verification_uri_complete,
-      expires_in,
-      interval
-    }
+    const device_code = deviceCodes.seal(device)
+    return { device_code, user_code, verification_uri, verification_uri_complete, expires_in, interval }
   })
 }

@@ -1,130 +1,121 @@
-import { OidcError } from '../errors.ts'
-import { isForeign, sendError } from '../http/error-response.ts'
+import { isForeign } from '../http/error-response.ts'
+import { authorizationServerPaths, resourceMetadataPaths } from '../http/urls.ts'
+import { authorizationServerEndpoint } from './authorization-server.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
 import { callbackEndpoint } from './callback.ts'
-import { loggedOutEndpoint } from './logged-out.ts'
+import { deviceEndpoint } from './device.ts'
+import { serve } from './endpoint.ts'
 import { frontchannelLogoutEndpoint } from './frontchannel-logout.ts'
 import { initiateLoginEndpoint } from './initiate-login.ts'
+import { introspectionEndpoint } from './introspection.ts'
+import { jwksEndpoint } from './jwks.ts'
+import { loggedOutEndpoint } from './logged-out.ts'
 import { loginEndpoint, providerLoginEndpoint } from './login.ts'
 import { logoutEndpoint } from './logout.ts'
-import { authorizationServerEndpoint, introspectionEndpoint, jwksEndpoint, revocationEndpoint } from './broker.ts'
-import { deviceEndpoint } from './device.ts'
-import { tokenEndpoint } from './token.ts'
-import { authorizationServerPaths, resourceMetadataPaths } from '../http/urls.ts'
 import { protectedResourceEndpoint } from './protected-resource.ts'
+import { revocationEndpoint } from './revocation.ts'
 import { sessionEndpoint } from './session.ts'
+import { tokenEndpoint } from './token.ts'
 import { userinfoEndpoint } from './userinfo.ts'
-import type { FastifyInstance, FastifyRequest, RouteHandlerMethod } from 'fastify'
-import type { Core } from '../compose.ts'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Parts } from '../compose.ts'
 import type { ProviderSettings } from '../options/provider.ts'
-import type { Oidc } from '../../types/fastify.ts'
+import type { ProviderNameOf } from './endpoint.ts'
 
-/** A handler for each method that an endpoint takes. */
-export type Endpoint = Partial<Record<'GET' | 'POST', RouteHandlerMethod>>
+/** The limit for a posted form, in bytes. */
+const BODY_LIMIT = 65_536
 
-const BODY_LIMIT = 65_536 // bytes
-
-/** The endpoints, in a scope of their own: its form parser, headers and error handler concern nobody else. */
-export async function registerRoutes (app: FastifyInstance, core: Core, oidc: Oidc): Promise<void> {
-  await app.register(
-    async (scope) => {
-      setUpScope(scope, core)
-      const {
-        bearer,
-        providers,
-        resolveProvider,
-        routes: { login, logout, loggedOut, session, userinfo }
-      } = core.settings
-      for (const [name, { responseMode }] of providers) serveProvider(scope, core, name, () => name, responseMode)
-      if (resolveProvider !== undefined) serveProvider(scope, core, ':provider', nameInPath, undefined)
-      if (login !== null) serve(scope, login, loginEndpoint(core))
-      if (logout !== null) serve(scope, logout, logoutEndpoint(core, logout))
-      if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(core))
-      if (session !== null) serve(scope, session, sessionEndpoint(core))
-      if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(core, oidc))
-      serveTokens(scope, core, app.prefix)
-      if (bearer !== undefined) {
-        for (const path of resourceMetadataPaths(core.settings, app.prefix)) {
-          serve(scope, path, protectedResourceEndpoint(core, bearer))
-        }
-      }
-    },
-    { logSerializers: { req: logRequest as never } }
-  )
+/** Adds the routes in their own scope: its form parser, headers and error handler do not affect the application. */
+export async function registerRoutes (app: FastifyInstance, parts: Parts): Promise<void> {
+  await app.register(async (scope) => {
+    setUpScope(scope, parts)
+    serveProviders(scope, parts)
+    serveUsers(scope, parts)
+    servePrograms(scope, parts)
+    serveMetadata(scope, parts, app.prefix)
+  }, { logSerializers: { req: logRequest as never } })
 }
 
-// Each provider has its own: whose callback it is tells whose answer it is (RFC 9700, section 4.4.2).
-function serveProvider (
+function setUpScope (
   scope: FastifyInstance,
-  core: Core,
-  name: string,
-  nameOf: (request: FastifyRequest) => string,
-  responseMode: ProviderSettings['responseMode'] | undefined
+  { sessions, errorResponses: { sendError } }: Pick<Parts, 'sessions' | 'errorResponses'>
 ): void {
-  const { login, callback, initiateLogin, backchannelLogout, frontchannelLogout } = core.settings.providerRoutes(name)
-  serve(scope, callback, callbackEndpoint(core, nameOf, responseMode))
-  if (login !== null && login !== core.settings.routes.login) serve(scope, login, providerLoginEndpoint(core, nameOf))
-  if (initiateLogin !== null) serve(scope, initiateLogin, initiateLoginEndpoint(core, nameOf))
-  if (backchannelLogout !== null) serve(scope, backchannelLogout, backchannelLogoutEndpoint(core, nameOf))
-  if (frontchannelLogout !== null) serve(scope, frontchannelLogout, frontchannelLogoutEndpoint(core, nameOf))
-}
-
-// For programs: they bring no cookies.
-function serveTokens (scope: FastifyInstance, core: Core, prefix: string): void {
-  const { broker, settings: { tokenRoutes: { token, device, revoke, introspect, jwks } } } = core
-  if (token !== null) serve(scope, token, tokenEndpoint(core))
-  if (device !== null) serve(scope, device, deviceEndpoint(core))
-  if (broker === undefined) return
-  if (revoke !== null) serve(scope, revoke, revocationEndpoint(core, broker))
-  if (introspect !== null && broker.settings.resourceServers.size > 0) {
-    serve(scope, introspect, introspectionEndpoint(core, broker))
-  }
-  if (jwks !== null) serve(scope, jwks, jwksEndpoint(broker))
-  for (const path of authorizationServerPaths(core.settings, broker.settings.issuer, prefix)) {
-    serve(scope, path, authorizationServerEndpoint(core, broker))
-  }
-}
-
-function nameInPath ({ params }: FastifyRequest): string {
-  return (params as { provider: string }).provider
-}
-
-function setUpScope (scope: FastifyInstance, core: Core): void {
+  const parser = { parseAs: 'string', bodyLimit: BODY_LIMIT } as const
   scope.removeAllContentTypeParsers()
-  scope.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: BODY_LIMIT },
-    (_request, body, done) => done(null, body)
-  )
+  scope.addContentTypeParser('application/x-www-form-urlencoded', parser, (_request, body, done) => done(null, body))
   scope.addHook('onRequest', async (request, reply) => {
     reply.headers({
       'cache-control': 'no-store',
       'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff'
     })
-    await core.sessions.prepare(request)
+    await sessions.prepare(request)
   })
   scope.setErrorHandler(async (error, request, reply) => {
     if (isForeign(error)) throw error
-    await sendError(core, error, request, reply)
+    await sendError(error, request, reply)
     return reply
   })
 }
 
-// The other methods are refused here as well: HEAD must not use a login up, as it would where Fastify answers
-// it like GET,
-// and the application's own answer to unknown routes would put the codes of the query into its log.
-function serve (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
-  for (const [method, handler] of Object.entries(endpoint)) {
-    scope.route({ method, url, exposeHeadRoute: false, handler })
+function serveProviders (scope: FastifyInstance, parts: Parts): void {
+  const { providers, resolveProvider } = parts.settings
+  for (const [name, { responseMode }] of providers) serveProvider(scope, parts, name, () => name, responseMode)
+  if (resolveProvider !== undefined) serveProvider(scope, parts, ':provider', nameInPath, undefined)
+}
+
+// Each provider has its own routes: the path of a callback tells which provider answers (RFC 9700, section 4.4.2).
+function serveProvider (
+  scope: FastifyInstance,
+  parts: Parts,
+  name: string,
+  nameOf: ProviderNameOf,
+  responseMode: ProviderSettings['responseMode'] | undefined
+): void {
+  const { routes, providerRoutes } = parts.settings
+  const { login, callback, initiateLogin, backchannelLogout, frontchannelLogout } = providerRoutes(name)
+  serve(scope, callback, callbackEndpoint(parts, nameOf, responseMode))
+  if (login !== null && login !== routes.login) serve(scope, login, providerLoginEndpoint(parts, nameOf))
+  if (initiateLogin !== null) serve(scope, initiateLogin, initiateLoginEndpoint(parts, nameOf))
+  if (backchannelLogout !== null) serve(scope, backchannelLogout, backchannelLogoutEndpoint(parts, nameOf))
+  if (frontchannelLogout !== null) serve(scope, frontchannelLogout, frontchannelLogoutEndpoint(parts, nameOf))
+}
+
+function serveUsers (scope: FastifyInstance, parts: Parts): void {
+  const { login, logout, loggedOut, session, userinfo } = parts.settings.routes
+  if (login !== null) serve(scope, login, loginEndpoint(parts))
+  if (logout !== null) serve(scope, logout, logoutEndpoint(parts, logout))
+  if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(parts))
+  if (session !== null) serve(scope, session, sessionEndpoint(parts))
+  if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(parts))
+}
+
+// The endpoints that programs call, without cookies.
+function servePrograms (scope: FastifyInstance, parts: Parts): void {
+  const { broker, settings: { tokenRoutes: { token, device, revoke, introspect, jwks } } } = parts
+  if (token !== null) serve(scope, token, tokenEndpoint(parts))
+  if (device !== null) serve(scope, device, deviceEndpoint(parts))
+  if (broker === undefined) return
+  const hasResourceServers = broker.settings.resourceServers.size > 0
+  if (revoke !== null) serve(scope, revoke, revocationEndpoint(parts, broker))
+  if (introspect !== null && hasResourceServers) serve(scope, introspect, introspectionEndpoint(parts, broker))
+  if (jwks !== null) serve(scope, jwks, jwksEndpoint(broker))
+}
+
+function serveMetadata (scope: FastifyInstance, parts: Parts, prefix: string): void {
+  const { settings, broker, bearer } = parts
+  if (broker !== undefined) {
+    const paths = authorizationServerPaths(settings, broker.settings.issuer, prefix)
+    for (const path of paths) serve(scope, path, authorizationServerEndpoint(parts, broker))
   }
-  const allow = Object.keys(endpoint).join(', ')
-  const others = scope.supportedMethods.filter((method) => !(method in endpoint) && method !== 'OPTIONS')
-  const refuseMethod: RouteHandlerMethod = async (_request, reply) => {
-    reply.header('allow', allow)
-    throw new OidcError('FST_OIDC_METHOD')
+  if (bearer !== undefined) {
+    const paths = resourceMetadataPaths(settings, prefix)
+    for (const path of paths) serve(scope, path, protectedResourceEndpoint(parts, bearer.settings))
   }
-  scope.route({ method: others, url, onRequest: refuseMethod as never, handler: refuseMethod })
+}
+
+function nameInPath ({ params }: FastifyRequest): string {
+  return (params as { provider: string }).provider
 }
 
 // The query of these routes holds codes and states: it stays out of the log.

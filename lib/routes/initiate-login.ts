@@ -1,29 +1,30 @@
-import { findProvider } from '../guard/guards.ts'
 import { OidcError } from '../errors.ts'
-import { startLogin } from '../login/login.ts'
 import { formParams, queryParams } from '../http/params.ts'
 import { checkNavigation } from './login.ts'
 import type { FastifyRequest, RouteHandlerMethod } from 'fastify'
-import type { Core } from '../compose.ts'
+import type { Parts } from '../compose.ts'
 import type { Params } from '../http/params.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
 /**
- * `GET` or `POST initiate-login?iss=…&login_hint=…&target_link_uri=…`: the provider, or a portal, sends a
- * person to log in (OpenID Connect Core 1.0, section 4).
+ * `GET` or `POST initiate-login?iss=…&login_hint=…&target_link_uri=…`: the provider, or a portal, sends a user
+ * to log in (OpenID Connect Core 1.0, section 4).
  */
-export function initiateLoginEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
-  const endpoint = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
+export function initiateLoginEndpoint (
+  { providers, login, urls }: Pick<Parts, 'providers' | 'login' | 'urls'>,
+  nameOf: ProviderNameOf
+): Endpoint {
+  const handler = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
     checkNavigation(request)
     const params = paramsOf(request)
-    const provider = await findProvider(core, request, nameOf(request))
+    const provider = await providers.get(request, nameOf(request))
     if (params.get('iss') !== provider.settings.issuer) throw new OidcError('FST_OIDC_RESPONSE_ISSUER')
     const loginHint = params.get('login_hint')
-    await startLogin(core, provider, request, reply, {
-      returnTo: core.urls.returnTo(params.get('target_link_uri')),
+    await login.start(provider, request, reply, {
+      returnTo: urls.returnTo(params.get('target_link_uri')),
       ...(loginHint !== undefined && { authorizationParams: { login_hint: loginHint } })
     })
     return reply
   }
-  return { GET: endpoint(queryParams), POST: endpoint(formParams) }
+  return { GET: handler(queryParams), POST: handler(formParams) }
 }

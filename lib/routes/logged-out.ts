@@ -1,20 +1,24 @@
-import { redirect } from '../http/redirect.ts'
 import { queryParams } from '../http/params.ts'
+import { redirect } from '../http/redirect.ts'
 import { now } from '../util/time.ts'
-import type { Core } from '../compose.ts'
+import type { Parts } from '../compose.ts'
 import type { LogoutState } from '../logout/logout.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint } from './endpoint.ts'
 
+/** How long a `state` is accepted, in seconds. */
 const LIFETIME = 600
 
-/** Where the provider sends the browser after a logout; a wrong or missing `state` only forgets where it was to go. */
-export function loggedOutEndpoint (core: Core): Endpoint {
+/**
+ * `GET logged-out`: the provider sends the browser here after a logout. With a wrong or missing `state`,
+ * the browser goes to the default address.
+ */
+export function loggedOutEndpoint ({ sealer, settings }: Pick<Parts, 'sealer' | 'settings'>): Endpoint {
   return {
     async GET (request, reply) {
-      const state = core.sealer.open('logout', queryParams(request).get('state') ?? '')?.content as
-        LogoutState | undefined
-      const known = state !== undefined && state.startedAt + LIFETIME > now()
-      redirect(request, reply, known ? state.returnTo : core.settings.defaultReturnTo)
+      const state = queryParams(request).get('state') ?? ''
+      const content = sealer.open('logout', state)?.content as LogoutState | undefined
+      const isKnown = content !== undefined && content.startedAt + LIFETIME > now()
+      redirect(request, reply, isKnown ? content.returnTo : settings.defaultReturnTo)
       return reply
     }
   }

@@ -1,115 +1,124 @@
-import { findProvider } from '../guard/guards.ts'
-import { nativeParams, readNativeLogin, refuseNativeLogin } from '../broker/native-login.ts'
-import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
+import { nativeParams } from '../broker/native-login.ts'
 import { OidcError } from '../errors.ts'
-import { startLogin } from '../login/login.ts'
-import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
+import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
 import { choicePage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
-import { sendError } from '../http/error-response.ts'
+import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { NativeLogin } from '../broker/native-login.ts'
-import type { Core } from '../compose.ts'
+import type { NativeLogins } from '../broker/native-login.ts'
+import type { Parts } from '../compose.ts'
 import type { Params } from '../http/params.ts'
 import type { Provider } from '../provider/provider.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
-/** `GET login?return_to=…&provider=…`: with several providers and none named, a page that offers the choice. */
-export function loginEndpoint (core: Core): Endpoint {
+type LoginParts = Pick<Parts, 'providers' | 'login' | 'urls' | 'settings' | 'nativeLogins' | 'errorResponses'>
+
+/** `GET login?return_to=…&provider=…`: with several providers and none named, a page where the user chooses. */
+export function loginEndpoint (parts: LoginParts): Endpoint {
+  const { providers } = parts
+  const logIn = createLogIn(parts)
+  const offerChoice = createChoice(parts)
   return {
     async GET (request, reply) {
-      const params = loginParams(request)
+      checkNavigation(request)
+      const params = queryParams(request)
       const names = params.get('provider')?.split(' ').filter(Boolean) ?? []
-      const provider =
-        names.length === 0 ? await core.providers.ofRequest(request) : await onlyOne(core, request, names)
-      if (provider === null) offerChoice(core, params, names, reply)
-      else await logInWith(core, provider, params, request, reply)
+      const provider = names.length === 0
+        ? await providers.ofRequest(request)
+        : await onlyProvider(providers, request, names)
+      if (provider === null) offerChoice(params, names, reply)
+      else await logIn(provider, params, request, reply)
       return reply
     }
   }
 }
 
 /** `GET {provider}/login?return_to=…` */
-export function providerLoginEndpoint (core: Core, nameOf: (request: FastifyRequest) => string): Endpoint {
+export function providerLoginEndpoint (parts: LoginParts, nameOf: ProviderNameOf): Endpoint {
+  const { providers } = parts
+  const logIn = createLogIn(parts)
   return {
     async GET (request, reply) {
-      const params = loginParams(request)
-      await logInWith(core, await findProvider(core, request, nameOf(request)), params, request, reply)
+      checkNavigation(request)
+      const params = queryParams(request)
+      const provider = await providers.get(request, nameOf(request))
+      await logIn(provider, params, request, reply)
       return reply
     }
   }
 }
 
-function loginParams (request: FastifyRequest): Params {
-  checkNavigation(request)
-  return queryParams(request)
-}
-
-/** Throws unless a person opens a page. */
+/** Throws FST_OIDC_PREFETCH, FST_OIDC_NAVIGATION unless a user opens a page. */
 export function checkNavigation (request: FastifyRequest): void {
   if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
   if (isScript(request) || isFramed(request)) throw new OidcError('FST_OIDC_NAVIGATION')
 }
 
-async function onlyOne (core: Core, request: FastifyRequest, names: string[]): Promise<Provider | null> {
-  return names.length === 1 ? await findProvider(core, request, names[0] as string) : null
-}
-
-async function logInWith (
-  core: Core,
-  provider: Provider,
-  params: Params,
+async function onlyProvider (
+  providers: LoginParts['providers'],
   request: FastifyRequest,
-  reply: FastifyReply
-): Promise<void> {
-  const clients = core.broker?.settings.nativeClients
-  if (clients !== undefined && params.has('redirect_uri')) {
-    return await logInNative(core, provider, readNativeLogin(params, clients), params, request, reply)
-  }
-  const wishes = parseLoginQuery(params, core.settings.loginParams)
-  const returnTo = core.urls.returnTo(params.get('return_to'))
-  try {
-    await startLogin(core, provider, request, reply, { ...wishes, returnTo })
-  } catch (error) {
-    await sendError(core, error, request, reply, { returnTo, providers: [provider.name] })
+  names: string[]
+): Promise<Provider | null> {
+  return names.length === 1 ? await providers.get(request, names[0] as string) : null
+}
+
+type LogIn = (provider: Provider, params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<void>
+
+function createLogIn (parts: LoginParts): LogIn {
+  const { login, urls, settings: { loginParams }, nativeLogins, errorResponses: { sendError } } = parts
+  const logInNative = nativeLogins === undefined ? undefined : createNativeLogIn(parts, nativeLogins)
+
+  return async (provider, params, request, reply) => {
+    if (logInNative !== undefined && params.has('redirect_uri')) {
+      return await logInNative(provider, params, request, reply)
+    }
+    const parameters = parseLoginQuery(params, loginParams)
+    const returnTo = urls.returnTo(params.get('return_to'))
+    try {
+      await login.start(provider, request, reply, { ...parameters, returnTo })
+    } catch (error) {
+      await sendError(error, request, reply, { returnTo, providers: [provider.name] })
+    }
   }
 }
 
-/** For an application on the person's own machine (RFC 8252). */
-async function logInNative (
-  core: Core,
-  provider: Provider,
-  native: NativeLogin,
-  params: Params,
-  request: FastifyRequest,
-  reply: FastifyReply
-): Promise<void> {
-  const prompt = params.get('prompt')
-  const offlineAccess =
-    params.get('offline_access') === 'true' || native.scope?.split(' ').includes('offline_access') === true
-  await startLogin(core, provider, request, reply, {
-    native,
-    offlineAccess,
-    returnTo: core.settings.defaultReturnTo,
-    authorizationParams: { ...(prompt !== undefined && PROMPTS.has(prompt) && { prompt }) }
-  }).catch((error: unknown) => refuseNativeLogin(core, native, error, request, reply))
-}
-
-// `none` is left out: the application asks because somebody is there.
+// Without `none`: the application starts the login because the user is present.
 const PROMPTS: ReadonlySet<string> = new Set(['login', 'consent', 'select_account'])
 
-function offerChoice ({ providers, urls, settings }: Core, params: Params, names: string[], reply: FastifyReply): void {
-  const offered = providers.choices.filter(({ name }) => names.length === 0 || names.includes(name))
-  if (offered.length === 0) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
-  const query = new URLSearchParams([
-    ['return_to', urls.returnTo(params.get('return_to'))],
-    ...allowedParams(params, settings.loginParams),
-    ...(settings.broker?.nativeClients === undefined ? [] : nativeParams(params))
-  ])
-  choicePage(
-    reply,
-    offered.map(({ name, settings: { label } }) => {
-      return { url: `${urls.route(settings.providerRoutes(name).login as string)}?${query.toString()}`, label }
-    })
-  )
+/** For an application on the user's own machine (RFC 8252). */
+function createNativeLogIn ({ login, settings }: LoginParts, nativeLogins: NativeLogins): LogIn {
+  return async (provider, params, request, reply) => {
+    const native = nativeLogins.parse(params)
+    const prompt = params.get('prompt')
+    const isOffline = native.scope?.split(' ').includes('offline_access') === true
+    const loginRequest = {
+      native,
+      offlineAccess: isOffline || params.get('offline_access') === 'true',
+      returnTo: settings.defaultReturnTo,
+      authorizationParams: { ...(prompt !== undefined && PROMPTS.has(prompt) && { prompt }) }
+    }
+    try {
+      await login.start(provider, request, reply, loginRequest)
+    } catch (error) {
+      nativeLogins.refuse(native, error, request, reply)
+    }
+  }
+}
+
+function createChoice ({ providers, urls, settings: { loginParams, providerRoutes }, nativeLogins }: LoginParts) {
+  /** The parameters that the links to the providers repeat. */
+  function queryOf (params: Params): string {
+    const returnTo = urls.returnTo(params.get('return_to'))
+    const native = nativeLogins === undefined ? [] : nativeParams(params)
+    return new URLSearchParams([['return_to', returnTo], ...allowedParams(params, loginParams), ...native]).toString()
+  }
+
+  return (params: Params, names: string[], reply: FastifyReply): void => {
+    const offered = providers.choices.filter(({ name }) => names.length === 0 || names.includes(name))
+    if (offered.length === 0) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
+    const query = queryOf(params)
+    choicePage(reply, offered.map(({ name, settings: { label } }) => {
+      return { url: `${urls.route(providerRoutes(name).login as string)}?${query}`, label }
+    }))
+  }
 }

@@ -1,59 +1,46 @@
 import { formParams } from '../http/params.ts'
-import { report } from '../http/error-response.ts'
-import { demand, outageCode } from '../provider/oauth-error.ts'
+import { outageCode } from '../provider/oauth-error.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../compose.ts'
 import type { OidcError } from '../errors.ts'
+import type { ErrorResponses } from '../http/error-response.ts'
 import type { Params } from '../http/params.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint } from './endpoint.ts'
 
-/** Tokens are long. */
-const MAX_VALUE = 16_384 // characters
+/** The limit for one parameter, in characters: tokens are long. */
+const MAX_VALUE = 16_384
 
-/** An endpoint for programs: a form comes in, JSON or an error of OAuth goes out (RFC 6749, section 5.2). */
-export function oauthEndpoint (
-  core: Core,
-  handle: (params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<object | null>
-): Endpoint {
+export type OAuthHandler = (params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<object | null>
+
+/** An endpoint for programs: it takes a form, and answers with JSON or an OAuth error (RFC 6749, section 5.2). */
+export function oauthEndpoint ({ report }: Pick<ErrorResponses, 'report'>, handle: OAuthHandler): Endpoint {
   return {
     async POST (request, reply) {
       try {
         const answer = await handle(formParams(request, MAX_VALUE), request, reply)
         if (answer !== null) reply.send(answer)
       } catch (cause) {
-        refuseOAuth(report(core, cause, request), reply)
+        sendOAuthError(report(cause, request), reply)
       }
       return reply
     }
   }
 }
 
-/**
- * The client that a request names; it needs no secret, as none could be kept (RFC 8252, section 8.5). Throws
- * FST_OIDC_GRANT.
- */
-export function clientIdOf ({ broker, settings }: Core, params: Params): string | undefined {
-  const clientId = params.get('client_id')
-  const known = [
-    ...(broker?.settings.nativeClients?.clientIds ?? []),
-    ...[...settings.providers.values()].map((provider) => provider.clientId)
-  ]
-  demand(clientId === undefined || known.includes(clientId), 'invalid_client', 'The client is not known.')
-  return clientId
-}
-
-function refuseOAuth (error: OidcError, reply: FastifyReply): void {
-  const name = codeOf(error)
+function sendOAuthError (error: OidcError, reply: FastifyReply): void {
+  const name = oauthCodeOf(error)
   if (name === 'invalid_client') reply.header('www-authenticate', 'Basic realm="OAuth"') // RFC 6749, section 5.2
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
-  // py-oidc-auth-client looks for `detail`.
-  reply
-    .code(name === 'invalid_client' ? 401 : error.statusCode >= 500 ? error.statusCode : 400)
-    .send({ error: name, error_description: error.message, detail: error.message })
+  reply.code(statusOf(error, name))
+  // py-oidc-auth-client reads `detail`.
+  reply.send({ error: name, error_description: error.message, detail: error.message })
 }
 
-function codeOf (error: OidcError): string {
-  return (
-    error.oauthError ?? outageCode(error) ?? (error.code === 'FST_OIDC_CLAIMS' ? 'access_denied' : 'invalid_request')
-  )
+function statusOf ({ statusCode }: OidcError, name: string): number {
+  if (name === 'invalid_client') return 401
+  return statusCode >= 500 ? statusCode : 400
+}
+
+function oauthCodeOf (error: OidcError): string {
+  const isRefused = error.code === 'FST_OIDC_CLAIMS'
+  return error.oauthError ?? outageCode(error) ?? (isRefused ? 'access_denied' : 'invalid_request')
 }

@@ -1,21 +1,19 @@
 import { DPOP_ALGORITHMS } from '../guard/dpop.ts'
-import { publicEndpoint } from './public-document.ts'
-import type { Core } from '../compose.ts'
+import { publicDocument } from './public-document.ts'
+import type { Parts } from '../compose.ts'
 import type { BearerSettings } from '../options/bearer.ts'
-import type { Endpoint } from './index.ts'
+import type { Endpoint } from './endpoint.ts'
 
-/** `GET /.well-known/oauth-protected-resource`: who issues the tokens that are taken here (RFC 9728, section 3). */
+/** `GET /.well-known/oauth-protected-resource`: who issues the tokens that are accepted here (RFC 9728, section 3). */
 export function protectedResourceEndpoint (
-  { providers, broker }: Core,
-  { ofProviders, resource, scopes, dpop, dpopRequired }: BearerSettings
+  parts: Pick<Parts, 'providers' | 'broker'>,
+  settings: BearerSettings
 ): Endpoint {
-  const issuers = [
-    ...(broker === undefined ? [] : [broker.settings.issuer]),
-    ...(ofProviders ? providers.choices.map(({ settings: { issuer } }) => issuer) : [])
-  ]
+  const { resource, scopes, dpop, dpopRequired } = settings
+  const issuers = issuersOf(parts, settings)
   const metadata = {
     resource,
-    ...(issuers.length > 0 && { authorization_servers: [...new Set(issuers)] }),
+    ...(issuers.length > 0 && { authorization_servers: issuers }),
     bearer_methods_supported: ['header'],
     ...(scopes.length > 0 && { scopes_supported: scopes }),
     ...(dpop && {
@@ -23,5 +21,14 @@ export function protectedResourceEndpoint (
       dpop_bound_access_tokens_required: dpopRequired
     })
   }
-  return publicEndpoint(3600, () => metadata)
+  return publicDocument(3600, () => metadata)
+}
+
+function issuersOf (
+  { providers, broker }: Pick<Parts, 'providers' | 'broker'>,
+  { ofProviders }: BearerSettings
+): string[] {
+  const own = broker === undefined ? [] : [broker.settings.issuer]
+  const others = ofProviders ? providers.choices.map(({ settings: { issuer } }) => issuer) : []
+  return [...new Set([...own, ...others])]
 }

@@ -1,7 +1,7 @@
-import type { Endpoint } from './index.ts'
+import type { Endpoint } from './endpoint.ts'
 
-/** A document for everybody, scripts of other sites as well, that may be kept for `maxAge` seconds. */
-export function publicEndpoint (
+/** A public document, also for scripts of other sites. Caches may keep it for `maxAge` seconds. */
+export function publicDocument (
   maxAge: number,
   read: () => object | Promise<object>,
   type = 'application/json'

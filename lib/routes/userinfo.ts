@@ -1,56 +1,54 @@
-import { challenge } from '../guard/guards.ts'
-import { parseConstraints } from '../guard/constraints.ts'
-import { claimAt } from '../provider/claims.ts'
 import { OidcError } from '../errors.ts'
-import { sendError, toOidcError } from '../http/error-response.ts'
+import { parseConstraints } from '../guard/constraints.ts'
+import { toOidcError } from '../http/error-response.ts'
+import { claimAt } from '../provider/claims.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
+import type { Parts } from '../compose.ts'
 import type { Bearer } from '../guard/bearer.ts'
-import type { Constraints } from '../guard/constraints.ts'
-import type { Core } from '../compose.ts'
-import type { Oidc } from '../../types/fastify.ts'
+import type { Endpoint } from './endpoint.ts'
 import type { OidcClaims } from '../../types/claims.ts'
-import type { Endpoint } from './index.ts'
 
-/**
- * `GET userinfo`: the claims of the person that the provider has now; with an access token, those that matter
- * of the token.
- */
-export function userinfoEndpoint (core: Core, oidc: Oidc): Endpoint {
-  const bySession: RouteHandlerMethod = async (request) => await oidc.userinfo(request)
-  return { GET: core.bearer === undefined ? bySession : byEither(core, core.bearer, bySession) }
+type UserinfoParts = Pick<Parts, 'settings' | 'userinfo' | 'bearer' | 'broker' | 'challenge' | 'errorResponses'>
+
+/** `GET userinfo`: with a session, the current claims of the provider; with an access token, those of the token. */
+export function userinfoEndpoint (parts: UserinfoParts): Endpoint {
+  const { userinfo, bearer } = parts
+  const bySession: RouteHandlerMethod = async (request) => await userinfo(request)
+  return { GET: bearer === undefined ? bySession : byTokenOr(bySession, bearer, parts) }
 }
 
-function byEither (core: Core, bearer: Bearer, bySession: RouteHandlerMethod): RouteHandlerMethod {
-  const constraints = parseConstraints({ accept: ['bearer'] }, core.settings)
+function byTokenOr (bySession: RouteHandlerMethod, bearer: Bearer, parts: UserinfoParts): RouteHandlerMethod {
+  const byToken = createByToken(bearer, parts)
   return async function (request, reply) {
     if (!bearer.isPresented(request)) return await bySession.call(this, request, reply)
-    await answerByToken(core, bearer, constraints, request, reply)
+    await byToken(request, reply)
     return reply
   }
 }
 
-async function answerByToken (
-  core: Core,
-  bearer: Bearer,
-  constraints: Constraints,
-  request: FastifyRequest,
-  reply: FastifyReply
-): Promise<void> {
-  try {
+function createByToken (bearer: Bearer, { settings, broker, challenge, errorResponses: { sendError } }: UserinfoParts) {
+  const constraints = parseConstraints({ accept: ['bearer'] }, settings)
+
+  async function claimsOf (request: FastifyRequest): Promise<Record<string, unknown>> {
     const { claims, token } = await bearer.verify(request, constraints)
-    if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a person' })
-    const person = await core.broker?.personOf(claims)
-    reply.send({
-      sub: claims.sub,
-      ...normalise(person ?? claims, (scope) => person === undefined || token.scopes.includes(scope))
-    })
-  } catch (error) {
-    challenge(core, constraints, toOidcError(error), request, reply)
-    await sendError(core, error, request, reply)
+    if (token.isClient) throw new OidcError('FST_OIDC_FORBIDDEN', { detail: 'a client, not a user' })
+    const user = await broker?.userOf(claims)
+    // A token of the broker gives only the claims that its scope allows (OpenID Connect Core 1.0, section 5.4).
+    const isAllowed = (scope: string): boolean => user === undefined || token.scopes.includes(scope)
+    return { sub: claims.sub, ...normalise(user ?? claims, isAllowed) }
+  }
+
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    try {
+      reply.send(await claimsOf(request))
+    } catch (error) {
+      challenge(constraints, toOidcError(error), request, reply)
+      await sendError(error, request, reply)
+    }
   }
 }
 
-/** As py-oidc-auth names them, and where it looks. */
+/** The names of py-oidc-auth, and the claims in which it looks for each. */
 const FIELDS = {
   username: ['preferred_username', 'user_name', 'uid', 'username'],
   last_name: ['last_name', 'family_name', 'surname', 'name'],
@@ -59,16 +57,12 @@ const FIELDS = {
   email: ['mail', 'email']
 }
 
-/** As far as the scope goes (OpenID Connect Core 1.0, section 5.4). */
-function normalise (claims: OidcClaims, has: (scope: string) => boolean): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(FIELDS).map(([field, names]) => {
-      const value = has(field === 'email' ? 'email' : 'profile')
-        ? names.map((name) => claimAt(claims, name)).find(isText)
-        : undefined
-      return [field, value ?? null]
-    })
-  )
+function normalise (claims: OidcClaims, isAllowed: (scope: string) => boolean): Record<string, unknown> {
+  const valueOf = (field: string, names: string[]): unknown => {
+    if (!isAllowed(field === 'email' ? 'email' : 'profile')) return undefined
+    return names.map((name) => claimAt(claims, name)).find(isText)
+  }
+  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => [field, valueOf(field, names) ?? null]))
 }
 
 function isText (value: unknown): value is string {

@@ -1,64 +1,31 @@
 import { OidcError } from '../errors.ts'
-import { isSamePerson } from './refresh-once.ts'
 import { now } from '../util/time.ts'
-import { endSession } from '../logout/logout.ts'
+import { isSameLogin } from './refresh-once.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Core } from '../compose.ts'
-import type { Provider, TokenSet } from '../provider/provider.ts'
-import type { SessionTokens } from './session.ts'
-import type { Session } from './session.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { TokenSet } from '../provider/token-request.ts'
+import type { Refreshes } from './refresh-once.ts'
+import type { Session, SessionTokens } from './session.ts'
+import type { Sessions } from './sessions.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 import type { AccessTokenOptions } from '../../types/options.ts'
 
+/**
+ * The access token of a session. Refreshed a little before it expires, once for all requests with the same tokens.
+ * Throws FST_OIDC_LOGIN_REQUIRED without a session or token, and an OidcError when the refresh fails.
+ */
 export type AccessToken = (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
 
-const EARLY = 30 // seconds before it expires, a token is refreshed
+/** How long before it expires a token is refreshed, in seconds. */
+const EARLY = 30
 
-/**
- * The access token of a session, refreshed a little before it expires: once for all requests that come with
- * the same tokens.
- */
-export function createAccessToken (core: Core): AccessToken {
-  return async function accessToken (request, { refresh = false } = {}) {
-    // The session that a browser sends along need not be that of whoever the token let in.
-    if (request.oidcToken != null) {
-      throw new OidcError('FST_OIDC_LOGIN_REQUIRED', {
-        detail: 'the request came with an access token, which is no session'
-      })
-    }
-    await core.sessions.prepare(request)
-    const session = core.sessions.read(request)
-    const tokens = await core.sessions.tokens(request)
-    if (session === null || tokens.access_token === undefined) throw new OidcError('FST_OIDC_LOGIN_REQUIRED')
-    const isUsable = !refresh && !expiresWithin(tokens, 0)
-    if ((refresh || expiresWithin(tokens, EARLY)) && tokens.refresh_token !== undefined) {
-      return await renew(request, session, tokens, isUsable)
-    }
-    if (!isUsable) {
-      throw new OidcError('FST_OIDC_LOGIN_REQUIRED', {
-        detail: 'the access token is no longer good and cannot be refreshed'
-      })
-    }
-    return tokens.access_token
-  }
-
-  async function renew (
-    request: FastifyRequest,
-    session: Session,
-    tokens: SessionTokens,
-    isUsable: boolean
-  ): Promise<string> {
-    try {
-      const provider = core.sessions.provider(request)
-      const fresh = await core.refreshes.get(provider, tokens)
-      checkSamePerson(session, tokens, fresh)
-      await save(request, provider, tokens, fresh)
-      return fresh.tokens.access_token
-    } catch (error) {
-      if (isRefused(error)) await endSession(core, request, 'refresh_failed')
-      else if (isUsable) return tokens.access_token as string
-      throw error
-    }
+export function createAccessToken ({ sessions, refreshes }: { sessions: Sessions, refreshes: Refreshes }): AccessToken {
+  async function refresh (request: FastifyRequest, session: Session, tokens: SessionTokens): Promise<string> {
+    const provider = sessions.provider(request)
+    const fresh = await refreshes.refresh(provider, tokens)
+    checkSameLogin(session, tokens, fresh)
+    await save(request, provider, tokens, fresh)
+    return fresh.tokens.access_token
   }
 
   async function save (
@@ -69,25 +36,52 @@ export function createAccessToken (core: Core): AccessToken {
   ): Promise<void> {
     const { expires_at: _, ...kept } = tokens
     try {
-      await core.sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
+      await sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
     } catch (error) {
-      if (!isRefused(error)) core.refreshes.keep(provider, tokens, fresh)
+      if (!isLoginRequired(error)) refreshes.keep(provider, tokens, fresh)
+      throw error
+    }
+  }
+
+  return async function accessToken (request, { refresh: isForced = false } = {}) {
+    if (request.oidcToken != null) {
+      // The request may also have a session cookie, of another user.
+      throw loginRequired('the request has an access token instead of a session')
+    }
+    await sessions.prepare(request)
+    const session = sessions.read(request)
+    const tokens = await sessions.tokens(request)
+    if (session === null || tokens.access_token === undefined) throw loginRequired()
+    const isUsable = !isForced && !expiresWithin(tokens, 0)
+    const isDue = isForced || expiresWithin(tokens, EARLY)
+    if (!isDue || (tokens.refresh_token === undefined && isUsable)) return tokens.access_token
+    if (tokens.refresh_token === undefined) {
+      throw loginRequired('the access token cannot be used any more, and there is no refresh token')
+    }
+    try {
+      return await refresh(request, session, tokens)
+    } catch (error) {
+      if (isLoginRequired(error)) await sessions.end(request, 'refresh_failed')
+      else if (isUsable) return tokens.access_token
       throw error
     }
   }
 }
 
-function checkSamePerson (
+function checkSameLogin (
   { session: { authTime }, claims: { sub } }: Session,
   { id_token: idToken }: SessionTokens,
   fresh: TokenSet
 ): void {
-  if (!isSamePerson({ sub, authTime, idToken }, fresh)) {
-    throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another person or login' })
-  }
+  if (isSameLogin({ sub, authTime, idToken }, fresh)) return
+  throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another user or login' })
 }
 
-function isRefused (error: unknown): boolean {
+function loginRequired (detail?: string): OidcError {
+  return new OidcError('FST_OIDC_LOGIN_REQUIRED', detail === undefined ? {} : { detail })
+}
+
+function isLoginRequired (error: unknown): boolean {
   return error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED'
 }
 

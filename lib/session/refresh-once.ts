@@ -1,45 +1,52 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
+import { OidcError } from '../errors.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { FAILURE_SHARED_FOR, keyOf, refreshInOne, shareUntil } from './refresh-in-one.ts'
+import { sha256 } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
-import { exchangeTokens } from '../token-exchange.ts'
-import type { Provider, TokenSet } from '../provider/provider.ts'
-import type { SessionTokens } from './session.ts'
+import type { OidcErrorCode } from '../errors.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { TokenSet } from '../provider/token-request.ts'
+import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { SealedStore } from '../store/sealed-store.ts'
+import type { SessionTokens } from './session.ts'
 
-/** Fresh tokens for old ones, of a session or of a grant. */
+/** New tokens for old ones, of a session or of a grant. */
 export interface Refreshes {
-  /** Asks the provider once for all who come with the same tokens: in this process, and with a store in all of them. */
-  get: (provider: Provider, tokens: SessionTokens) => Promise<TokenSet>
   /**
-   * Keeps what could not be saved: the old refresh token may be worth nothing by now, and who comes with it
-   * must find what came.
+   * Asks the provider once for all requests that come with the same tokens:
+   * in this process and, with a store, in all processes.
    */
+  refresh: (provider: Provider, tokens: SessionTokens) => Promise<TokenSet>
+  /** Keeps new tokens that could not be saved. The old refresh token may be used up, so the next request needs them. */
   keep: (provider: Provider, tokens: SessionTokens, fresh: TokenSet) => void
 }
 
 const MAX_SHARED = 10_000
-const KEPT_FOR = 3600 // seconds that tokens are kept which could not be saved
+/** How long tokens are kept that could not be saved, in seconds. */
+const KEPT_FOR = 3600
+/** How long to wait after a failure before the next attempt, in seconds. */
+const FAILURE_SHARED_FOR = 5
+/** How long requests with the same old refresh token get the same new tokens, in seconds. */
+const SHARED_FOR = 60
 
-export function createRefreshes (telemetry: Telemetry, vault: SealedStore | undefined): Refreshes {
+export function createRefreshes (telemetry: Telemetry, store: SealedStore | undefined): Refreshes {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
 
-  async function refresh (
-    provider: Provider,
-    { refresh_token: refreshToken, resource = provider.settings.resource }: SessionTokens
-  ): Promise<TokenSet> {
-    return await exchangeTokens(telemetry, async () => await provider.refresh(refreshToken as string, resource))
+  async function askProvider (provider: Provider, tokens: SessionTokens): Promise<TokenSet> {
+    const { refresh_token: refreshToken, resource = provider.settings.resource } = tokens
+    return await telemetry.exchangeTokens(async () => await provider.refresh(refreshToken as string, resource))
   }
 
   return {
-    async get (provider, tokens) {
+    async refresh (provider, tokens) {
       const key = keyOf(provider, tokens)
       const known = shared.get(key)
       if (known !== undefined) return await known
-      const ask = async (): Promise<TokenSet> => await refresh(provider, tokens)
-      const running =
-        vault === undefined ? ask() : refreshInOne(vault, ['refresh', key], provider.settings.timeout, ask)
+      const ask = async (): Promise<TokenSet> => await askProvider(provider, tokens)
+      const { timeout } = provider.settings
+      const running = store === undefined ? ask() : refreshInOneProcess(store, ['refresh', key], timeout, ask)
       shared.set(key, running)
       shared.set(key, running, await sharedUntil(running))
       return await running
@@ -49,13 +56,15 @@ export function createRefreshes (telemetry: Telemetry, vault: SealedStore | unde
       const { refresh_token: next, expires_at: expiresAt = now() + KEPT_FOR } = fresh.tokens
       // A new refresh token is worth more than the access token that came with it.
       const isRotated = next !== undefined && next !== tokens.refresh_token
-      shared.set(
-        keyOf(provider, tokens),
-        Promise.resolve(fresh),
-        isRotated ? Math.max(expiresAt, now() + KEPT_FOR) : expiresAt
-      )
+      const until = isRotated ? Math.max(expiresAt, now() + KEPT_FOR) : expiresAt
+      shared.set(keyOf(provider, tokens), Promise.resolve(fresh), until)
     }
   }
+}
+
+// The access token is part of the key: a provider that does not rotate refresh tokens gets the same one again later.
+function keyOf ({ id }: Provider, { access_token: accessToken, refresh_token: refreshToken }: SessionTokens): string {
+  return sha256(JSON.stringify([id, accessToken, refreshToken]), 'base64')
 }
 
 async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
@@ -63,23 +72,79 @@ async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
   return fresh === null ? now() + FAILURE_SHARED_FOR : shareUntil(fresh)
 }
 
-/** Who logged in, as the first ID token says. */
+function shareUntil ({ tokens: { expires_at: expiresAt = Infinity } }: TokenSet): number {
+  return Math.min(now() + SHARED_FOR, expiresAt)
+}
+
+/** What the processes share about a refresh: the process that runs it, or its result. */
+type SharedRefresh = { by: string } | { tokenSet: TokenSet } | { failed: OidcErrorCode }
+
+/** How often to look for the result of another process, in milliseconds. */
+const POLL_INTERVAL = 50
+
+/**
+ * One process asks the provider, and the others get its result. That process holds a lease:
+ * if it crashes, another one takes over when the lease has expired.
+ */
+async function refreshInOneProcess (
+  store: SealedStore,
+  name: EntryName,
+  timeout: number,
+  refresh: () => Promise<TokenSet>
+): Promise<TokenSet> {
+  // In seconds. One refresh may fetch the metadata, the tokens, and several times the keys.
+  const lease = Math.ceil(timeout * 5) + 5
+  for (;;) {
+    const own = await store.create<SharedRefresh>(name, { by: randomUUID() }, now() + lease)
+    const result = own === null
+      ? (await store.get<SharedRefresh>(name))?.content
+      : await refreshAndShare(store, name, own, refresh)
+    if (result !== undefined && 'tokenSet' in result) return result.tokenSet
+    if (result !== undefined && 'failed' in result) {
+      throw new OidcError(result.failed, { detail: 'another process could not refresh the token' })
+    }
+    await delay(POLL_INTERVAL)
+  }
+}
+
+/** The result; `undefined` when the refresh failed and another process has taken over. */
+async function refreshAndShare (
+  store: SealedStore,
+  name: EntryName,
+  own: Entry<SharedRefresh>,
+  refresh: () => Promise<TokenSet>
+): Promise<SharedRefresh | undefined> {
+  const share = async (result: SharedRefresh, until: number): Promise<boolean> =>
+    await store.replace(name, own, result, until)
+  let tokenSet: TokenSet
+  try {
+    tokenSet = await refresh()
+  } catch (error) {
+    const failed = { failed: (error as OidcError).code }
+    const isLast = await share(failed, now() + FAILURE_SHARED_FOR).catch(() => true)
+    if (isLast) throw error
+    return undefined
+  }
+  // The old refresh token may be used up: the new tokens must reach the session even if the store fails.
+  await share({ tokenSet }, shareUntil(tokenSet)).catch(() => {})
+  return { tokenSet }
+}
+
+/** The login, as its ID token describes it. */
 interface FirstLogin {
   sub: string
   authTime: number | undefined
   idToken: string | undefined
 }
 
-/** Whether a refreshed ID token is of the same person and login (OpenID Connect Core 1.0, section 12.2). */
-export function isSamePerson ({ sub, authTime, idToken }: FirstLogin, { claims }: TokenSet): boolean {
+/** Whether a refreshed ID token belongs to the same user and login (OpenID Connect Core 1.0, section 12.2). */
+export function isSameLogin ({ sub, authTime, idToken }: FirstLogin, { claims }: TokenSet): boolean {
+  if (claims === undefined) return true
   const first = idToken === undefined ? {} : decodeJwt(idToken)
-  return (
-    claims === undefined ||
-    (claims.sub === sub && isSame(claims.auth_time, authTime) && isSame(claims.nonce, first['nonce']))
-  )
+  return claims.sub === sub && isSame(claims.auth_time, authTime) && isSame(claims.nonce, first['nonce'])
 }
 
-/** Whether a claim is what it was, as far as both tokens have it. */
-function isSame (now: unknown, before: unknown): boolean {
-  return now === undefined || before === undefined || now === before
+/** Whether a claim is unchanged, if both tokens have it. */
+function isSame (value: unknown, before: unknown): boolean {
+  return value === undefined || before === undefined || value === before
 }

@@ -1,19 +1,10 @@
-import { createAdmission } from '../util/token-cache.ts'
-import { createBoundedMap } from '../util/bounded-map.ts'
-import { cookieNames, readCookie } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
-import { freeze } from '../util/freeze.ts'
-import { COOKIE_BUDGET } from '../http/cookies.ts'
+import { COOKIE_BUDGET, cookieNames, readCookie } from '../http/cookies.ts'
+import { createTokenCache, freeze } from '../util/token-cache.ts'
+import { selectTokens } from './session.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Session, SessionTokens } from './session.ts'
-
-/** The cold part, in cookies of its own: opened only when somebody asks for it. */
-interface SealedTokens {
-  id: string
-  revision: number
-  tokens: SessionTokens
-}
 
 export interface OpenedSession {
   session: Session
@@ -23,99 +14,94 @@ export interface OpenedSession {
 
 export interface WrittenSession {
   session: Session
-  /** The Set-Cookie values, with the removal of what the request sent and nobody needs any more. */
+  /** The Set-Cookie values. They also remove the cookies of the request that are no longer needed. */
   setCookies: string[]
-  /** What the cookies take in a request, in bytes. */
+  /** The size of the cookies in a request, in bytes. */
   bytes: number
 }
 
 export interface SessionCookies {
-  /** The session of a Cookie header: `undefined` when there is none, `null` when it cannot be opened. */
+  /** The session of a Cookie header: `undefined` when there is no cookie, `null` when no key opens it. */
   open: (header: string | undefined) => OpenedSession | null | undefined
   openTokens: (header: string | undefined, session: Session) => SessionTokens
-  /** Both parts; throws FST_OIDC_SESSION_TOO_LARGE. `age` in seconds. */
+  /** The session and its tokens; `age` in seconds. Throws FST_OIDC_SESSION_TOO_LARGE. */
   write: (header: string | undefined, session: Session, tokens: SessionTokens, age: number) => WrittenSession
-  /** The hot part alone. */
+  /** The session without its tokens. */
   rewrite: (session: Session, age: number) => string
   remove: (header: string | undefined) => string[]
 }
 
+/** The tokens of a session, in cookies of their own: they are opened only when they are needed. */
+interface SealedTokens {
+  id: string
+  revision: number
+  tokens: SessionTokens
+}
+
 type Cookie = [name: string, value: string]
 
-const ALWAYS_KEPT: ReadonlySet<string> = new Set(['token_type', 'expires_at', 'scope', 'resource'])
 const MAX_OPENED = 4096
+/** The limit of browsers for one cookie, in bytes. */
 const MAX_COOKIE = 4096
-const ATTRIBUTES = 90 // Path, HttpOnly, Secure, SameSite and Max-Age count as well for some browsers
-const MAX_CHUNKS = 3 // what the budget has room for
-const NONCE = 32 // characters at the end of a sealed value: random, and so its shortest name
+/** The length of Path, HttpOnly, Secure, SameSite and Max-Age, which some browsers count as well, in bytes. */
+const ATTRIBUTES_LENGTH = 90
+/** The most that fit into the budget. */
+const MAX_CHUNKS = 3
 /** Leaves room for pending logins, in bytes. */
 const SESSION_BUDGET = COOKIE_BUDGET - 1000
 
-export function createSessionCookies (settings: Settings, sealer: Sealer): SessionCookies {
-  const { cookieName, sameSite, tokens: keptTokens, inStore } = settings.session
+export function createSessionCookies (
+  { session: settings }: Pick<Settings, 'session'>,
+  sealer: Sealer
+): SessionCookies {
+  const { cookieName, sameSite, tokens: tokenNames, inStore } = settings
   const tokensName = `${cookieName}-tokens-`
-  const cache = createBoundedMap<OpenedSession & { value: string }>(MAX_OPENED)
-  const isWorthIt = createAdmission(MAX_OPENED)
-
-  function keep (header: string, session: OpenedSession): void {
-    const value = detach(header)
-    cache.set(value.slice(-NONCE), { ...session, value })
-  }
+  const cache = createTokenCache<OpenedSession>(MAX_OPENED)
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
   }
 
   function removals (header: string | undefined, kept: readonly string[]): string[] {
-    const stale = cookieNames(header, cookieName).filter(
-      (name) => (name === cookieName || name.startsWith(tokensName)) && !kept.includes(name)
-    )
+    const isOwn = (name: string): boolean => name === cookieName || name.startsWith(tokensName)
+    const stale = cookieNames(header, cookieName).filter((name) => isOwn(name) && !kept.includes(name))
     return stale.map((name) => setCookie(name, '', 0))
   }
 
-  function sealTokens (session: Session, tokens: SessionTokens): string[] {
-    if (keptTokens.size === 0 || inStore) return []
-    const content: SealedTokens = {
-      id: session.session.id,
-      revision: session.revision,
-      tokens: keepTokens(tokens, keptTokens)
-    }
-    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES)
+  function sealTokens ({ session: { id }, revision }: Session, tokens: SessionTokens): string[] {
+    if (tokenNames.size === 0 || inStore) return []
+    const content: SealedTokens = { id, revision, tokens: selectTokens(tokens, tokenNames) }
+    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES_LENGTH)
   }
 
   return {
     open (header) {
       const value = readCookie(header, cookieName)
       if (value === undefined) return undefined
-      const key = value.slice(-NONCE)
-      const known = cache.get(key)
-      if (known?.value === value) return known
+      const known = cache.get(value)
+      if (known !== undefined) return known
       const opened = sealer.open('session', value)
       if (opened === null) return null
       const session = { session: freeze(opened.content as Session), rotated: opened.rotated }
-      if (isWorthIt(key, cache.size)) keep(value, session)
+      cache.add(value, session)
       return session
     },
 
     openTokens (header, { session, revision }) {
       const values = Array.from({ length: MAX_CHUNKS }, (_, index) => readCookie(header, tokensName + index))
-      const known = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
-      // A chunk too many is left over when the responses of parallel requests arrive out of order.
-      for (let count = known.length; count > 0; count--) {
-        const sealed = sealer.open('tokens', known.slice(0, count).join(''))?.content as SealedTokens | undefined
-        // A parallel request that only touched the session may have written the hot part after the tokens
-        // were replaced.
+      const chunks = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
+      // If the responses of parallel requests arrive in another order, an old chunk may remain at the end.
+      for (let count = chunks.length; count > 0; count--) {
+        const sealed = sealer.open('tokens', chunks.slice(0, count).join(''))?.content as SealedTokens | undefined
+        // The tokens may be newer than the session: a parallel request that only renewed the idle time wrote it later.
         if (sealed?.id === session.id && sealed.revision >= revision) return sealed.tokens
       }
       return {}
     },
 
     write (header, session, tokens, age) {
-      const chunks = sealTokens(session, tokens)
-      const cookies: Cookie[] = [
-        [cookieName, sealSession(sealer, session)],
-        ...chunks.map((chunk, index): Cookie => [tokensName + index, chunk])
-      ]
+      const chunks = sealTokens(session, tokens).map((chunk, index): Cookie => [tokensName + index, chunk])
+      const cookies: Cookie[] = [[cookieName, sealSession(sealer, session)], ...chunks]
       const names = cookies.map(([name]) => name)
       return {
         session,
@@ -130,11 +116,6 @@ export function createSessionCookies (settings: Settings, sealer: Sealer): Sessi
   }
 }
 
-/** As many of the tokens as are to be kept. */
-export function keepTokens (tokens: SessionTokens, kept: ReadonlySet<string>): SessionTokens {
-  return Object.fromEntries(Object.entries(tokens).filter(([name]) => ALWAYS_KEPT.has(name) || kept.has(name)))
-}
-
 function sealSession (sealer: Sealer, session: Session): string {
   try {
     return sealer.seal('session', session)
@@ -146,12 +127,14 @@ function sealSession (sealer: Sealer, session: Session): string {
   }
 }
 
+/** The size of all cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
 function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
   const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
-  const [name, hot] = cookies[0] as Cookie
-  if (name.length + hot.length + 1 + ATTRIBUTES > MAX_COOKIE) {
+  const [name, session] = cookies[0] as Cookie
+  if (name.length + session.length + 1 + ATTRIBUTES_LENGTH > MAX_COOKIE) {
     throw tooLarge(
-      `the claims and the user make a cookie of ${hot.length} bytes, ${MAX_COOKIE} is the limit of browsers: keep fewer "claims", or return less from "onClaims"`
+      `the claims and the user make a cookie of ${session.length} bytes, ${MAX_COOKIE} is the limit of browsers: ` +
+      'keep fewer "claims", or return less from "onClaims"'
     )
   }
   if (bytes > SESSION_BUDGET) {
@@ -159,7 +142,8 @@ function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
       .filter(([name]) => name.endsWith('_token'))
       .map(([name, value]) => `${name} ${String(value).length}`)
     throw tooLarge(
-      `its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: keep fewer "session.tokens" (${sizes.join(', ')})`
+      `its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: ` +
+      `keep fewer "session.tokens" (${sizes.join(', ')})`
     )
   }
   return bytes
@@ -173,9 +157,4 @@ function split (value: string, size: number): string[] {
   const chunks = []
   for (let at = 0; at < value.length; at += size) chunks.push(value.slice(at, at + size))
   return chunks
-}
-
-// A slice of the header would keep the whole header in memory.
-function detach (value: string): string {
-  return Buffer.from(value, 'latin1').toString('latin1')
 }

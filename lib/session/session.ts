@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import type { OidcSession, OidcClaims, OidcUser, OidcTokens } from '../../types/claims.ts'
 import { now } from '../util/time.ts'
 import type { Provider } from '../provider/provider.ts'
+import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../../types/claims.ts'
 
 /**
- * The hot part: what every guarded request needs, in one cookie. Frozen when it was opened, because requests
- * share it.
+ * The part of a session that every guarded request reads: one small cookie.
+ * It is frozen when the cookie is opened, because requests share it.
  */
 export interface Session {
   version: 2
@@ -14,7 +14,7 @@ export interface Session {
   session: OidcSession
   claims: OidcClaims
   user: OidcUser | null
-  /** When it began, in milliseconds since the epoch. */
+  /** When the session began, in milliseconds since the epoch. */
   loginAt: number
   /** When the idle time began, in seconds since the epoch. */
   seenAt: number
@@ -22,23 +22,22 @@ export interface Session {
   revision: number
 }
 
-/** The tokens that are kept, and the resources that they were asked for where the login said so itself. */
+/** The tokens that a session keeps, and the resources of a login that named its own (RFC 8707). */
 export type SessionTokens = Partial<OidcTokens> & { resource?: string[] | undefined }
+
+/** The content of a new session, from a login. */
 export interface NewSession {
-  /**
-   * When the provider was asked for the tokens, in milliseconds since the epoch: a logout after that concerns
-   * the session.
-   */
+  /** When the tokens were requested, in milliseconds since the epoch. A logout after that ends the session. */
   loginAt: number
   session: Omit<OidcSession, 'id' | 'provider' | 'loginTime' | 'expiresAt'>
   claims: Session['claims']
   user: Session['user']
   tokens: OidcTokens & SessionTokens
-  /** The one that the browser had when the login began, for a callback that comes without cookies. */
+  /** The session that the browser had when the login began, for a callback that comes without cookies. */
   before?: OidcSession | undefined
 }
 
-/** A session that begins now, with an identity of its own; `maxAge` in seconds. */
+/** A session that begins now, with a new identifier; `maxAge` in seconds. */
 export function newSession (
   { id: issuedBy, name }: Provider,
   { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>,
@@ -56,4 +55,11 @@ export function newSession (
     seenAt: time,
     revision: 0
   }
+}
+
+const ALWAYS_KEPT: ReadonlySet<string> = new Set(['token_type', 'expires_at', 'scope', 'resource'])
+
+/** The tokens that `session.tokens` names, and the members that describe them. */
+export function selectTokens (tokens: SessionTokens, names: ReadonlySet<string>): SessionTokens {
+  return Object.fromEntries(Object.entries(tokens).filter(([name]) => ALWAYS_KEPT.has(name) || names.has(name)))
 }

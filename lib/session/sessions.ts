@@ -1,78 +1,48 @@
-import { addSetCookie } from '../http/cookies.ts'
 import { OidcError } from '../errors.ts'
-import { keepTokens } from './session-cookies.ts'
+import { addSetCookie } from '../http/cookies.ts'
+import { preventCaching } from '../http/headers.ts'
 import { now } from '../util/time.ts'
+import { createSessionLookup } from './session-lookup.ts'
+import { newSession, selectTokens } from './session.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { EndedSessions } from './ended-sessions.ts'
-import type { SessionRecord, SessionRecords } from './session-records.ts'
-import type { Entry } from '../store/sealed-store.ts'
-import type { Settings } from '../options/settings.ts'
+import type { SessionSettings } from '../options/session.ts'
 import type { Provider } from '../provider/provider.ts'
-import type { Providers } from '../provider/providers.ts'
-import type { OpenedSession, SessionCookies } from './session-cookies.ts'
-import { newSession } from './session.ts'
+import type { Entry } from '../store/sealed-store.ts'
+import type { ReportEnd } from './report-end.ts'
+import type { OpenedSession } from './session-cookies.ts'
+import type { Lookup, Resolved, SessionLookupParts } from './session-lookup.ts'
+import type { SessionRecord } from './session-records.ts'
 import type { NewSession, Session, SessionTokens } from './session.ts'
 import type { OidcSession, OidcTokens } from '../../types/claims.ts'
-import { preventCaching } from '../http/headers.ts'
-
-/** What a request knows of its session. */
-interface Current {
-  session: Session | null
-  /** Whether anybody asked for it: the response depends on it then. */
-  asked: boolean
-  /** Of the session. */
-  provider: Provider | null
-  /** When it was read, in seconds since the epoch. */
-  time: number
-  rotated: boolean
-  /** The tokens, once they were opened or replaced. */
-  tokens: SessionTokens | null
-  /** As it was read from the store. */
-  record: Entry<SessionRecord> | null
-  /** For the response, as long as the session lives when it is sent. */
-  setCookies: readonly string[]
-  /** What all the cookies of the session take, when `setCookies` are all of them. */
-  bytes: number
-  /** For the response in any case. */
-  removals: readonly string[]
-}
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    [kCurrent]?: Current | null
-  }
-}
+import type { LogoutContext } from '../../types/options.ts'
 
 export interface Sessions {
-  /** Where a request keeps its session; each registration has a place of its own. */
-  readonly key: typeof kCurrent
-  /**
-   * Finds out about the session where that takes asking, a tenant or the store; the functions below see no
-   * session before.
-   */
+  /** Where a request keeps its session; each registration has its own key. */
+  readonly key: typeof kSession
+  /** Asks the tenant and the store about the session, where that is necessary. The functions below need it. */
   prepare: (request: FastifyRequest) => Promise<void> | undefined
   /** The session of a request, or `null`. */
   read: (request: FastifyRequest) => Session | null
-  /** The provider that authenticated the person; there is one where there is a session. */
+  /** The provider of the session. Only for a request that has a session. */
   provider: (request: FastifyRequest) => Provider
-  /** Begins the idle time again, now and then, and seals with the newest key. */
+  /** Starts the idle time again when a part of it is over, and seals the session with the newest key. */
   touch: (request: FastifyRequest) => void
-  /** The tokens of the session, as far as they are kept. */
+  /** The tokens that the session keeps. */
   tokens: (request: FastifyRequest) => Promise<SessionTokens>
   /**
-   * A session with a new identity. Returns the one before, which has ended. Throws
-   * FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED for whom was logged out meanwhile.
+   * Starts a session with a new identifier, and ends the previous one.
+   * Throws FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED when a logout came during the login.
    */
-  begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<OidcSession | null>
-  /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended meanwhile. */
+  begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<void>
+  /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended in the meantime. */
   replaceTokens: (request: FastifyRequest, tokens: OidcTokens & SessionTokens) => Promise<void>
-  /** Who authenticated the person of the browser's session, be that over by now. */
+  /** The provider of the session in the browser's cookie, also of one that has ended or expired. */
   origin: (request: FastifyRequest) => { name: string, id: string } | undefined
   /**
-   * Ends the session for good: its cookies are worth nothing any more, wherever they were copied to. `null`
-   * when there is none.
+   * Ends the session. Copies of its cookies are no longer accepted either.
+   * Returns `true` when there was a session and no other request has ended it.
    */
-  end: (request: FastifyRequest) => Promise<Session | null>
+  end: (request: FastifyRequest, reason: LogoutContext['reason']) => Promise<boolean>
   /**
    * Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent.
    * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
@@ -80,167 +50,157 @@ export interface Sessions {
   finish: (request: FastifyRequest, reply: FastifyReply) => number
 }
 
-export declare const kCurrent: unique symbol
-
-const CLOCK_TOLERANCE = 60
-/** How long a response may take, in seconds, that writes tokens again as they were. */
-const LONG_RESPONSE = 120
-
-/** What sessions depend on. */
-export interface SessionParts {
-  cookies: SessionCookies
-  providers: Providers
-  registry: EndedSessions
-  /** Where the sessions are in the store. */
-  records: SessionRecords | undefined
+/** What is known about the session of a request. */
+interface RequestSession {
+  lookup: Resolved
+  /** Whether the session was read: only then the response depends on it. */
+  asked: boolean
+  /** When the session was looked up, in seconds since the epoch. */
+  time: number
+  /** The tokens, once they were opened or replaced. */
+  tokens: SessionTokens | null
+  /** The record, once it was read from the store. */
+  record: Entry<SessionRecord> | null
+  /** For the response, if the session is still live when it is sent. */
+  setCookies: readonly string[]
+  /** The size of all cookies of the session, when `setCookies` are all of them. */
+  bytes: number
+  /** For the response in any case. */
+  removals: readonly string[]
 }
 
-export function createSessions (
-  { session: { maxAge, idleTimeout, tokens: keptTokens } }: Settings,
-  { cookies, providers, registry, records }: SessionParts
-): Sessions {
-  const key: typeof kCurrent = Symbol('fastify-oidc session') as never
-
-  function isCurrent ({ version, session, seenAt }: Session, time: number): boolean {
-    return (
-      version === 2 &&
-      time < Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout) &&
-      seenAt <= time + CLOCK_TOLERANCE
-    )
+declare module 'fastify' {
+  interface FastifyRequest {
+    [kSession]?: RequestSession | null
   }
+}
 
-  function current (request: FastifyRequest): Current {
-    request[key] ??=
-      load(request.headers.cookie, cookies.open(request.headers.cookie), providers.known, registry.isEndedHere) ??
-      stateOf(null, null, now())
+export declare const kSession: unique symbol
+
+export interface SessionParts extends SessionLookupParts {
+  reportEnd: ReportEnd
+}
+
+/** A response that takes longer than this, in seconds, does not write the old tokens again. */
+const LONG_RESPONSE = 120
+const NOTHING: readonly string[] = []
+const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
+const NO_SESSION: Resolved = { status: 'none' }
+
+export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
+  const { maxAge, idleTimeout, tokens: tokenNames } = settings
+  const { cookies, records, endedSessions, reportEnd } = parts
+  const { lookUp, resolve, isUnexpired } = createSessionLookup(settings, parts)
+  const key: typeof kSession = Symbol('fastify-oidc session') as never
+
+  function current (request: FastifyRequest): RequestSession {
+    request[key] ??= stateOf(request, resolvedOf(lookUp(cookies.open(request.headers.cookie))))
     request[key].asked = true
     return request[key]
   }
 
-  /** What a request knows of the session in its cookie; `null` as long as nobody has asked. */
-  function load (
-    header: string | undefined,
-    opened: ReturnType<SessionCookies['open']>,
-    providerOf: Providers['known'],
-    isOver: EndedSessions['isEndedHere']
-  ): Current | null {
-    const time = now()
-    if (opened === undefined) return stateOf(null, null, time)
-    if (opened === null || !isCurrent(opened.session, time)) return stateOf(null, null, time, cookies.remove(header))
-    const { session, rotated } = opened
-    const provider = providerOf(session.session.provider)
-    const over = isOver(session)
-    if (provider === undefined || over === undefined) return null
-    // Another tab may have logged in anew meanwhile, under the same names of cookies: what is worth nothing
-    // may stay there.
-    if (over) return stateOf(null, null, time)
-    // Its provider may be gone, or be another one under the same name.
-    if (provider?.id !== session.issuedBy) return stateOf(null, null, time, cookies.remove(header))
-    return stateOf(session, provider, time, NOTHING, rotated)
+  function stateOf ({ headers }: FastifyRequest, lookup: Resolved): RequestSession {
+    return newState(lookup, lookup.status === 'invalid' ? cookies.remove(headers.cookie) : NOTHING)
   }
 
-  function prepare (request: FastifyRequest): Promise<void> | undefined {
-    if (request[key] != null) return undefined
-    const opened = cookies.open(request.headers.cookie)
-    const state = load(request.headers.cookie, opened, providers.known, registry.isEndedHere)
-    if (state === null || (state.rotated && records !== undefined)) return settle(request, opened as OpenedSession)
-    request[key] = unasked(state)
-    return undefined
+  async function resolveLater (request: FastifyRequest, opened: OpenedSession): Promise<void> {
+    request[key] = stateOf(request, await resolve(request, opened))
   }
 
-  async function settle (request: FastifyRequest, opened: OpenedSession): Promise<void> {
-    const { session, rotated } = opened
-    const [provider, over] = await Promise.all([
-      providers.known(session.session.provider) ?? providers.find(request, session.session.provider),
-      registry.isEndedHere(session) ?? registry.isEnded(session),
-      rotated ? records?.find(session.session.id) : undefined // which seals it with the newest key as well
-    ])
-    request[key] = unasked(load(request.headers.cookie, opened, () => provider, () => over) as Current)
-  }
-
-  /** The session that the cookie holds, whatever is known of its provider at the moment. */
-  function openedBy ({ headers: { cookie } }: FastifyRequest): OpenedSession | null {
+  /** The session in the cookie, even if its provider is not known at the moment. */
+  function unexpired ({ headers: { cookie } }: FastifyRequest): Session | null {
     const opened = cookies.open(cookie)
-    return opened != null && isCurrent(opened.session, now()) ? opened : null
+    return opened != null && isUnexpired(opened.session) ? opened.session : null
   }
 
-  function write (request: FastifyRequest, provider: Provider | null, session: Session, tokens: SessionTokens): void {
+  function write (request: FastifyRequest, provider: Provider, session: Session, tokens: SessionTokens): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
-    request[key] = { ...stateOf(session, provider, now()), ...written, tokens }
+    request[key] = liveState(session, provider, { ...written, tokens })
   }
 
-  /** The tokens in the cookies, or in the record. */
-  async function tokensOf (request: FastifyRequest): Promise<SessionTokens> {
-    const state = current(request)
-    if (state.session === null) return {}
-    if (records !== undefined) {
-      state.record ??= await records.find(state.session.session.id)
-      state.tokens ??= state.record?.content.tokens ?? {}
+  function writeSessionOnly (state: RequestSession, live: Live, session: Session): void {
+    state.lookup = { ...live, session }
+    // Tokens may have been replaced before: their cookies follow the first one.
+    const age = session.session.expiresAt - state.time
+    state.setCookies = [cookies.rewrite(session, age), ...state.setCookies.slice(1)]
+  }
+
+  /** Ends the session that a new one replaces. Returns it, or `null` when there was none. */
+  async function endPrevious (previous: OidcSession | undefined, session: Session): Promise<OidcSession | null> {
+    try {
+      if (await endedSessions.isMarked(session)) throw loggedOutMeanwhile()
+      return previous !== undefined && await endedSessions.end(previous.id) ? previous : null
+    } catch (error) {
+      // The browser does not get the cookie.
+      await records?.remove(session.session.id).catch(() => {})
+      throw error
     }
-    state.tokens ??= cookies.openTokens(request.headers.cookie, state.session)
-    return state.tokens
   }
 
   return {
     key,
 
-    prepare,
+    prepare (request) {
+      if (request[key] != null) return undefined
+      const lookup = lookUp(cookies.open(request.headers.cookie))
+      if (lookup.status === 'unresolved') return resolveLater(request, lookup.opened)
+      // A record that an older key sealed is sealed again.
+      if (lookup.status === 'live' && lookup.rotated && records !== undefined) return resolveLater(request, lookup)
+      request[key] = stateOf(request, lookup)
+      return undefined
+    },
 
-    read: (request) => current(request).session,
+    read: (request) => sessionOf(current(request)),
 
-    provider: (request) => current(request).provider as Provider,
+    provider: (request) => (current(request).lookup as Live).provider,
 
-    tokens: tokensOf,
+    async tokens (request) {
+      const state = current(request)
+      const session = sessionOf(state)
+      if (session === null) return {}
+      if (records !== undefined) {
+        state.record ??= await records.find(session.session.id)
+        state.tokens ??= state.record?.content.tokens ?? {}
+      }
+      state.tokens ??= cookies.openTokens(request.headers.cookie, session)
+      return state.tokens
+    },
 
     touch (request) {
       const state = current(request)
-      const { time } = state
-      if (state.session === null || (!state.rotated && time - state.session.seenAt < idleTimeout / 10)) return
-      const session = { ...state.session, seenAt: time }
-      const tokens = state.rotated && records === undefined ? cookies.openTokens(request.headers.cookie, session) : null
-      if (tokens !== null && !areReplacedSoon(tokens, time)) write(request, state.provider, session, tokens)
-      else {
-        state.session = session
-        // The tokens may have been replaced before: their cookies follow the first.
-        state.setCookies = [cookies.rewrite(session, session.session.expiresAt - time), ...state.setCookies.slice(1)]
-      }
+      const { lookup, time } = state
+      if (lookup.status !== 'live') return
+      const { session: before, provider, rotated } = lookup
+      if (!rotated && time - before.seenAt < idleTimeout / 10) return
+      const session = { ...before, seenAt: time }
+      const tokens = rotated && records === undefined ? cookies.openTokens(request.headers.cookie, session) : null
+      if (tokens !== null && !areReplacedSoon(tokens, time)) write(request, provider, session, tokens)
+      else writeSessionOnly(state, lookup, session)
     },
 
     async begin (request, provider, content) {
-      const before = current(request).session?.session ?? content.before
+      const previous = sessionOf(current(request))?.session ?? content.before
       const session = newSession(provider, content, maxAge)
       const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
-      await records?.create(session, keepTokens(content.tokens, keptTokens))
-      try {
-        if (await registry.isMarked(session)) {
-          throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the person was logged out while they logged in' })
-        }
-        const ended = before !== undefined && (await registry.end(before.id)) ? before : null
-        request[key] = { ...stateOf(session, provider, now()), ...written, tokens: content.tokens }
-        return ended
-      } catch (error) {
-        // Nobody gets the cookie.
-        await records?.remove(session.session.id).catch(() => {})
-        throw error
-      }
+      await records?.create(session, selectTokens(content.tokens, tokenNames))
+      const ended = await endPrevious(previous, session)
+      request[key] = liveState(session, provider, { ...written, tokens: content.tokens })
+      if (ended !== null) await reportEnd(ended, 'login', request)
     },
 
     async replaceTokens (request, tokens) {
-      const { session, provider, record } = current(request)
-      if (session === null) return
-      const scopes = tokens.scope?.split(' ').filter(Boolean) ?? session.session.scopes
-      const next = { ...session, session: { ...session.session, scopes }, revision: session.revision + 1 }
-      if (records !== undefined) await replaceRecord(records, record, next.session, keepTokens(tokens, keptTokens))
+      const { lookup, record } = current(request)
+      if (lookup.status !== 'live') return
+      const next = withTokensOf(lookup.session, tokens)
+      await records?.replaceTokens(record, next.session, selectTokens(tokens, tokenNames))
       try {
-        write(request, provider, next, tokens)
+        write(request, lookup.provider, next, tokens)
       } catch (error) {
-        // The new refresh token is the only one that still works: rather go without the hint for the logout.
-        request.log.warn(
-          { detail: (error as OidcError).detail },
-          'the refreshed ID token does not fit into the cookies'
-        )
+        // The old refresh token may be used up, so the new one must be kept. The ID token is less important.
+        const { detail } = error as OidcError
+        request.log.warn({ detail }, 'the refreshed ID token is not kept: it does not fit into the cookies')
         const { id_token: _, ...smaller } = tokens
-        write(request, provider, next, smaller)
+        write(request, lookup.provider, next, smaller)
       }
     },
 
@@ -249,88 +209,76 @@ export function createSessions (
       return opened == null ? undefined : { name: opened.session.session.provider, id: opened.session.issuedBy }
     },
 
-    async end (request) {
-      const { session: read } = current(request)
-      const session = read ?? openedBy(request)?.session ?? null
-      const first = session !== null && await registry.end(session.session.id)
-      // When another request ended it meanwhile, the browser may have a new one by now, under the same names.
-      const removals = read === null || first ? cookies.remove(request.headers.cookie) : NOTHING
-      request[key] = stateOf(null, null, now(), removals)
-      return first ? session : null
+    async end (request, reason) {
+      const read = sessionOf(current(request))
+      const session = read ?? unexpired(request)
+      const isFirst = session !== null && await endedSessions.end(session.session.id)
+      // If another request has ended it, the browser may already have a new session in the same cookies.
+      const removals = read === null || isFirst ? cookies.remove(request.headers.cookie) : NOTHING
+      request[key] = newState(NO_SESSION, removals)
+      request[key].asked = true
+      if (isFirst) await reportEnd(session.session, reason, request)
+      return isFirst
     },
 
     finish (request, reply) {
-      // What somebody got with an access token is theirs as well; shared caches keep it only when they are
-      // told to (RFC 9111, section 3.5).
+      // A response to an access token belongs to its user as well. A shared cache keeps it only when
+      // Cache-Control allows that (RFC 9111, section 3.5).
       if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
       const state = request[key]
       if (state == null || !state.asked) return 0
-      const { bytes, setCookies, removals, session } = state
-      // The session may have ended while the request was under way: nothing brings it back then.
-      const alive =
-        setCookies.length > 0 && session !== null && isCurrent(session, now()) && registry.isEndedHere(session) !== true
-      const written = alive ? setCookies : removals
+      const { bytes, setCookies, removals } = state
+      const session = sessionOf(state)
+      // If the session has ended while the request ran, no cookie of this response may restore it.
+      const isAlive = setCookies.length > 0 && session !== null && isUnexpired(session) &&
+        endedSessions.isEndedHere(session) !== true
+      const written = isAlive ? setCookies : removals
       preventCaching(reply, written.length > 0)
       if (written.length === 0) return 0
       for (const setCookie of written) addSetCookie(reply, setCookie)
-      // An error in a later hook makes another response with the headers of this one.
+      // An error in a later hook sends another response with the headers of this one.
       Object.assign(state, WRITTEN)
-      return alive ? bytes : 0
+      return isAlive ? bytes : 0
     }
   }
 }
 
-/**
- * Another process may have refreshed as well, and then it has saved what came, or have sealed the same tokens again; a
- * session that is gone stays so.
- */
-async function replaceRecord (
-  records: SessionRecords,
-  seen: Entry<SessionRecord> | null,
-  session: OidcSession,
-  tokens: SessionTokens
-): Promise<void> {
-  if (seen === null) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'the session has ended meanwhile' })
-  if (await records.replaceTokens(seen, session, tokens)) return
-  const found = await records.find(session.id)
-  if (found?.content.tokens.access_token === seen.content.tokens.access_token || found === null) {
-    await replaceRecord(records, found, session, tokens)
-  }
+type Live = Extract<Resolved, { status: 'live' }>
+
+/** Before `prepare`, a session that must be looked up in the store or at the tenant counts as no session. */
+function resolvedOf (lookup: Lookup): Resolved {
+  return lookup.status === 'unresolved' ? NO_SESSION : lookup
 }
 
-// Another request may get newer ones meanwhile, and this one would put the used refresh token back.
-function areReplacedSoon (
-  { refresh_token: refreshToken, expires_at: expiresAt }: SessionTokens,
-  time: number
-): boolean {
+function sessionOf ({ lookup }: RequestSession): Session | null {
+  return lookup.status === 'live' ? lookup.session : null
+}
+
+function newState (lookup: Resolved, removals = NOTHING): RequestSession {
+  return { lookup, asked: false, time: now(), tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
+}
+
+function liveState (
+  session: Session,
+  provider: Provider,
+  written: Pick<RequestSession, 'setCookies' | 'bytes' | 'tokens'>
+): RequestSession {
+  const { setCookies, bytes, tokens } = written
+  const lookup: Resolved = { status: 'live', session, provider, rotated: false }
+  return { ...newState(lookup), asked: true, setCookies, bytes, tokens }
+}
+
+function withTokensOf (before: Session, { scope }: OidcTokens): Session {
+  const scopes = scope?.split(' ').filter(Boolean) ?? before.session.scopes
+  return { ...before, session: { ...before.session, scopes }, revision: before.revision + 1 }
+}
+
+function loggedOutMeanwhile (): OidcError {
+  return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'a logout of the user came during the login' })
+}
+
+// A parallel request may refresh the tokens. This response would then write the used refresh token again.
+function areReplacedSoon (tokens: SessionTokens, time: number): boolean {
+  const { refresh_token: refreshToken, expires_at: expiresAt } = tokens
   return refreshToken !== undefined && expiresAt !== undefined && expiresAt < time + LONG_RESPONSE
-}
-
-const NOTHING: readonly string[] = []
-const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
-
-function stateOf (
-  session: Session | null,
-  provider: Provider | null,
-  time: number,
-  removals = NOTHING,
-  rotated = false
-): Current {
-  return {
-    session,
-    asked: true,
-    provider,
-    time,
-    rotated,
-    tokens: null,
-    record: null,
-    setCookies: NOTHING,
-    bytes: 0,
-    removals
-  }
-}
-
-function unasked (state: Current): Current {
-  state.asked = false
-  return state
 }

@@ -4,14 +4,15 @@ import type { Store } from '../../types/store.ts'
 /** Options of `createMemoryStore`. */
 export interface MemoryStoreOptions {
   /**
-   * The most entries that are kept of those that last for an hour or more, and of those that do not; then the
-   * oldest go. Default: 100000.
+   * The limit for entries that last an hour or more, and the same limit for shorter ones. Beyond it, the oldest
+   * are dropped. Default: 100000.
    */
   max?: number
 }
 
-// What anybody can cause, such as a login that was used, is brief: it does not drive out a session.
-const BRIEF = 3600 // seconds
+// Any client can cause short-lived entries, such as used logins. They have their own limit, so that they cannot
+// drop sessions.
+const SHORT_LIVED = 3600 // seconds
 
 interface Entry {
   value: string
@@ -19,65 +20,67 @@ interface Entry {
   tags: readonly string[]
 }
 
-/** A store for one process, which forgets everything when that ends. */
+/** A store for one process. Its entries are lost when the process ends. */
 export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): Store {
   const entries = new Map<string, Entry>()
-  const order = { brief: new Set<string>(), lasting: new Set<string>() }
-  const tagged = new Map<string, Set<string>>()
+  // The keys in the order in which they were written.
+  const shortLived = new Set<string>()
+  const longLived = new Set<string>()
+  const keysByTag = new Map<string, Set<string>>()
 
-  function living (key: string): Entry | undefined {
+  function unexpired (key: string): Entry | undefined {
     const entry = entries.get(key)
     return entry !== undefined && entry.expiresAt > now() ? entry : undefined
   }
 
   function remove (key: string): void {
     for (const tag of entries.get(key)?.tags ?? []) {
-      const keys = tagged.get(tag)
+      const keys = keysByTag.get(tag)
       keys?.delete(key)
-      if (keys?.size === 0) tagged.delete(tag)
+      if (keys?.size === 0) keysByTag.delete(tag)
     }
     entries.delete(key)
-    order.brief.delete(key)
-    order.lasting.delete(key)
+    shortLived.delete(key)
+    longLived.delete(key)
   }
 
   function write (key: string, entry: Entry): void {
     remove(key)
     entries.set(key, entry)
-    for (const tag of entry.tags) tagged.set(tag, (tagged.get(tag) ?? new Set()).add(key))
-    const keys = entry.expiresAt - now() < BRIEF ? order.brief : order.lasting
+    for (const tag of entry.tags) keysByTag.set(tag, (keysByTag.get(tag) ?? new Set()).add(key))
+    const keys = entry.expiresAt - now() < SHORT_LIVED ? shortLived : longLived
     keys.add(key)
     if (keys.size > max) remove(keys.values().next().value as string)
   }
 
   function keysOf (tag: string): string[] {
-    return [...tagged.get(tag) ?? []].filter((key) => living(key) !== undefined).sort()
+    return [...keysByTag.get(tag) ?? []].filter((key) => unexpired(key) !== undefined).sort()
   }
 
   return {
-    get: async (key) => living(key)?.value ?? null,
+    get: async (key) => unexpired(key)?.value ?? null,
 
-    has: async (key) => living(key) !== undefined,
+    has: async (key) => unexpired(key) !== undefined,
 
     async set (key, value, { expiresAt, tags = [] }) {
       write(key, { value, expiresAt, tags: [...tags] })
     },
 
     async create (key, value, { expiresAt, tags = [] }) {
-      if (living(key) !== undefined) return false
+      if (unexpired(key) !== undefined) return false
       write(key, { value, expiresAt, tags: [...tags] })
       return true
     },
 
     async replace (key, expected, value, expiresAt) {
-      const entry = living(key)
+      const entry = unexpired(key)
       if (entry?.value !== expected) return false
       Object.assign(entry, { value, expiresAt })
       return true
     },
 
     async take (key) {
-      const value = living(key)?.value ?? null
+      const value = unexpired(key)?.value ?? null
       remove(key)
       return value
     },
@@ -88,16 +91,16 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
     },
 
     async purge () {
-      const over = [...entries.keys()].filter((key) => living(key) === undefined)
-      over.forEach(remove)
-      return over.length
+      const expired = [...entries.keys()].filter((key) => unexpired(key) === undefined)
+      expired.forEach(remove)
+      return expired.length
     },
 
     async close () {
       entries.clear()
-      order.brief.clear()
-      order.lasting.clear()
-      tagged.clear()
+      shortLived.clear()
+      longLived.clear()
+      keysByTag.clear()
     }
   }
 }

@@ -14,7 +14,7 @@ const OPENERS: Record<string, (url: string) => Promise<Store>> = {
   rediss: async (url) => await createRedisStore({ url })
 }
 
-/** The store of an address, or the caller's own. Throws FST_OIDC_OPTION. */
+/** Opens the store at an address. Returns a Store unchanged. Throws FST_OIDC_OPTION. */
 export async function openStore (store: Store | string): Promise<Store> {
   if (typeof store !== 'string') return store
   const open = OPENERS[store.split(':', 1)[0] as string]

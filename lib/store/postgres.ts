@@ -2,36 +2,38 @@ import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
-/** What the store needs of a pool: that of `pg` has it, and `app.pg` of `@fastify/postgres`. */
+/** The part of a pool that the store uses. The pools of `pg` and `@fastify/postgres` (`app.pg`) fit. */
 export interface PostgresPool {
   query: (text: string, values?: unknown[]) => Promise<{ rows: unknown[], rowCount: number | null }>
 }
 
-/** Options of `createPostgresStore`: an address, or the caller's own pool, which stays open. */
+/** Options of `createPostgresStore`: an address, or a pool of the application, which `close` leaves open. */
 export type PostgresStoreOptions = ({ url: string } | { pool: PostgresPool }) & {
   /** Default: `oidc_entries`. */
   table?: string
 }
 
-const PURGED_AT_ONCE = 1000
-/** In milliseconds: whoever waits for a database that does not answer is to hear of it. */
+/** How many entries one statement removes. */
+const PURGE_BATCH = 1000
+/** How long the database may take, in milliseconds. */
 const TIMEOUT = 3000
 
-/** A store in PostgreSQL, which makes its table itself. Throws FST_OIDC_OPTION when the package `pg` is missing. */
+/** A store in PostgreSQL. It creates its table. Throws FST_OIDC_OPTION if the package `pg` is missing. */
 export async function createPostgresStore (options: PostgresStoreOptions): Promise<Store> {
   const { table = 'oidc_entries' } = options
   if (!/^[a-z_][a-z0-9_]{0,40}$/.test(table)) {
-    throw new OidcError('FST_OIDC_OPTION', { message: '"table" must be of small letters, digits and "_"' })
+    throw new OidcError('FST_OIDC_OPTION', { message: '"table" must consist of lower-case letters, digits and "_"' })
   }
-  const own = 'url' in options ? await openPool(options.url) : undefined
-  return storeOf(own ?? (options as { pool: PostgresPool }).pool, table, async () => await own?.end())
+  if (!('url' in options)) return storeOf(options.pool, table, async () => {})
+  const pool = await openPool(options.url)
+  return storeOf(pool, table, async () => await pool.end())
 }
 
 interface OwnPool extends PostgresPool {
   end: () => Promise<void>
 }
 
-/** `load` finds the optional peer. */
+/** `load` imports the optional peer dependency. */
 export async function openPool (
   url: string,
   load: () => Promise<unknown> = async () => await import('pg')
@@ -46,11 +48,11 @@ export async function openPool (
     query_timeout: TIMEOUT,
     allowExitOnIdle: true
   })
-  pool.on('error', () => {}) // a connection that broke while nobody used it; the next query says so if it is still so
+  pool.on('error', () => {}) // an idle connection broke: the next query fails too, or opens a new connection
   return pool
 }
 
-// Several processes that start at once would make the same table, which PostgreSQL does not like.
+// PostgreSQL fails if several processes create the same table at the same time, so a lock serializes them.
 const createTable = (table: string): string => `
 DO $$ BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('fastify-oidc ${table}'));
@@ -62,7 +64,7 @@ END $$`
 function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>): Store {
   let ready: Promise<unknown> | undefined
 
-  /** Makes the table before the first query; a database that is away then is asked again by the next one. */
+  /** Creates the table before the first query. If that fails, the next query tries it again. */
   async function query <T> (text: string, values: unknown[]): Promise<{ rows: T[], rowCount: number }> {
     ready ??= pool.query(createTable(table))
     await ready.catch((error: unknown) => {
@@ -77,10 +79,10 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
 
   return {
     async get (key) {
-      const { rows } = await query<{ value: string }>(`SELECT value FROM ${table} WHERE key = $1 AND expires_at > $2`, [
-        key,
-        now()
-      ])
+      const { rows } = await query<{ value: string }>(
+        `SELECT value FROM ${table} WHERE key = $1 AND expires_at > $2`,
+        [key, now()]
+      )
       return rows[0]?.value ?? null
     },
 
@@ -107,7 +109,7 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
     },
 
     async take (key) {
-      const { rows } = await query<{ value: string; living: boolean }>(
+      const { rows } = await query<{ value: string, living: boolean }>(
         `DELETE FROM ${table} WHERE key = $1 RETURNING value, expires_at > $2 AS living`,
         [key, now()]
       )
@@ -123,18 +125,13 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
     },
 
     async purge () {
+      const expired = `SELECT key FROM ${table} WHERE expires_at <= $1 LIMIT ${PURGE_BATCH}`
       let removed = 0
-      let step = PURGED_AT_ONCE
-      while (step === PURGED_AT_ONCE) {
-        step = (
-          await query(
-            `DELETE FROM ${table} WHERE key IN (SELECT key FROM ${table} WHERE expires_at <= $1 LIMIT ${PURGED_AT_ONCE})`,
-            [now()]
-          )
-        ).rowCount
-        removed += step
+      for (;;) {
+        const { rowCount } = await query(`DELETE FROM ${table} WHERE key IN (${expired})`, [now()])
+        removed += rowCount
+        if (rowCount < PURGE_BATCH) return removed
       }
-      return removed
     },
 
     close

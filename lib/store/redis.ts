@@ -2,37 +2,37 @@ import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
-/** What the store needs of a client: that of `ioredis` has it, and `app.redis` of `@fastify/redis`. */
+/** The part of a client that the store uses. The clients of `ioredis` and `@fastify/redis` (`app.redis`) fit. */
 export interface RedisClient {
   hmget: (key: string, ...fields: string[]) => Promise<Array<string | null>>
   eval: (script: string, numberOfKeys: number, ...keysAndArguments: Array<string | number>) => Promise<unknown>
 }
 
 /**
- * Options of `createRedisStore`: an address, or the caller's own client, which stays open. Valkey works as
- * well. The server must not evict what has not expired (`maxmemory-policy noeviction`).
+ * Options of `createRedisStore`: an address, or a client of the application, which `close` leaves open. Valkey works
+ * too. The server must not evict entries that have not expired (`maxmemory-policy noeviction`).
  */
 export type RedisStoreOptions = ({ url: string } | { client: RedisClient }) & {
-  /** Before all keys; in braces, so that a cluster keeps them together. Default: `oidc`. */
+  /** Starts all keys, in braces, so that a cluster keeps them on one node. Default: `oidc`. */
   prefix?: string
 }
 
-/** In milliseconds: whoever waits for a server that does not answer is to hear of it. */
+/** How long the server may take, in milliseconds. */
 const TIMEOUT = 3000
 
-/** A store in Redis. Throws FST_OIDC_OPTION when the package `ioredis` is missing. */
+/** A store in Redis. Throws FST_OIDC_OPTION if the package `ioredis` is missing. */
 export async function createRedisStore (options: RedisStoreOptions): Promise<Store> {
-  const own = 'url' in options ? await openClient(options.url) : undefined
-  return storeOf(own ?? (options as { client: RedisClient }).client, `{${options.prefix ?? 'oidc'}}`, async () => {
-    own?.disconnect()
-  })
+  const prefix = `{${options.prefix ?? 'oidc'}}`
+  if (!('url' in options)) return storeOf(options.client, prefix, async () => {})
+  const client = await openClient(options.url)
+  return storeOf(client, prefix, async () => client.disconnect())
 }
 
 interface OwnClient extends RedisClient {
   disconnect: () => void
 }
 
-/** `load` finds the optional peer. */
+/** `load` imports the optional peer dependency. */
 export async function openClient (
   url: string,
   load: () => Promise<unknown> = async () => await import('ioredis')
@@ -48,12 +48,12 @@ export async function openClient (
     enableAutoPipelining: true,
     lazyConnect: true
   })
-  client.on('error', () => {}) // each command says so itself
+  client.on('error', () => {}) // each command reports its own error
   return client as unknown as OwnClient
 }
 
-// An entry is a hash of its value (v), time (e) and tags (t); a tag is a sorted set of keys, which lasts as
-// long as they do.
+// An entry is a hash with its value (v), expiry (e) and tags (t). A tag is a sorted set of the keys of its entries.
+// It expires with the last of them.
 const LIBRARY = `
 local prefix, now = KEYS[1], tonumber(ARGV[1])
 local function entry (key) return prefix .. ':entry:' .. key end
@@ -133,7 +133,7 @@ function storeOf (client: RedisClient, prefix: string, close: () => Promise<void
       }))
     },
 
-    purge: async () => 0, // Redis does so itself
+    purge: async () => 0, // Redis removes expired entries itself
 
     close
   }

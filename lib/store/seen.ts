@@ -1,25 +1,34 @@
 import { createBoundedMap } from '../util/bounded-map.ts'
 import type { EntryName, SealedStore } from './sealed-store.ts'
 
-/** What was seen before, by this process or, where there is a store, by any. */
+/** Names that were seen before: in this process or, with a store, in any process. Times in seconds since the epoch. */
 export interface Seen {
   has: (name: EntryName) => Promise<boolean>
-  /** `expiresAt` in seconds since the epoch. */
+  /** Writes to the store first: if that fails, this process does not remember the name either. */
   add: (name: EntryName, expiresAt: number) => Promise<void>
+  /** Marks the name as seen. Returns `true` only to the first caller. */
+  claim: (name: EntryName, expiresAt: number) => Promise<boolean>
 }
 
-/** Past this number one process forgets the oldest. */
-const MAX_REMEMBERED = 100_000
-
-export function createSeen (vault: SealedStore | undefined): Seen {
-  const known = createBoundedMap<true>(MAX_REMEMBERED)
+/** This process remembers at most `limit` names, and forgets the oldest first. */
+export function createSeen (store: SealedStore | undefined, limit = 100_000): Seen {
+  const known = createBoundedMap<true>(limit)
   const keyOf = (name: EntryName): string => JSON.stringify(name)
+  const isKnown = (key: string): boolean => known.get(key) !== undefined
+
   return {
-    has: async (name) => known.get(keyOf(name)) !== undefined || (vault !== undefined && await vault.has(name)),
+    has: async (name) => isKnown(keyOf(name)) || (store !== undefined && await store.has(name)),
 
     async add (name, expiresAt) {
-      await vault?.set(name, true, expiresAt)
+      await store?.set(name, true, expiresAt)
       known.set(keyOf(name), true, expiresAt)
+    },
+
+    async claim (name, expiresAt) {
+      const key = keyOf(name)
+      if (isKnown(key)) return false
+      known.set(key, true, expiresAt)
+      return store === undefined || await store.create(name, true, expiresAt) !== null
     }
   }
 }

@@ -1,9 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
-import type { Store } from '../../types/store.ts'
+import type { Store, StoreEntry } from '../../types/store.ts'
 
-/** What the store needs of a database: `DatabaseSync` of `node:sqlite` and `Database` of `better-sqlite3` have it. */
+/** The part of a database that the store uses. `node:sqlite` (`DatabaseSync`) and `better-sqlite3` (`Database`) fit. */
 export interface SqliteDatabase {
   exec: (sql: string) => unknown
   prepare: (sql: string) => SqliteStatement
@@ -16,7 +16,7 @@ export interface SqliteStatement {
   all: (...parameters: never[]) => unknown[]
 }
 
-/** Options of `createSqliteStore`: a file, or the caller's own database, which stays open. */
+/** Options of `createSqliteStore`: a file, or a database of the application, which `close` leaves open. */
 export type SqliteStoreOptions = { path: string } | { database: SqliteDatabase }
 
 const SCHEMA = `
@@ -28,20 +28,21 @@ CREATE TABLE IF NOT EXISTS oidc_tags (tag TEXT NOT NULL, key TEXT NOT NULL, PRIM
 CREATE INDEX IF NOT EXISTS oidc_tags_key ON oidc_tags (key);
 CREATE TRIGGER IF NOT EXISTS oidc_entries_removed AFTER DELETE ON oidc_entries BEGIN DELETE FROM oidc_tags WHERE key = OLD.key; END;
 `
-const PURGED_AT_ONCE = 1000
-/** How long another process may hold the lock, and how long to wait between two tries, in milliseconds. */
+/** How many entries one statement removes. */
+const PURGE_BATCH = 1000
+/** How long another process may hold the lock, and the pause between two attempts, in milliseconds. */
 const TIMEOUT = 3000
 const PAUSE = 20
 
-/** A store in a file, for the processes of one computer. Throws FST_OIDC_OPTION when there is no driver. */
+/** A store in a file, for the processes of one computer. Throws FST_OIDC_OPTION if there is no driver. */
 export async function createSqliteStore (options: SqliteStoreOptions): Promise<Store> {
   const database = 'database' in options ? options.database : await openDatabase(options.path)
-  await patiently(() => database.exec(SCHEMA))
+  await retryWhileLocked(() => database.exec(SCHEMA))
   return storeOf(database, 'path' in options)
 }
 
-// SQLite itself would wait within the call, and everybody else in this process with it.
-async function patiently<T> (work: () => T): Promise<T> {
+// The driver is synchronous: if SQLite waited for the lock itself, it would block the whole process.
+async function retryWhileLocked<T> (work: () => T): Promise<T> {
   const end = performance.now() + TIMEOUT
   for (;;) {
     try {
@@ -53,16 +54,17 @@ async function patiently<T> (work: () => T): Promise<T> {
   }
 }
 
+type Driver = Record<string, new (path: string) => SqliteDatabase>
+
 const DRIVERS = [['node:sqlite', 'DatabaseSync'], ['better-sqlite3', 'default']] as const
 
-/** `drivers` are tried in their order: Node's own, where it has one, else the optional peer. */
+/** Tries the drivers in their order: first that of Node.js, then the optional peer dependency. */
 export async function openDatabase (
   path: string,
   drivers: ReadonlyArray<readonly [string, string]> = DRIVERS
 ): Promise<SqliteDatabase> {
   for (const [name, member] of drivers) {
-    const driver = (await import(name).catch(() => undefined)) as
-      Record<string, new (path: string) => SqliteDatabase> | undefined
+    const driver = await import(name).catch(() => undefined) as Driver | undefined
     const Database = driver?.[member]
     if (Database !== undefined) return new Database(path)
   }
@@ -83,26 +85,30 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
       'SELECT e.key, e.value FROM oidc_tags t JOIN oidc_entries e ON e.key = t.key WHERE t.tag = ? AND t.key > ? AND e.expires_at > ? ORDER BY t.key LIMIT ?'
     ),
     purge: sql(
-      `DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ${PURGED_AT_ONCE})`
+      `DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ${PURGE_BATCH})`
     )
   }
   const run = (statement: SqliteStatement, ...parameters: unknown[]): number =>
     Number(statement.run(...(parameters as never[])).changes)
   const row = <T>(statement: SqliteStatement, ...parameters: unknown[]): T | undefined =>
     statement.get(...(parameters as never[])) as T | undefined
+  const all = <T>(statement: SqliteStatement, ...parameters: unknown[]): T[] =>
+    statement.all(...(parameters as never[])) as T[]
   const valueOf = (key: string): string | null => row<{ value: string }>(statements.get, key, now())?.value ?? null
 
-  /** All of it or nothing, while no other process writes. */
-  function atomically<T> (work: () => T): T {
-    database.exec('BEGIN IMMEDIATE')
-    try {
-      const result = work()
-      database.exec('COMMIT')
-      return result
-    } catch (error) {
-      database.exec('ROLLBACK')
-      throw error
-    }
+  /** Runs all statements of `work` or none, while no other process writes. */
+  async function transaction<T> (work: () => T): Promise<T> {
+    return await retryWhileLocked(() => {
+      database.exec('BEGIN IMMEDIATE')
+      try {
+        const result = work()
+        database.exec('COMMIT')
+        return result
+      } catch (error) {
+        database.exec('ROLLBACK')
+        throw error
+      }
+    })
   }
 
   function write (key: string, value: string, expiresAt: number, tags: readonly string[]): void {
@@ -112,44 +118,41 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
   }
 
   return {
-    get: async (key) => await patiently(() => valueOf(key)),
+    get: async (key) => await retryWhileLocked(() => valueOf(key)),
 
-    has: async (key) => await patiently(() => valueOf(key)) !== null,
+    has: async (key) => await retryWhileLocked(() => valueOf(key)) !== null,
 
     set: async (key, value, { expiresAt, tags = [] }) =>
-      await patiently(() => atomically(() => write(key, value, expiresAt, tags))),
+      await transaction(() => write(key, value, expiresAt, tags)),
 
-    create: async (key, value, { expiresAt, tags = [] }) => await patiently(() => atomically(() => {
+    create: async (key, value, { expiresAt, tags = [] }) => await transaction(() => {
       if (valueOf(key) !== null) return false
       write(key, value, expiresAt, tags)
       return true
-    })),
+    }),
 
     replace: async (key, expected, value, expiresAt) =>
-      (await patiently(() => run(statements.replace, value, expiresAt, key, expected, now()))) === 1,
+      (await retryWhileLocked(() => run(statements.replace, value, expiresAt, key, expected, now()))) === 1,
 
-    take: async (key) => await patiently(() => atomically(() => {
+    take: async (key) => await transaction(() => {
       const value = valueOf(key)
       run(statements.remove, key)
       return value
-    })),
+    }),
 
     async list (tag, { limit = 1000, after = '' } = {}) {
-      const rows = (await patiently(() => statements.list.all(...([tag, after, now(), limit] as never[])))) as Array<{
-        key: string
-        value: string
-      }>
+      const rows = await retryWhileLocked(() => all<StoreEntry>(statements.list, tag, after, now(), limit))
       return rows.map(({ key, value }) => ({ key, value }))
     },
 
     async purge () {
       let removed = 0
-      let step = PURGED_AT_ONCE
-      while (step === PURGED_AT_ONCE) {
-        step = await patiently(() => run(statements.purge, now()))
-        removed += step
-        await new Promise(setImmediate) // others want to work as well
-      }
+      let count: number
+      do {
+        count = await retryWhileLocked(() => run(statements.purge, now()))
+        removed += count
+        await setImmediate() // lets waiting requests run
+      } while (count === PURGE_BATCH)
       return removed
     },
 

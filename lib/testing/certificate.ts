@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 
-/** A key and its certificate, PEM, as `tls` options take them. */
+/** A private key and its certificate, PEM, for `tls` options. */
 export interface TestCertificate {
   key: string
   cert: string
@@ -25,7 +25,7 @@ const ecdsaWithSha256 = (): Buffer => sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d,
 const distinguishedName = (name: string): Buffer =>
   sequence(der(0x31, sequence(oid(0x55, 0x04, 0x03), ascii(0x0c, name))))
 
-// UTCTime ends in 2049, so the end is a GeneralizedTime (RFC 5280 section 4.1.2.5)
+// UTCTime ends in 2049, so the end is a GeneralizedTime (RFC 5280, section 4.1.2.5)
 const validity = (): Buffer => sequence(ascii(0x17, '200101000000Z'), ascii(0x18, '21000101000000Z'))
 
 const loopbackNames = (): Buffer => {
@@ -48,8 +48,8 @@ const pem = (label: string, bytes: Buffer): string =>
   `-----BEGIN ${label}-----\n${bytes.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END ${label}-----\n`
 
 /**
- * A new self-signed certificate for 127.0.0.1 and localhost, so that no private key has to lie about in a repository.
- * Who trusts it has it as its `ca`; as a client certificate its subject is `CN=` and the name.
+ * Creates a self-signed certificate for 127.0.0.1 and localhost, so that no private key is in the repository. To trust
+ * it, use its `cert` as `ca`. As a client certificate, its subject is `CN=` and the name.
  *
  * @example
  * const tls = testCertificate()

@@ -1,35 +1,36 @@
 import { cookieControls } from './client/cookies.ts'
-import { formType, travel } from './client/navigate.ts'
-import { httpWire, injectWire } from './wire.ts'
+import { travel } from './client/navigate.ts'
+import { formType, httpWire, injectWire } from './wire.ts'
 import type { CookieJar, Jar } from './client/cookies.ts'
 import type { Browser, Credentials, Follow, Page, Visit } from './client/navigate.ts'
 import type { Injectable } from './wire.ts'
 
 /** Options of `client`. */
 export interface ClientOptions {
-  /** The application: requests to the origin of `baseUrl` go through its `inject`, not over the network. */
+  /** The application. Requests to the origin of `baseUrl` go through its `inject`, not over the network. */
   app?: Injectable
-  /** The public URL of the application, e.g. `https://app.example.com`. */
+  /** The public URL of the application, for example `https://app.example.com`. */
   baseUrl: string
-  /** PEM of a certificate authority to trust. */
+  /** The certificate authority to trust, PEM. */
   ca?: string
-  /** Headers that every request carries. */
+  /** Headers that every request has. */
   headers?: Record<string, string>
-  /** Submits pages that submit themselves, and follows `<meta http-equiv="refresh">` without delay; default true. */
+  /** Submits forms that a page submits by script, and follows `<meta http-equiv="refresh">`. Default: `true`. */
   submit?: boolean
-  /** Default 20, as in browsers. */
+  /** How many redirects are followed at most. Default: 20, as in browsers. */
   maxRedirects?: number
 }
 
 /** Options of a navigation. */
 export interface GotoOptions {
-  /** The page with the link, which decides what is cross-site; default: the address is typed. */
+  /** The page that has the link; it decides what is cross-site. Default: the user typed the address. */
   from?: string
   headers?: Record<string, string>
-  /** `iframe` loads a frame in the page `from`; default `document`. */
+  /** `iframe` loads an iframe in the page `from`. Default: `document`. */
   dest?: 'document' | 'iframe'
+  /** Overrides the option of the client. */
   submit?: boolean
-  /** Stops in front of this URL: the page has it as `location`, or as `form`. */
+  /** Stops before it requests a URL for which this returns `true`. The page has the URL as `location` or `form`. */
   until?: (url: URL) => boolean
 }
 
@@ -47,28 +48,28 @@ export interface FetchOptions {
   method?: string
   headers?: Record<string, string>
   body?: string | URLSearchParams
-  /** Sent as JSON. */
+  /** A body that is sent as JSON. */
   json?: unknown
-  /** The page of the script; default the application's own. */
+  /** The page that runs the script. Default: a page of the application. */
   from?: string
-  /** Default `same-origin`, as in browsers. */
+  /** Default: `same-origin`, as in browsers. */
   credentials?: Credentials
-  /** Default `follow`. */
+  /** Default: `follow`. */
   redirect?: 'follow' | 'manual'
 }
 
-/** A browser without a screen. */
+/** A headless browser. */
 export interface TestBrowser {
   readonly cookies: CookieJar
-  /** Navigates, and follows redirects. */
+  /** Opens a page and follows redirects. */
   goto (url: string, options?: GotoOptions): Promise<Page>
-  /** Submits a form; by default one on a page of the application. */
+  /** Submits a form. Default of `from`: a page of the application. */
   post (url: string, form?: FormBody, options?: GotoOptions): Promise<Page>
-  /** Requests as a script does. There is no CORS check: it tells what the server does, not what a script may read. */
+  /** Sends a request as a script does. It does not check CORS: it returns even what a script may not read. */
   fetch (url: string, options?: FetchOptions): Promise<Page>
-  /** Navigates without following. */
+  /** Sends one request of a navigation, without following redirects. */
   step (url: string, options?: StepOptions): Promise<Page>
-  /** The same browser with a copy of the cookies, e.g. for a replay. */
+  /** Creates a browser with a copy of the cookies, for example for a replay. */
   clone (): TestBrowser
 }
 
@@ -146,8 +147,8 @@ const build = (options: ClientOptions, jar: Jar): TestBrowser => {
 }
 
 /**
- * A browser for tests: cookies by the rules of browsers, redirects, forms that submit themselves, and the headers by
- * which a server tells a navigation from a script.
+ * Creates a headless browser for tests. It keeps cookies by the rules of browsers, follows redirects, submits forms
+ * that a page submits by script, and sends the headers by which a server distinguishes a navigation from a script.
  *
  * @example
  * const browser = client({ app, baseUrl: 'https://app.example.com' })

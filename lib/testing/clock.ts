@@ -1,15 +1,26 @@
-/** A clock that tests move. */
+/** A clock that the test moves. */
 export interface Clock {
-  /** Moves on (or back, with a negative number) by so many seconds. */
+  /** Moves the clock forward by a number of seconds, or back by a negative number. */
   advance (seconds: number): void
-  /** Goes to a date, and runs on from there. */
+  /** Sets the clock to a date. It runs on from there. */
   set (date: Date | number | string): void
-  /** Gives the real time back. */
+  /** Restores the real clock. */
   restore (): void
 }
 
+/** Makes `Date` in this process take the time from `now`, in milliseconds. Returns a function that restores it. */
+export const replaceNow = (now: () => number): (() => void) => {
+  const RealDate = globalThis.Date
+  globalThis.Date = new Proxy(RealDate, {
+    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [now()] : args, newTarget),
+    apply: () => new RealDate(now()).toString(),
+    get: (target, key, receiver) => key === 'now' ? now : Reflect.get(target, key, receiver)
+  })
+  return () => { globalThis.Date = RealDate }
+}
+
 /**
- * Takes over `Date` in this process, for the application, its libraries and the provider alike. Timers stay real.
+ * Replaces `Date` in this process: for the application, its libraries and the provider. Timers are not affected.
  *
  * @example
  * const clock = startClock()
@@ -19,16 +30,9 @@ export interface Clock {
 export const startClock = (): Clock => {
   const RealDate = globalThis.Date
   let offset = 0
-  const now = (): number => RealDate.now() + offset
-  const moved = new Proxy(RealDate, {
-    construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [now()] : args, newTarget),
-    apply: () => new RealDate(now()).toString(),
-    get: (target, key, receiver) => key === 'now' ? now : Reflect.get(target, key, receiver)
-  })
-  globalThis.Date = moved
   return {
+    restore: replaceNow(() => RealDate.now() + offset),
     advance: (seconds) => { offset += seconds * 1000 },
-    set: (date) => { offset = new RealDate(date).getTime() - RealDate.now() },
-    restore: () => { globalThis.Date = RealDate }
+    set: (date) => { offset = new RealDate(date).getTime() - RealDate.now() }
   }
 }

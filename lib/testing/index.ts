@@ -1,5 +1,5 @@
 /**
- * The test kit: a real OpenID Provider that can misbehave, a browser without a screen, and a clock.
+ * The test kit: a real OpenID Provider that can misbehave, a headless browser, and a clock that tests move.
  *
  * @example
  * const provider = await startProvider()
@@ -10,16 +10,17 @@
  * })
  * const browser = client({ app, baseUrl: 'https://app.example.com' })
  *
- * const page = await browser.goto('/auth/login?return_to=/me')       // redirects, cookies and all
- * provider.fault(faults['invalid-iss'])                              // from now on it lies
- * provider.requests.filter(({ endpoint }) => endpoint === 'token')   // what it was asked
+ * const page = await browser.goto('/auth/login?return_to=/me')       // follows redirects and keeps cookies
+ * provider.fault(faults['invalid-iss'])                              // the next ID tokens have a wrong issuer
+ * provider.requests.filter(({ endpoint }) => endpoint === 'token')   // the token requests so far
  *
  * @module
  */
 export { testCertificate } from './certificate.ts'
 export { client } from './client.ts'
 export { startClock } from './clock.ts'
-export { faults, logoutFaults } from './faults.ts'
+export { faults } from './faults.ts'
+export { logoutFaults } from './faults/logout-tokens.ts'
 export { startProvider } from './provider.ts'
 export { sessionCookie } from './session-cookie.ts'
 export { storeContract } from './store-contract.ts'
@@ -34,5 +35,7 @@ export type { Injectable } from './wire.ts'
 export type { FaultName } from './faults.ts'
 export type { Clock } from './clock.ts'
 export type { Answer } from './provider/answer.ts'
-export type { Change, ContentFault, Fault, Garbage, TransportFault } from './provider/fault.ts'
+export type { Change, ContentFault, Garbage, TransportFault } from './provider/fault-effects.ts'
+export type * from './provider/options.ts'
+export type * from './provider/token-options.ts'
 export type * from './provider/types.ts'

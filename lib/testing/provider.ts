@@ -1,16 +1,17 @@
 import { createContext, findUser, forget, now, random } from './provider/context.ts'
-import { approveDevice, denyDevice, publishedKeys } from './provider/endpoints.ts'
+import { approveDevice, denyDevice } from './provider/device.ts'
+import { publishedKeys } from './provider/key-set.ts'
 import { releaseKeys, rotate } from './provider/keys.ts'
 import { listen } from './provider/server.ts'
 import { issueIdToken, issueJwtAccessToken, issueLogoutToken } from './provider/tokens.ts'
-import { httpWire, injectWire } from './wire.ts'
+import { formType, httpWire, injectWire } from './wire.ts'
 import type { Context, Grant } from './provider/context.ts'
-import type { ActiveFault, Fault } from './provider/fault.ts'
+import type { ActiveFault } from './provider/active-faults.ts'
+import type { Fault } from './provider/types.ts'
 import type { Listening } from './provider/server.ts'
-import type {
-  AccessTokenOptions, LogoutAnswer, Provider, ProviderClient, ProviderOptions, ProviderUser, SendLogoutOptions,
-  TokenOptions
-} from './provider/types.ts'
+import type { AccessTokenOptions, LogoutAnswer, SendLogoutOptions, TokenOptions } from './provider/token-options.ts'
+import type { Provider } from './provider/types.ts'
+import type { ProviderClient, ProviderOptions, ProviderUser } from './provider/options.ts'
 
 const clientOf = ({ clients }: Context, client_id: string | undefined): ProviderClient => {
   const client = clients.find((client) => client_id === undefined || client.client_id === client_id)
@@ -42,8 +43,6 @@ const switchOn = (context: Context, faults: Fault[]): () => void => {
   }
 }
 
-const form = { 'content-type': 'application/x-www-form-urlencoded' }
-
 interface Delivery {
   app: SendLogoutOptions['app']
   ca: string | undefined
@@ -51,7 +50,7 @@ interface Delivery {
 
 const deliver = async (url: string, body: string, { app, ca }: Delivery): Promise<LogoutAnswer> => {
   const wire = app ? injectWire(app) : httpWire(ca)
-  const response = await wire({ method: 'POST', url: new URL(url), headers: form, body })
+  const response = await wire({ method: 'POST', url: new URL(url), headers: formType, body })
   return { ...response, body: response.body.toString() }
 }
 
@@ -90,8 +89,8 @@ const controls = (context: Context): Controls => ({
 })
 
 /**
- * Starts a real OpenID Provider over HTTP on a free port of 127.0.0.1. It does the flows right and logs in without
- * asking; `fault` makes it do them wrong.
+ * Starts a real OpenID Provider over HTTP on a free port of 127.0.0.1. It follows the specifications and logs the user
+ * in without a page; `fault` makes it misbehave.
  *
  * @example
  * const provider = await startProvider()

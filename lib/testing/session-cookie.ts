@@ -1,42 +1,42 @@
-import { coreOf } from '../compose.ts'
+import { partsOf } from '../decorator.ts'
 import { newSession } from '../session/session.ts'
 import { now } from '../util/time.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcClaims, OidcTokens, OidcUser } from '../../types/index.ts'
 
-/** Who is logged in. */
+/** Options of `sessionCookie`: the session that the cookie has. */
 export interface SessionCookieOptions {
-  /** Laid over `{ iss, sub: 'alice' }`, where `iss` is the provider's. */
+  /** Claims that replace or extend `{ iss, sub: 'alice' }`, where `iss` is the issuer of the provider. */
   claims?: Partial<OidcClaims>
-  /** What `onClaims` would have returned; default `null`. */
+  /** The user, as `onClaims` would return it. Default: `null`. */
   user?: OidcUser | null
-  /** Laid over an access token that expires in an hour. */
+  /** Tokens that replace or extend an access token that expires in an hour. */
   tokens?: Partial<OidcTokens>
-  /** The granted scopes, space-separated; default: those that the application asks for. */
+  /** The granted scopes, separated by spaces. Default: the scopes that the application requests. */
   scope?: string
-  /** When the person authenticated, in seconds since the epoch; default: now. */
+  /** When the user authenticated, in seconds since the epoch. Default: now. */
   authTime?: number
   /** The authentication context class. */
   acr?: string
   /** The session identifier of the provider. */
   sid?: string
-  /** The provider, by name; default: the first. */
+  /** The name of the provider. Default: the first one. */
   provider?: string
 }
 
 /**
- * The Cookie header of a person who is logged in, without a provider. Call it after `await app.ready()`; with
- * `session.store`, give it a `memory:` store.
+ * Creates the Cookie header of a user who is logged in, without a provider. Call it after `await app.ready()`. With
+ * `session.store`, use a `memory:` store.
  *
  * @example
  * const cookie = sessionCookie(app, { claims: { sub: 'alice', roles: ['admin'] } })
  * const response = await app.inject({ url: '/admin', headers: { cookie } })
  */
 export function sessionCookie (app: FastifyInstance, options: SessionCookieOptions = {}): string {
-  const { settings, sessionCookies, providers, records } = coreOf(app.oidc)
+  const { settings, cookies, providers, records } = partsOf(app.oidc)
   const { claims, user = null, tokens, authTime = now(), provider: name, ...rest } = options
   const provider = name === undefined ? providers.all()[0] : providers.known(name)
-  if (provider == null) throw new Error('the provider is not known (yet): log in with it first')
+  if (provider == null) throw new Error('the provider is not known: with "resolveProvider", log in with it first')
   const { scope: granted = provider.settings.scope, ...session_ } = rest
   const session = newSession(provider, {
     loginAt: Date.now(),
@@ -45,8 +45,8 @@ export function sessionCookie (app: FastifyInstance, options: SessionCookieOptio
     user
   }, settings.session.maxAge)
   const kept = { access_token: 'access-token-of-a-test', token_type: 'bearer', expires_at: now() + 3600, ...tokens }
-  const written = sessionCookies.write(undefined, session, kept, settings.session.maxAge)
-  // A memory store has it at once; what goes wrong is an unhandled rejection, which a test shows.
+  const written = cookies.write(undefined, session, kept, settings.session.maxAge)
+  // A memory store has it at once. An error becomes an unhandled rejection, which the test runner reports.
   records?.create(session, kept).then()
   return written.setCookies.map((setCookie) => setCookie.split(';', 1)[0]).join('; ')
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { now } from '../util/time.ts'
 import type { Store } from '../../types/store.ts'
 
-/** One thing that a store must do. */
+/** One test of a store. */
 export interface StoreTest {
   name: string
   run: () => Promise<void>
@@ -12,12 +12,12 @@ const later = (seconds = 60) => ({ expiresAt: now() + seconds })
 const over = () => ({ expiresAt: now() - 1 })
 const MANY = 50
 
-/** What each caller of many got, who all asked at the same moment. */
-const together = async <T>(ask: (index: number) => Promise<T>): Promise<T[]> =>
-  await Promise.all(Array.from({ length: MANY }, (_, index) => ask(index)))
+/** Makes many calls at the same moment and returns their results. */
+const together = async <T>(call: (index: number) => Promise<T>): Promise<T[]> =>
+  await Promise.all(Array.from({ length: MANY }, (_, index) => call(index)))
 
 const tests: Record<string, (store: Store) => Promise<void>> = {
-  'what is set is there until it is taken': async (store) => {
+  'an entry exists from set until take': async (store) => {
     assert.deepEqual([await store.get('key'), await store.has('key')], [null, false])
     await store.set('key', 'one', later())
     await store.set('key', 'two', later())
@@ -27,7 +27,7 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.equal(await store.get('key'), null)
   },
 
-  'what has expired is not there, for nobody': async (store) => {
+  'no function sees an expired entry': async (store) => {
     await store.set('key', 'old', { ...over(), tags: ['tag'] })
     assert.equal(await store.get('key'), null)
     assert.equal(await store.replace('key', 'old', 'new', now() + 60), false)
@@ -41,36 +41,36 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.equal(await store.get('at this moment'), null)
   },
 
-  'of many who create, one does': async (store) => {
+  'of many concurrent calls of create, one succeeds': async (store) => {
     const created = await together(async (index) => await store.create('key', String(index), later()))
     assert.equal(created.filter(Boolean).length, 1)
     assert.equal(await store.get('key'), String(created.indexOf(true)))
   },
 
-  'of many who take, one gets it': async (store) => {
+  'of many concurrent calls of take, one gets the value': async (store) => {
     await store.set('key', 'value', later())
     const taken = await together(async () => await store.take('key'))
     assert.deepEqual(taken.filter((value) => value !== null), ['value'])
   },
 
-  'of many who replace, one does': async (store) => {
+  'of many concurrent calls of replace, one succeeds': async (store) => {
     await store.set('key', 'before', later())
     const replaced = await together(async (index) => await store.replace('key', 'before', String(index), now() + 60))
     assert.equal(replaced.filter(Boolean).length, 1)
     assert.equal(await store.get('key'), String(replaced.indexOf(true)))
     assert.equal(await store.replace('key', 'before', 'x', now() + 60), false)
     assert.equal(await store.replace('none', 'before', 'x', now() + 60), false)
-    assert.equal(await store.get('none'), null, 'replacing makes nothing')
+    assert.equal(await store.get('none'), null, 'replace does not create an entry')
   },
 
-  'an entry that was taken is not brought back by whoever had read it': async (store) => {
+  'replace does not bring back an entry that was taken': async (store) => {
     await store.set('key', 'value', { ...later(), tags: ['tag'] })
     await store.take('key')
     assert.equal(await store.replace('key', 'value', 'again', now() + 60), false)
     assert.deepEqual([await store.get('key'), await store.list('tag')], [null, []])
   },
 
-  'entries are found by their tags, in the order of their keys': async (store) => {
+  'list finds entries by tag, sorted by key': async (store) => {
     for (const key of ['c', 'a', 'b', 'B', '_']) {
       await store.set(key, `value of ${key}`, { ...later(), tags: ['tag', `only ${key}`.replace(' ', '-')] })
     }
@@ -85,7 +85,7 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.deepEqual([(await store.list('tag')).length, (await store.list('only-a')).length], [4, 0])
   },
 
-  'a replaced entry keeps its tags, and one that is set anew has the new ones': async (store) => {
+  'replace keeps the tags, and set replaces them': async (store) => {
     await store.set('key', 'one', { ...later(), tags: ['first', 'second'] })
     assert.equal(await store.replace('key', 'one', 'two', now() + 60), true)
     assert.deepEqual(await store.list('first'), [{ key: 'key', value: 'two' }])
@@ -98,13 +98,13 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.deepEqual(await store.list('third'), [])
   },
 
-  'replacing gives a new time': async (store) => {
+  'replace sets a new expiry time': async (store) => {
     await store.set('key', 'one', { ...later(), tags: ['tag'] })
     assert.equal(await store.replace('key', 'one', 'two', now() - 1), true)
     assert.deepEqual([await store.get('key'), await store.list('tag')], [null, []])
   },
 
-  'whatever text of ASCII': async (store) => {
+  'keys, tags and values can be any printable ASCII text': async (store) => {
     const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join('')
     for (const [key, value] of [
       ['k'.repeat(128), 'x'.repeat(65_536)],
@@ -118,7 +118,7 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     }
   },
 
-  'a purge takes what is over, and nothing else': async (store) => {
+  'purge deletes expired entries and no others': async (store) => {
     for (let index = 0; index < 30; index++) {
       await store.set(`old ${index}`.replace(' ', '-'), 'x', { ...over(), tags: ['tag'] })
     }
@@ -128,7 +128,7 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
     assert.deepEqual(await store.list('tag'), [{ key: 'key', value: 'value' }])
   },
 
-  'many entries of one tag': async (store) => {
+  'a tag can have many entries': async (store) => {
     await together(async (index) => await store.set(`key-${index}`, 'x', { ...later(), tags: ['tag'] }))
     assert.equal((await store.list('tag')).length, MANY)
     const taken = await together(async (index) => await store.take(`key-${index}`))
@@ -138,7 +138,7 @@ const tests: Record<string, (store: Store) => Promise<void>> = {
 }
 
 /**
- * The tests that every store must pass, for whoever writes one. `open` gives an empty store each time.
+ * Returns the tests that every store must pass, for the author of a store. `open` returns an empty store each time.
  *
  * @example
  * for (const { name, run } of storeContract(async () => createMyStore())) test(name, run)

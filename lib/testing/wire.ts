@@ -18,7 +18,7 @@ export interface WireResponse {
 
 export type Wire = (request: WireRequest) => Promise<WireResponse>
 
-/** What the client needs of an application. */
+/** The part of an application that `client` needs. */
 export type Injectable = Pick<FastifyInstance, 'inject'>
 
 type HeaderValue = string | number | string[] | undefined
@@ -31,7 +31,10 @@ const toHeaders = (values: Record<string, HeaderValue>): Headers => {
   return headers
 }
 
-/** Sends to an application without a network. */
+/** The header of a posted form. */
+export const formType = { 'content-type': 'application/x-www-form-urlencoded' }
+
+/** Sends requests to an application without a network. */
 export const injectWire = (app: Injectable): Wire => async ({ method, url, headers, body }) => {
   const response = await app.inject({
     method: method as 'GET',
@@ -48,7 +51,7 @@ const readAll = async (response: IncomingMessage): Promise<WireResponse> => {
   return { status: response.statusCode!, headers: toHeaders(response.headers), body: Buffer.concat(chunks) }
 }
 
-/** Sends over the network. `fetch` would add Sec-Fetch headers of its own, and keep connections open. */
+/** Sends requests over the network. Not by `fetch`, which adds Sec-Fetch headers and keeps connections open. */
 export const httpWire = (ca: string | undefined): Wire => ({ method, url, headers, body }) => {
   const options = { method, headers, agent: false as const, ...(ca !== undefined && { ca }) }
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest

@@ -1,9 +1,9 @@
 import { now } from './time.ts'
 
-/** A map that holds at most `limit` entries, dropping the oldest, and forgets each at its time. */
+/** A map with a limit: it drops the oldest entries, and those that have expired. */
 export interface BoundedMap<V> {
   get: (key: string) => V | undefined
-  /** `expiresAt` in seconds since the epoch; without it the entry stays until it is the oldest. */
+  /** `expiresAt` in seconds since the epoch. Without it, the entry stays until it is the oldest. */
   set: (key: string, value: V, expiresAt?: number) => void
   delete: (key: string) => void
   clear: () => void
@@ -21,8 +21,8 @@ interface Entry<V> {
 }
 
 /**
- * The entries are linked in their order: a Map whose first entries are removed again and again is slow to
- * find the next.
+ * The entries form a linked list in the order of their insertion. A Map alone would be slow: after many deletions at
+ * its start, it takes long to find the first entry.
  */
 export function createBoundedMap<V> (limit: number): BoundedMap<V> {
   const entries = new Map<string, Entry<V>>()
@@ -47,7 +47,7 @@ export function createBoundedMap<V> (limit: number): BoundedMap<V> {
     else newer.older = older
   }
 
-  // The oldest expire first where all live equally long: what is over goes with every entry that comes.
+  // If all entries live equally long, the oldest expire first: each new entry removes those that have expired.
   function dropOldest (): void {
     while (oldest !== undefined && (entries.size > limit || oldest.expiresAt <= now())) remove(oldest.key)
   }

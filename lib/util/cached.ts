@@ -1,37 +1,40 @@
 import { findOidcError } from '../errors.ts'
 
 export interface CacheTimes {
-  /** How long a value is used without asking again, in milliseconds. */
+  /** How long a value is used before it is loaded again, in milliseconds. */
   maxAge: number
-  /** How long a value is still used when asking again fails, in milliseconds since it was loaded. */
+  /** How long a value is still used while loading fails, in milliseconds since it was loaded. */
   maxStale: number
-  /** How long a failure is remembered, in milliseconds. */
+  /** How long to wait after a failure before the next attempt, in milliseconds. */
   retryAfter: number
 }
 
 export interface Cached<T, Context = void> {
-  /** The value, loaded when there is none or it is too old; however many wait, it is loaded once. */
+  /** The value. It is loaded if there is none or it is too old, once for all callers that wait. */
   get: (context: Context) => Promise<T>
-  /** The value when it is there and not too old. */
+  /** The value, if there is one and it is not too old. */
   fresh: () => T | undefined
-  /** The value that was loaded last, however old. */
+  /** The value that was loaded last, of any age. */
   last: () => T | undefined
-  /** The value as it is now; whatever failed before. */
+  /** Loads the value now, also after a failure. */
   reload: (context: Context) => Promise<T>
   /**
-   * Another value than `seen`: one that was loaded since, or one that is loaded now if `mayLoad` says so,
-   * else `seen` again; throws when loading failed last.
+   * A value other than `seen`: one that was loaded in the meantime, or one that is loaded now if `mayLoad` allows
+   * it. Else `seen` again. Throws if loading failed last.
    */
   newerThan: (seen: T, mayLoad: () => boolean, context: Context) => Promise<T>
 }
 
-/** One value that is loaded when it is needed and survives outages of its source. */
+/** The longest wait that a source can ask for with Retry-After, in milliseconds. */
+const MAX_WAIT = 60_000
+
+/** A value that is loaded when it is needed, and stays available while its source is not. */
 export function createCached<T, Context = void> (
   load: (context: Context) => Promise<T>,
   times: CacheTimes
 ): Cached<T, Context> {
-  let value: { content: T; loadedAt: number } | undefined
-  let failure: { error: unknown; failedAt: number; wait: number } | undefined
+  let value: { content: T, loadedAt: number } | undefined
+  let failure: { error: unknown, failedAt: number, wait: number } | undefined
   let loading: Promise<T> | undefined
 
   async function loadNow (context: Context): Promise<T> {
@@ -41,8 +44,9 @@ export function createCached<T, Context = void> (
       failure = undefined
       return content
     } catch (error) {
-      const wait = Math.min((findOidcError(error)?.retryAfter ?? 0) * 1000, 60_000)
-      failure = { error, failedAt: Date.now(), wait: Math.max(times.retryAfter, wait) }
+      const requested = (findOidcError(error)?.retryAfter ?? 0) * 1000
+      const wait = Math.max(times.retryAfter, Math.min(requested, MAX_WAIT))
+      failure = { error, failedAt: Date.now(), wait }
       throw error
     }
   }
@@ -73,13 +77,13 @@ export function createCached<T, Context = void> (
   async function newerThan (seen: T, mayLoad: () => boolean, context: Context): Promise<T> {
     if (value !== undefined && value.content !== seen) return value.content
     if (loading !== undefined || mayLoad()) return await start(context)
-    // Whoever needs another value while none can be had is to hear of that, and not that theirs is wrong.
+    // The caller must learn that no other value is available, not that the one it has is wrong.
     if (failure !== undefined) throw failure.error
     return seen
   }
 
   async function reload (context: Context): Promise<T> {
-    // What is being loaded may have been read before it changed.
+    // A load that already runs may have read the value before it changed.
     await loading?.catch(() => {})
     return await start(context)
   }
@@ -87,7 +91,7 @@ export function createCached<T, Context = void> (
   return { get, fresh, last: () => value?.content, reload, newerThan }
 }
 
-// A clock that was set back must neither keep a failure nor a value for longer.
+// A clock that is set back must not make a value or a failure last longer.
 function isWithin (since: number, duration: number): boolean {
   const age = Date.now() - since
   return age >= 0 && age < duration

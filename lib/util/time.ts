@@ -1,4 +1,4 @@
-/** Seconds since the epoch, as the times in tokens and sessions are written (RFC 7519, section 2: NumericDate). */
+/** Seconds since the epoch, the unit of times in tokens (RFC 7519, section 2: NumericDate) and in sessions. */
 export function now (): number {
   return Math.floor(Date.now() / 1000)
 }

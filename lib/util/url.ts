@@ -2,11 +2,11 @@ export function parseUrl (value: string, base?: string): URL | null {
   return URL.canParse(value, base) ? new URL(value, base) : null
 }
 
-/** https, or http on a loopback address where that is allowed; no credentials, no fragment. */
+/** Whether a URL uses https, or http on an allowed loopback address, and has no credentials and no fragment. */
 export function isSafeEndpoint (url: URL, allowInsecureLoopback: boolean): boolean {
-  const secure =
-    url.protocol === 'https:' || (url.protocol === 'http:' && allowInsecureLoopback && isLoopback(url.hostname))
-  return secure && url.username === '' && url.password === '' && url.hash === ''
+  const isInsecureLoopback = url.protocol === 'http:' && isLoopback(url.hostname)
+  const isSecure = url.protocol === 'https:' || (allowInsecureLoopback && isInsecureLoopback)
+  return isSecure && url.username === '' && url.password === '' && url.hash === ''
 }
 
 export function isLoopback (hostname: string): boolean {

@@ -14,7 +14,7 @@ import { freePort } from '../support/free-port.ts'
 import type { Test } from 'tap'
 import type { Store } from '../../index.ts'
 
-// Programs that know OAuth and nothing of this package, real servers, and a provider that is certified.
+// An independent OAuth client, real stores, and a certified provider.
 
 const AUDIENCE = 'https://api.example.com'
 const SECRET = 'the secret of a resource server, long enough'
@@ -64,7 +64,7 @@ const stores: Array<{ name: string, skip: string | false, store: (t: Test) => St
 
 for (const { name, skip, store } of stores) {
   t.test(
-    `${name}: openid-client logs in by device and by code, refreshes, asks and revokes, with two processes`,
+    `${name}: openid-client logs in by device and by code, refreshes, introspects and revokes, with two processes`,
     { skip },
     async (t) => {
       const { urls, config, reports } = await start(t, store(t))
@@ -74,13 +74,13 @@ for (const { name, skip, store } of stores) {
         )
 
       const device = await oauth.initiateDeviceAuthorization(config, {})
-      const person = createUserAgent()
-      const page = await person.open(device.verification_uri_complete as string)
+      const user = createUserAgent()
+      const page = await user.open(device.verification_uri_complete as string)
       const polling = oauth.pollDeviceAuthorizationGrant(config, { ...device, interval: 1 })
-      t.match((await person.submit(await person.submit(page, {}), {})).body, /The device is logged in/)
+      t.match((await user.submit(await user.submit(page, {}), {})).body, /The device is logged in/)
       const byDevice = await polling
       t.match(byDevice, { token_type: 'bearer', refresh_token: String, expires_in: 900 })
-      t.same(await status(byDevice.access_token), [200, 200], 'good everywhere')
+      t.same(await status(byDevice.access_token), [200, 200], 'both processes accept the token')
 
       const verifier = oauth.randomPKCECodeVerifier()
       const state = oauth.randomState()
@@ -111,7 +111,7 @@ for (const { name, skip, store } of stores) {
       t.equal(
         new Set(answers.map(({ refresh_token: next }) => next)).size,
         1,
-        'R27 twenty at once get one refresh token'
+        'R27 twenty requests at once get the same refresh token'
       )
       const [fresh] = answers as [typeof byCode]
       t.same(await status(fresh.access_token), [200, 200])
@@ -125,13 +125,13 @@ for (const { name, skip, store } of stores) {
       t.same(
         [...(await status(fresh.access_token)), ...(await status(byCode.access_token))],
         [401, 401, 401, 401],
-        'revoked everywhere, at once'
+        'both processes refuse the tokens at once'
       )
       t.match(await oauth.tokenIntrospection(reports, fresh.access_token), { active: false })
       t.match(await oauth.refreshTokenGrant(config, fresh.refresh_token as string).catch((error: unknown) => error), {
         error: 'invalid_grant'
       })
-      t.same(await status(byDevice.access_token), [200, 200], 'the other login stays')
+      t.same(await status(byDevice.access_token), [200, 200], 'the tokens of the other login stay valid')
       t.match(
         await oauth
           .genericGrantRequest(config, 'urn:ietf:params:oauth:grant-type:token-exchange', { subject_token: 'x' })

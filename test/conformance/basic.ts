@@ -3,6 +3,7 @@ import { decodeProtectedHeader } from 'jose'
 import { faults } from '../../lib/testing/index.ts'
 import { accepts, logIn, refuses } from './flows.ts'
 import type { OidcUser } from '../../index.ts'
+import type { FaultName } from '../../lib/testing/index.ts'
 import type { RunModule } from './module.ts'
 import type { Party, Setup, Start } from './party.ts'
 
@@ -10,49 +11,21 @@ const plan = 'oidcc-client-basic-certification-test-plan'
 const formPostPlan = 'oidcc-client-formpost-basic-certification-test-plan'
 const id = 'oidcc-client-test'
 const reject = 'reject, no UserInfo request'
-const accept = 'log in, and ask UserInfo'
+const accept = 'log in, and call UserInfo'
 
 const address = { formatted: '1 Main Street', country: 'NL' }
-const person = { sub: 'alice', name: 'Alice Doe', email: 'alice@example.com', phone_number: '+31 20 1234567', address }
+const alice = { sub: 'alice', name: 'Alice Doe', email: 'alice@example.com', phone_number: '+31 20 1234567', address }
 
 // Every character that form-encoding changes (RFC 6749, appendix B)
 const specialClient = { client_id: 'web: client+1/ü', client_secret: 'secret: %41+/?&=€ "quoted" 32 bytes' }
 
 /** C1-C14 */
 export const basicModules: RunModule[] = [
-  { number: 'C1', id, plan, provider: 'everything right', required: 'log in, UserInfo included', run: accepts() },
-  {
-    number: 'C2',
-    id: `${id}-invalid-iss`,
-    plan,
-    provider: 'another iss in the ID token',
-    required: reject,
-    run: refuses(faults['invalid-iss'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
-  {
-    number: 'C3',
-    id: `${id}-missing-sub`,
-    plan,
-    provider: 'no sub in the ID token',
-    required: reject,
-    run: refuses(faults['missing-sub'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
-  {
-    number: 'C4',
-    id: `${id}-invalid-aud`,
-    plan,
-    provider: 'another aud in the ID token',
-    required: reject,
-    run: refuses(faults['invalid-aud'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
-  {
-    number: 'C5',
-    id: `${id}-missing-iat`,
-    plan,
-    provider: 'no iat in the ID token',
-    required: reject,
-    run: refuses(faults['missing-iat'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
+  { number: 'C1', id, plan, provider: 'everything is right', required: 'log in, and call UserInfo', run: accepts() },
+  idTokenRefused('C2', plan, 'invalid-iss', 'another iss in the ID token'),
+  idTokenRefused('C3', plan, 'missing-sub', 'no sub in the ID token'),
+  idTokenRefused('C4', plan, 'invalid-aud', 'another aud in the ID token'),
+  idTokenRefused('C5', plan, 'missing-iat', 'no iat in the ID token'),
   {
     number: 'C6',
     id: `${id}-kid-absent-single-jwks`,
@@ -66,7 +39,7 @@ export const basicModules: RunModule[] = [
     id: `${id}-kid-absent-multiple-jwks`,
     plan,
     provider: 'no kid in the header, several keys without kid',
-    required: 'reject (the suite also takes trying them all)',
+    required: 'reject (the suite also accepts trying all of them)',
     run: refuses(faults['kid-absent-multiple-jwks'], { code: 'FST_OIDC_ID_TOKEN' })
   },
   {
@@ -82,58 +55,52 @@ export const basicModules: RunModule[] = [
     id: `${id}-idtoken-sig-none`,
     plan,
     provider: 'alg none from the token endpoint',
-    required: 'reject (the suite skips then), or accept',
+    required: 'reject (the suite then skips the module), or accept',
     run: refuses(faults['idtoken-sig-none'], { code: 'FST_OIDC_ID_TOKEN' })
   },
-  {
-    number: 'C10',
-    id: `${id}-invalid-sig-rs256`,
-    plan,
-    provider: 'a broken RS256 signature',
-    required: reject,
-    run: refuses(faults['invalid-sig-rs256'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
+  idTokenRefused('C10', plan, 'invalid-sig-rs256', 'a broken RS256 signature'),
   {
     number: 'C11',
     id: `${id}-userinfo-invalid-sub`,
     plan,
     provider: 'another sub in UserInfo',
-    required: 'refuse the answer of UserInfo',
+    required: 'refuse the response of UserInfo',
     run: refuses(faults['userinfo-invalid-sub'], { code: 'FST_OIDC_USERINFO', userinfo: 1 })
   },
-  {
-    number: 'C12',
-    id: `${id}-nonce-invalid`,
-    plan,
-    provider: 'another nonce in the ID token',
-    required: reject,
-    run: refuses(faults['nonce-invalid'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
+  idTokenRefused('C12', plan, 'nonce-invalid', 'another nonce in the ID token'),
   {
     number: 'C13',
     id: `${id}-scope-userinfo-claims`,
     plan,
     provider: 'claims in UserInfo by the requested scope',
-    required: 'ask for profile email phone address, use the claims',
+    required: 'request profile email phone address, use the claims',
     run: scopeClaims
   },
   {
     number: 'C14',
     id: `${id}-client-secret-basic`,
     plan,
-    provider: 'takes client_secret_basic only',
+    provider: 'accepts only client_secret_basic',
     required: 'form-encode id and secret',
     run: accepts([], { client: specialClient })
   }
 ]
 
-/** C1-C14 once more, with the answer in a form. */
+/** C1-C14 again, with the response in a form. */
 export const formPostModules: RunModule[] = basicModules.map((module) => ({
   ...module,
   plan: formPostPlan,
   variant: formPostPlan,
   run: async (start) => await module.run(async (setup) => await start(withFormPost(setup)))
 }))
+
+/** A module whose provider sends a wrong ID token. */
+export function idTokenRefused (
+  number: string, plan: string, name: FaultName, provider: string, setup: Setup = {}
+): RunModule {
+  const run = refuses(faults[name], { code: 'FST_OIDC_ID_TOKEN' }, setup)
+  return { number, id: `${id}-${name}`, plan, provider, required: reject, run }
+}
 
 export function withFormPost ({ options, ...setup }: Setup = {}): Setup {
   return { ...setup, options: { ...options, responseMode: 'form_post' } }
@@ -154,15 +121,15 @@ function isRs256 (party: Party): void {
 async function scopeClaims (start: Start): Promise<string> {
   const scope = 'openid profile email phone address'
   // The claims are in UserInfo only
-  const party = await start({ options: { scope }, provider: { users: [person], claimsInIdToken: false } })
+  const party = await start({ options: { scope }, provider: { users: [alice], claimsInIdToken: false } })
   const happened = await logIn(party)
   assert.equal(
     party.provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['scope'],
     scope,
-    'the scope is asked for as configured'
+    'the configured scope is requested'
   )
   const { claims, user } = (await party.browser.fetch('/me')).json() as { claims: object; user: OidcUser }
-  assert.ok(!('email' in claims), 'the ID token has no such claims')
-  assert.deepEqual(user, person, 'the claims of UserInfo are used')
+  assert.ok(!('email' in claims), 'the ID token does not have these claims')
+  assert.deepEqual(user, alice, 'the claims of UserInfo are used')
   return `${happened}; the session has ${Object.keys(user).join(', ')}`
 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
 import { Agent } from 'undici'
 import { faults, testCertificate } from '../../lib/testing/index.ts'
-import { withFormPost } from './basic.ts'
+import { idTokenRefused, withFormPost } from './basic.ts'
 import { BASE_URL } from '../support/app.ts'
-import { accepts, beRefused, checkLoggedOut, logIn, refuses } from './flows.ts'
+import { accepts, beRefused, checkLoggedOut, logIn } from './flows.ts'
 import type { JWK } from 'jose'
 import type { ClientAuth } from '../../index.ts'
 import type { RunModule } from './module.ts'
@@ -12,41 +12,19 @@ import type { Setup, Start } from './party.ts'
 
 const plan = 'oidcc-client-test-plan'
 const id = 'oidcc-client-test'
-const reject = 'reject, no UserInfo request'
 const number = 'extra'
 const es256: Setup = { client: { id_token_signed_response_alg: 'ES256' }, options: { idTokenSigningAlg: 'ES256' } }
 
-/** What the comprehensive plan has beside the others, and its other ways of client authentication. */
+/** The other modules of the comprehensive plan, and its other methods of client authentication. */
 export const comprehensiveModules: RunModule[] = [
-  {
-    number,
-    id: `${id}-missing-aud`,
-    plan,
-    provider: 'no aud in the ID token',
-    required: reject,
-    run: refuses(faults['missing-aud'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
-  {
-    number,
-    id: `${id}-invalid-sig-hs256`,
-    plan,
-    provider: 'a broken HS256 signature',
-    required: reject,
-    run: refuses(faults['invalid-sig-hs256'], { code: 'FST_OIDC_ID_TOKEN' })
-  },
-  {
-    number,
-    id: `${id}-invalid-sig-es256`,
-    plan,
-    provider: 'a broken ES256 signature, where ES256 is registered',
-    required: reject,
-    run: refuses(faults['invalid-sig-es256'], { code: 'FST_OIDC_ID_TOKEN' }, es256)
-  },
+  idTokenRefused(number, plan, 'missing-aud', 'no aud in the ID token'),
+  idTokenRefused(number, plan, 'invalid-sig-hs256', 'a broken HS256 signature'),
+  idTokenRefused(number, plan, 'invalid-sig-es256', 'a broken ES256 signature, where ES256 is registered', es256),
   {
     number,
     id: `${id}-userinfo-bearer-header`,
     plan,
-    provider: 'takes the access token in the header only',
+    provider: 'accepts the access token only in the header',
     required: 'send it there',
     run: bearerHeader
   },
@@ -54,7 +32,7 @@ export const comprehensiveModules: RunModule[] = [
     number,
     id: `${id}-ignores-unparseable-key-in-jwks`,
     plan,
-    provider: 'keys of unknown types beside its own',
+    provider: 'keys of unknown types in addition to its own',
     required: 'ignore them, accept',
     run: accepts(faults['jwks-unknown-keys'])
   },
@@ -63,7 +41,7 @@ export const comprehensiveModules: RunModule[] = [
     id: `${id}-form-post-error`,
     plan,
     provider: 'login_required, in a form',
-    required: 'ask with prompt=none and max_age=0, log nobody in',
+    required: 'send prompt=none and max_age=0, do not log in',
     run: formPostError
   },
   withClientAuth('client_secret_post'),
@@ -74,8 +52,8 @@ export const comprehensiveModules: RunModule[] = [
     id,
     variant: 'client_auth_type=private_key_jwt',
     plan,
-    provider: 'takes private_key_jwt only',
-    required: 'log in, UserInfo included',
+    provider: 'accepts only private_key_jwt',
+    required: 'log in, and call UserInfo',
     run: privateKeyJwt
   },
   {
@@ -112,8 +90,8 @@ function withClientAuth (method: ClientAuth): RunModule {
     id,
     variant: `client_auth_type=${method}`,
     plan,
-    provider: `takes ${method} only`,
-    required: 'log in, UserInfo included',
+    provider: `accepts only ${method}`,
+    required: 'log in, and call UserInfo',
     run
   }
 }
@@ -125,7 +103,7 @@ async function bearerHeader (start: Start): Promise<string> {
   assert.deepEqual(
     sent.map(({ method, headers, rawBody }) => [method, headers.authorization, rawBody]),
     [['GET', `Bearer ${party.issued[0]?.['access_token']}`, '']],
-    'the token is in the header, nothing in the body'
+    'the token is in the header, and the body is empty'
   )
   return `${happened} with the token in the Authorization header`
 }
@@ -133,7 +111,7 @@ async function bearerHeader (start: Start): Promise<string> {
 async function formPostError (start: Start): Promise<string> {
   const party = await start(withFormPost())
   const page = await party.browser.goto('/silent')
-  assert.deepEqual([page.url, page.status], [`${BASE_URL}/`, 200], 'whoever is not known comes back as they are')
+  assert.deepEqual([page.url, page.status], [`${BASE_URL}/`, 200], 'the browser comes back without a login')
   assert.equal(party.provider.count('token'), 0, 'no token request')
   await checkLoggedOut(party)
   const { query } = party.provider.requests.find(({ endpoint }) => endpoint === 'authorize') ?? assert.fail()
@@ -179,7 +157,7 @@ async function mtlsAliases (start: Start): Promise<string> {
   assert.ok(
     asked.length === 2 &&
       asked.every(({ query, clientCertificate }) => 'mtls' in query && clientCertificate === 'CN=web'),
-    'token and UserInfo are asked at the aliases, with the certificate'
+    'token and UserInfo are called at the aliases, with the certificate'
   )
   await agent.close()
   return `${happened} at the aliases, with the certificate`
@@ -198,7 +176,7 @@ async function thirdParty (start: Start): Promise<string> {
   const { browser, provider } = party
   const query = new URLSearchParams({ iss: provider.issuer, login_hint: 'alice', target_link_uri: `${BASE_URL}/me` })
   const page = await browser.goto(`/auth/initiate-login?${query.toString()}`, { from: provider.issuer })
-  assert.equal(page.url, `${BASE_URL}/me`, 'the person arrives where they were to go')
+  assert.equal(page.url, `${BASE_URL}/me`, 'the browser arrives at the target')
   assert.equal(
     provider.requests.find(({ endpoint }) => endpoint === 'authorize')?.query['login_hint'],
     'alice',

@@ -16,7 +16,7 @@ export const configModules: RunModule[] = [
     number: 'C15',
     id: `${id}-discovery-openid-config`,
     plan,
-    provider: 'fresh metadata, whose endpoints are marked',
+    provider: 'metadata with marked endpoints',
     required: 'read the metadata and use its endpoints',
     run: usesMetadata
   },
@@ -66,11 +66,11 @@ async function usesMetadata (start: Start): Promise<string> {
     const requests = provider.requests.filter(({ endpoint }) => endpoint === name)
     assert.ok(
       requests.length > 0 && requests.every(({ query }) => query['from'] !== undefined),
-      `${name} is asked at the address in the metadata`
+      `${name} is called at the address in the metadata`
     )
   }
   assert.equal(provider.count('metadata'), 1, 'the metadata is read once')
-  return `read the metadata once; asked ${endpoints.join(', ')} at its addresses`
+  return `read the metadata once; called ${endpoints.join(', ')} at its addresses`
 }
 
 async function usesJwksUri (start: Start): Promise<string> {
@@ -96,24 +96,24 @@ async function issuerMismatch (start: Start): Promise<string> {
   assert.deepEqual(
     [party.provider.count('authorize'), party.provider.count('token'), hasSession(party.browser)],
     [0, 0, false],
-    'nothing is asked, and there is no session'
+    'no request to the provider, and no session'
   )
   off()
-  party.clock.advance(5) // a failure is not tried again at once
+  party.clock.advance(5) // after a failure, the plugin waits before it tries again
   await logIn(party)
   return 'FST_OIDC_PROVIDER_RESPONSE; the authorization endpoint was not reached'
 }
 
 async function rotationBeforeSigning (start: Start): Promise<string> {
   const party = await start()
-  await logIn(party) // the keys are known before they change
+  await logIn(party) // the plugin has the keys before they change
   const count = counter(party)
   for (const fetched of [1, 2]) {
     party.provider.fault(faults['signing-key-rotation-just-before-signing'])
     await logIn(party)
     assert.equal(count('jwks'), fetched, 'the key set is fetched once for each rotation')
   }
-  return 'logged in twice with keys made just before signing; fetched the key set once each time, without waiting'
+  return 'logged in twice with keys created just before signing; fetched the key set once each time, without waiting'
 }
 
 async function rotation (start: Start): Promise<string> {

@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto'
 import type { ClientAuthMethod, ProviderClient, ProviderRequest } from '../../lib/testing/index.ts'
 import type { Party } from './party.ts'
 
-// What the suite checks in every module, whatever the module is about.
+// What the suite checks in every module.
 
 const SECRETS = ['access_token', 'refresh_token', 'client_secret', 'client_assertion', 'code', 'code_verifier']
 
-/** Checks everything that reached the provider. */
+/** Checks all requests that the provider received. */
 export function checkDuties (party: Party): void {
   const { requests } = party.provider
   const of = (endpoint: string): ProviderRequest[] => requests.filter((request) => request.endpoint === endpoint)
@@ -26,8 +26,8 @@ export function checkDuties (party: Party): void {
 }
 
 function checkRequest ({ endpoint, path, query }: ProviderRequest): void {
-  assert.notEqual(endpoint, 'unknown', `duty: only endpoints of the metadata are asked, not ${path}`)
-  assert.notEqual(endpoint, 'attacker', 'duty: nothing is asked where a token or a redirect points')
+  assert.notEqual(endpoint, 'unknown', `duty: only endpoints of the metadata are called, not ${path}`)
+  assert.notEqual(endpoint, 'attacker', 'duty: no request goes where a token or a redirect points to')
   for (const name of SECRETS) assert.ok(!(name in query), `duty: no ${name} in a query, as at ${path}`)
 }
 
@@ -47,11 +47,11 @@ function checkFresh (requests: ProviderRequest[]): void {
   for (const name of ['state', 'nonce', 'code_challenge']) {
     const values = requests.map(({ query }) => query[name] ?? '')
     assert.ok(values.every((value) => value.length >= 22), `duty: ${name} has 128 bits or more`)
-    // Their ends, because a state begins with the time
+    // Only their ends differ: a state begins with the time
     assert.equal(
       new Set(values.map((value) => value.slice(-16))).size,
       values.length,
-      `duty: ${name} is another one with every login`
+      `duty: ${name} is different in each login`
     )
   }
 }
@@ -68,7 +68,7 @@ function checkExchange ({ body }: ProviderRequest, logins: ProviderRequest[]): v
 
 type Body = Record<string, string>
 
-/** What must be there with each method; whatever belongs to another one must not. */
+/** Checks that the credentials of the method are there, and those of other methods are not. */
 const credentials: Record<
   ClientAuthMethod,
   (authorization: string | undefined, body: Body, client: ProviderClient) => boolean

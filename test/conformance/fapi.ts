@@ -11,11 +11,11 @@ const prefix = 'fapi2-security-profile-final-client-test-'
 const stop = 'stop before the token request'
 const reject = 'reject, no request with the access token'
 
-/** C42-C54 and C56, as far as the code flow has them: without PAR and sender-constrained tokens. */
+/** C42-C54 and C56 in the code flow, without PAR and sender-constrained tokens. */
 export const fapiModules: RunModule[] = [
   before('C42', 'invalid-authorization-response-iss', 'another iss in the response', 'FST_OIDC_RESPONSE_ISSUER'),
   before(
-    'C43', 'remove-authorization-response-iss', 'announces iss, and the response has none',
+    'C43', 'remove-authorization-response-iss', 'announces iss, but the response has none',
     'FST_OIDC_RESPONSE_ISSUER'
   ),
   before(
@@ -30,7 +30,7 @@ export const fapiModules: RunModule[] = [
   refused('C46', 'invalid-missing-iss', 'no iss in the ID token'),
   refused('C47', 'invalid-aud', 'another aud in the ID token'),
   refused('C47', 'invalid-missing-aud', 'no aud in the ID token'),
-  refused('C48', 'invalid-secondary-aud', 'a stranger beside the client in aud, no azp'),
+  refused('C48', 'invalid-secondary-aud', 'another client in aud in addition to this one, no azp'),
   accepted('C49', 'valid-aud-as-array', 'aud is an array with the client'),
   refused('C50', 'invalid-expired-exp', 'exp is five minutes ago'),
   refused('C50', 'invalid-missing-exp', 'no exp in the ID token'),
@@ -41,17 +41,17 @@ export const fapiModules: RunModule[] = [
     number: 'C53',
     id: `${prefix}invalid-alternate-alg`,
     plan,
-    provider: 'a valid RS256 where PS256, ES256 or EdDSA is registered',
+    provider: 'a valid RS256 signature where PS256, ES256 or EdDSA is registered',
     required: reject,
     run: alternateAlg
   },
-  accepted('C54', 'token-type-case-insensitivity', 'token_type in other capitals'),
+  accepted('C54', 'token-type-case-insensitivity', 'token_type in different letter case'),
   {
     number: 'C56',
     id: `${prefix}token-endpoint-response-without-expires_in`,
     plan,
     provider: 'no expires_in',
-    required: 'work; how long the token lives is unknown',
+    required: 'work without a known lifetime',
     run: withoutExpiry
   }
 ]
@@ -96,7 +96,7 @@ async function withoutExpiry (start: Start): Promise<string> {
   party.clock.advance(1800)
   const count = counter(party)
   const { token } = (await party.browser.goto('/token')).json() as { token: string }
-  assert.equal(token, party.issued[0]?.['access_token'], 'the token is used on')
-  assert.equal(count('token'), 0, 'there is no refresh')
-  return `${happened}; the token is used on, without a refresh`
+  assert.equal(token, party.issued[0]?.['access_token'], 'the token is still used')
+  assert.equal(count('token'), 0, 'no refresh')
+  return `${happened}; the token is still used, without a refresh`
 }

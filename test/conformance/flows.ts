@@ -9,7 +9,7 @@ import type { Party, Setup } from './party.ts'
 type Run = RunModule['run']
 type Faults = Fault | readonly Fault[]
 
-/** A module whose provider does nothing that would be a reason to refuse the login. */
+/** A module whose provider gives no reason to refuse the login. */
 export function accepts (faults: Faults = [], setup: Setup = {}, check: (party: Party) => void = () => {}): Run {
   return async (start) => {
     const party = await start(setup)
@@ -22,13 +22,13 @@ export function accepts (faults: Faults = [], setup: Setup = {}, check: (party: 
 
 export interface Refusal {
   code: OidcErrorCode
-  /** How many requests reach the token endpoint; default 1. */
+  /** How many requests the token endpoint gets. Default: 1. */
   token?: number
-  /** How many reach UserInfo; default 0. */
+  /** How many requests UserInfo gets. Default: 0. */
   userinfo?: number
 }
 
-/** A module whose provider does what must end the login. A right login follows, so that nothing else was the reason. */
+/** A module whose provider gives a reason to refuse the login. Without the fault, a second login succeeds. */
 export function refuses (faults: Faults, refusal: Refusal, setup: Setup = {}): Run {
   return async (start) => {
     const party = await start(setup)
@@ -40,7 +40,7 @@ export function refuses (faults: Faults, refusal: Refusal, setup: Setup = {}): R
   }
 }
 
-/** Logs in, a second time if need be: the browser arrives, with a session, and UserInfo was asked. */
+/** Logs in, also with a session. Checks that the browser arrives with a session and that UserInfo is called. */
 export async function logIn (party: Party): Promise<string> {
   const count = counter(party)
   const page = await party.browser.goto('/auth/login?return_to=/me')
@@ -58,10 +58,10 @@ export async function logIn (party: Party): Promise<string> {
     [1, 1, 1],
     'one request each to authorize, token and UserInfo'
   )
-  return 'logged in, UserInfo was asked'
+  return 'logged in, UserInfo was called'
 }
 
-/** Begins a login that must fail: an error page, no session, and no request after the bad answer. */
+/** Starts a login that must fail: an error page, no session, and no request after the wrong response. */
 export async function beRefused (party: Party, refusal: Refusal, path = '/me'): Promise<string> {
   const count = counter(party)
   const page = await party.browser.goto(path)
@@ -75,27 +75,27 @@ export async function beRefused (party: Party, refusal: Refusal, path = '/me'): 
   return happened
 }
 
-/** The person is told what went wrong. */
+/** Checks that the page shows what went wrong. */
 export function checkErrorPage (page: Page, { errors }: Party, code: OidcErrorCode): void {
   assert.ok(page.status >= 400, `an error is shown, not status ${page.status}`)
   assert.equal(errors.at(-1)?.code, code, `refused with ${errors.at(-1)?.code}, not ${code}`)
   assert.match(page.headers.get('content-type') ?? '', /^text\/html/, 'the error is a page')
-  assert.ok(page.text().includes(code), 'the page says what happened')
+  assert.ok(page.text().includes(code), 'the page has the error code')
 }
 
-/** There is no session: the guarded page asks to log in, as before. */
+/** Checks that there is no session: the guarded page starts a login. */
 export async function checkLoggedOut ({ browser, provider }: Party): Promise<void> {
   assert.ok(!hasSession(browser), 'no session cookie')
-  assert.equal((await browser.fetch('/me')).status, 401, 'a script is not let in')
+  assert.equal((await browser.fetch('/me')).status, 401, 'a script gets 401')
   const next = await browser.goto('/me', { until: ({ origin }) => origin === provider.url })
-  assert.ok(next.location?.startsWith(`${provider.issuer}/authorize?`), '/me asks to log in')
+  assert.ok(next.location?.startsWith(`${provider.issuer}/authorize?`), '/me starts a login')
 }
 
 export function hasSession ({ cookies }: TestBrowser): boolean {
   return cookies.list(BASE_URL).some(({ name }) => name === '__Host-oidc' || name.startsWith('__Host-oidc-tokens'))
 }
 
-/** How many requests an endpoint gets from now on. */
+/** Returns a function that counts the requests of an endpoint from now on. */
 export function counter ({ provider }: Party): (endpoint: Endpoint) => number {
   const before = provider.requests.length
   return (endpoint) => provider.requests.slice(before).filter((request) => request.endpoint === endpoint).length
@@ -106,11 +106,11 @@ function checkCallback ({ history }: Page, { responseMode }: Party): void {
   assert.deepEqual(
     calls.map(({ method }) => method),
     [responseMode === 'form_post' ? 'POST' : 'GET'],
-    'the callback is called once, in the response mode that was asked for'
+    'the callback is called once, in the requested response mode'
   )
 }
 
-/** Why the last error was one, from where it began: the plugin's own errors wrap those of the libraries. */
+/** The reason of the last error: that of the innermost cause, because the plugin wraps the errors of libraries. */
 function reason ({ errors }: Party): string {
   const error = errors.at(-1)
   const text = error?.cause === undefined ? error?.detail : innermost(error.cause)

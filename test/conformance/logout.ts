@@ -24,13 +24,13 @@ const wrongTokens: Array<[number: string, suffix: keyof typeof logoutFaults, pro
 
 /** C24-C36 */
 export const logoutModules: RunModule[] = [
-  { number: 'C24', id, plan, provider: 'returns the state', required: 'take the return', run: logsOut([], '/maybe') },
+  { number: 'C24', id, plan, provider: 'returns the state', required: 'accept the return', run: logsOut([], '/maybe') },
   {
     number: 'C25',
     id: `${id}-other-state`,
     plan,
     provider: 'returns a random state',
-    required: 'show a page all the same',
+    required: 'show a page anyway',
     run: logsOut(faults['rp-init-logout-other-state'], '/')
   },
   {
@@ -38,7 +38,7 @@ export const logoutModules: RunModule[] = [
     id: `${id}-no-state`,
     plan,
     provider: 'returns no state',
-    required: 'show a page all the same',
+    required: 'show a page anyway',
     run: logsOut(faults['rp-init-logout-no-state'], '/')
   },
   {
@@ -90,7 +90,7 @@ async function takesLogoutToken (start: Start): Promise<string> {
     ...logoutFaults.valid
   })
   assert.equal(answer.status, 200, `the logout token is answered with ${answer.status}`)
-  assert.match(answer.headers.get('cache-control') ?? '', /no-store/, 'nobody stores the answer')
+  assert.match(answer.headers.get('cache-control') ?? '', /no-store/, 'the response is not stored')
   assert.equal((await party.browser.fetch('/me')).status, 401, 'the session has ended')
   return '200, no-store, and the session has ended'
 }
@@ -106,11 +106,11 @@ function refusesLogoutToken (fault: keyof typeof logoutFaults): RunModule['run']
       ...logoutFaults[fault]
     })
     assert.equal(answer.status, 400, `the logout token is answered with ${answer.status}`)
-    assert.equal((await party.browser.fetch('/me')).status, 200, 'the session goes on')
+    assert.equal((await party.browser.fetch('/me')).status, 200, 'the session continues')
     assert.equal(
       (await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, token)).status,
       200,
-      'a right one is taken'
+      'a right logout token is accepted'
     )
     return `400: ${(JSON.parse(answer.body) as { error_description: string }).error_description.slice(0, 100)}`
   }
@@ -135,7 +135,7 @@ function isFramed (afterLogout: boolean): RunModule['run'] {
   }
 }
 
-/** Logs in and out; `arrival` is where the browser ends. */
+/** Logs in and out. `arrival` is the page that the browser arrives at. */
 function logsOut (fault: Fault | readonly Fault[], arrival: string): RunModule['run'] {
   return async (start) => {
     const party = await start()
@@ -148,13 +148,13 @@ function logsOut (fault: Fault | readonly Fault[], arrival: string): RunModule['
       [200, BASE_URL + arrival],
       `the browser arrives at ${page.url}, with status ${page.status}`
     )
-    assert.equal(count('end_session'), 1, 'the end-session endpoint is asked once')
+    assert.equal(count('end_session'), 1, 'the end-session endpoint is called once')
     const { query } = party.provider.requests.find(({ endpoint }) => endpoint === 'end_session') ?? assert.fail()
     assert.equal(query['id_token_hint'], party.issued[0]?.['id_token'], 'id_token_hint is the ID token')
-    assert.equal(query['post_logout_redirect_uri'], LOGGED_OUT, 'post_logout_redirect_uri is the registered one')
+    assert.equal(query['post_logout_redirect_uri'], LOGGED_OUT, 'post_logout_redirect_uri is as registered')
     assert.ok(query['state'] !== undefined && query['state'].length > 20, 'there is a state')
     const returned = page.history.find(({ url }) => url.split('?', 1)[0] === LOGGED_OUT) ?? assert.fail('no return')
     await checkLoggedOut(party)
-    return `logged out with hint, registered return and state; the return answered ${returned.status} and led to ${arrival}`
+    return `logged out with hint, registered return and state; the return was answered with ${returned.status} and led to ${arrival}`
   }
 }

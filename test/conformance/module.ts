@@ -6,22 +6,22 @@ interface Description {
   number: string
   /** The module's name in the suite. */
   id: string
-  /** The test plan it is taken from. */
+  /** The test plan of the module. */
   plan: string
-  /** Tells it from another entry with the same id. */
+  /** Distinguishes entries with the same id. */
   variant?: string
   /** What the provider does. */
   provider: string
-  /** What the relying party has to do. */
+  /** What the relying party must do. */
   required: string
 }
 
-/** One that is run: says what happened, or throws when that is not what is required. */
+/** A module that runs. `run` returns what happened, or throws when the relying party does not do what is required. */
 export interface RunModule extends Description {
   run: (start: Start) => Promise<string>
 }
 
-/** One that needs a feature which does not exist. */
+/** A module that needs a missing feature. */
 export interface OpenModule extends Description {
   /** The missing feature. */
   open: string

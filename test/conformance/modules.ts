@@ -7,7 +7,7 @@ import { openModules } from './open.ts'
 import { refreshModules } from './refresh.ts'
 import type { Module } from './module.ts'
 
-/** Every module, those that are open included, in the order of their numbers. */
+/** All modules, including the open ones, sorted by number. */
 export const modules: readonly Module[] = [
   ...basicModules, ...formPostModules, ...comprehensiveModules, ...configModules, ...refreshModules, ...logoutModules,
   ...fapiModules, ...openModules

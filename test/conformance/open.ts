@@ -6,7 +6,7 @@ const comprehensive = 'oidcc-client-test-plan'
 const fapi = 'fapi2-security-profile-final-client-test-plan'
 const fapiId = 'fapi2-security-profile-final-client-test'
 
-/** Modules that nothing runs, because what they are about does not exist. */
+/** Modules that do not run, because the feature that they test is missing. */
 export const openModules: OpenModule[] = [
   {
     number: 'C37',
@@ -21,7 +21,7 @@ export const openModules: OpenModule[] = [
     id: `${fapiId}-happy-path`,
     plan: fapi,
     provider: 'PAR, DPoP with a nonce, decoy keys',
-    required: 'log in, ask the resource',
+    required: 'log in, call the resource',
     open: 'pushed authorization requests and DPoP'
   },
   {
@@ -29,7 +29,7 @@ export const openModules: OpenModule[] = [
     id: `${fapiId}-happy-path-no-dpop-nonce`,
     plan: fapi,
     provider: 'PAR, DPoP without a nonce',
-    required: 'log in, ask the resource',
+    required: 'log in, call the resource',
     open: 'pushed authorization requests and DPoP'
   },
   {
@@ -44,7 +44,7 @@ export const openModules: OpenModule[] = [
     number: 'C55',
     id: `${fapiId}-rs-dpop-auth-scheme-case-insensitivity`,
     plan: fapi,
-    provider: 'a DPoP challenge in other capitals',
+    provider: 'a DPoP challenge in different letter case',
     required: 'try again with the nonce',
     open: 'DPoP'
   },
@@ -52,7 +52,7 @@ export const openModules: OpenModule[] = [
     number: 'C57',
     id: 'fapi2-security-profile-final-client-refresh-token-test',
     plan: fapi,
-    provider: 'refuses the access token until two refreshes happened',
+    provider: 'refuses the access token until it was refreshed twice',
     required: 'refresh twice, keep the rotated refresh token',
     open: 'a refresh after a 401 of a resource (FAPI profiles)'
   },
@@ -71,7 +71,7 @@ export const openModules: OpenModule[] = [
     number: 'extra',
     id: `${id}-userinfo-bearer-body`,
     plan: comprehensive,
-    provider: 'takes the access token in the form only',
+    provider: 'accepts the access token only in the form',
     required: 'send it there',
     open: 'UserInfo with the token in a form'
   },

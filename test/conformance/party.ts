@@ -9,13 +9,13 @@ import type {
 export const CALLBACK = `${BASE_URL}/auth/callback`
 export const LOGGED_OUT = `${BASE_URL}/auth/logged-out`
 
-/** A relying party, its provider and a browser, all of them new. */
+/** A new relying party, its provider and a browser. */
 export interface Party {
   app: FastifyInstance
   provider: Provider
   browser: TestBrowser
   clock: Clock
-  /** How the relying party is registered. */
+  /** The registration of the relying party. */
   client: ProviderClient
   responseMode: 'query' | 'form_post'
   /** The token responses, oldest first. */
@@ -27,7 +27,7 @@ export interface Party {
 export interface Setup {
   options?: Partial<OidcOptions>
   provider?: ProviderOptions
-  /** Laid over a registration for client_secret_basic; `undefined` takes a member away. */
+  /** Members that replace those of a registration for client_secret_basic. `undefined` removes a member. */
   client?: { [Member in keyof ProviderClient]?: ProviderClient[Member] | undefined }
 }
 
@@ -47,7 +47,7 @@ const registration: ProviderClient = {
   post_logout_redirect_uris: [LOGGED_OUT]
 }
 
-/** Starts parties, and stops them all at the end. */
+/** Starts parties, and stops all of them at the end. */
 export function createWorld (): World {
   const clock = startClock()
   const closers: Array<() => unknown> = [() => clock.restore()]
@@ -87,7 +87,7 @@ export function createWorld (): World {
   }
 }
 
-// The suite takes a login for complete when UserInfo is asked: `onClaims` does.
+// For the suite, a login is complete when UserInfo was called: `onClaims` calls it.
 function optionsOf (
   provider: Provider,
   { client_id }: ProviderClient,

@@ -7,7 +7,7 @@ import type { Outcome } from './run.ts'
 
 const HEAD = ['module', 'the provider', 'required', 'happened', 'verdict']
 
-// The plan stands above the table: where it is the variant, it need not be said again.
+// The plan is printed above the table, so a variant that is the plan is left out.
 function rowOf ({ module, verdict, happened }: Outcome): string[] {
   const { variant, ...rest } = module
   return [titleOf(variant === module.plan ? rest : module), module.provider, module.required, happened, verdict]

@@ -15,8 +15,8 @@ export const refreshModules: RunModule[] = [
     number: 'C21',
     id,
     plan,
-    provider: 'everything right',
-    required: 'refresh, then ask UserInfo with the new access token',
+    provider: 'everything is right',
+    required: 'refresh, then call UserInfo with the new access token',
     run: refreshes
   },
   {
@@ -24,7 +24,7 @@ export const refreshModules: RunModule[] = [
     id: `${id}-invalid-issuer`,
     plan,
     provider: 'another iss in the refreshed ID token',
-    required: 'not use the new tokens',
+    required: 'do not use the new tokens',
     run: refusesRefresh(faults['refresh-token-invalid-issuer'] as Fault)
   },
   {
@@ -32,12 +32,12 @@ export const refreshModules: RunModule[] = [
     id: `${id}-invalid-sub`,
     plan,
     provider: 'another sub in the refreshed ID token',
-    required: 'not use the new tokens',
+    required: 'do not use the new tokens',
     run: refusesRefresh(faults['refresh-token-invalid-sub'] as Fault)
   }
 ]
 
-/** A party that is logged in and whose access token has expired. */
+/** Starts a party that is logged in and whose access token has expired. */
 async function startExpired (start: Start): Promise<Party> {
   const party = await start({ options: { offlineAccess: true }, provider: { accessTokenTtl: TTL } })
   await logIn(party)
@@ -49,7 +49,7 @@ async function refreshes (start: Start): Promise<string> {
   const party = await startExpired(start)
   const count = counter(party)
   const { token } = (await party.browser.goto('/token')).json() as { token: string }
-  party.clock.advance(TTL / 2) // longer than the answer is shared with requests that come at the same time
+  party.clock.advance(TTL / 2) // longer than the result of a refresh is shared between requests
   assert.equal((await party.browser.fetch('/auth/userinfo')).json().sub, 'alice', 'UserInfo answers')
   const [first, second] = party.issued
   assert.notEqual(second?.['access_token'], first?.['access_token'], 'there is a new access token')
@@ -58,14 +58,14 @@ async function refreshes (start: Start): Promise<string> {
   assert.equal(
     requestsOf(party, 'token').at(-1)?.body['refresh_token'],
     first?.['refresh_token'],
-    'the refresh token is the one of the login'
+    'the refresh token is that of the login'
   )
   assert.deepEqual(
     usesOf(party, token).map(({ endpoint }) => endpoint),
     ['userinfo'],
     'UserInfo gets the new access token'
   )
-  return 'refreshed once, then asked UserInfo with the new access token'
+  return 'refreshed once, then called UserInfo with the new access token'
 }
 
 function refusesRefresh (fault: Fault): RunModule['run'] {

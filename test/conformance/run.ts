@@ -6,14 +6,14 @@ import type { Module, RunModule } from './module.ts'
 export interface Outcome {
   module: Module
   verdict: 'passed' | 'failed' | 'open'
-  /** What happened, or why it is not run. */
+  /** What happened, or why the module does not run. */
   happened: string
   error?: unknown
 }
 
-/** Runs a module with a provider and a relying party of its own; the duties of every module come last. */
+/** Runs a module with its own provider and relying party, then checks the duties that all modules have. */
 export async function runModule (module: Module): Promise<Outcome> {
-  if (isOpen(module)) return { module, verdict: 'open', happened: `not there: ${module.open}` }
+  if (isOpen(module)) return { module, verdict: 'open', happened: `missing: ${module.open}` }
   try {
     return { module, verdict: 'passed', happened: await runIsolated(module) }
   } catch (error) {

@@ -48,7 +48,7 @@ async function start (
   return { app, issuer: provider.issuer }
 }
 
-t.test('S83 the document says what the guards ask for', async (t) => {
+t.test('S83 the OpenAPI document describes the guards', async (t) => {
   const { app, issuer } = await start(t, { bearer: { audience: 'https://api.example.com' } })
   const document = app.swagger() as unknown as Document
   t.same(document.components.securitySchemes, {
@@ -64,16 +64,16 @@ t.test('S83 the document says what the guards ask for', async (t) => {
     responses: { 200: {}, 401: { description: /session or access token/ }, 403: {} }
   })
   t.same(jobs?.['post']?.security, [{ oidcToken: ['jobs'] }])
-  t.same(own?.['get']?.security, [], 'what the route says itself stands')
+  t.same(own?.['get']?.security, [], 'the security of the route itself is kept')
   t.match(own?.['get']?.responses, { 401: { description: 'mine' } })
   t.notMatch(JSON.stringify(document), /x-oidc/)
-  t.equal(app.swagger(), document as never, 'made once')
+  t.equal(app.swagger(), document as never, 'the document is built once')
   t.match(app.swagger({ yaml: true }), /openapi: /)
   const answer = await app.inject('/mail/1')
   t.match(
     [answer.statusCode, answer.json()],
     [401, { code: 'FST_OIDC_LOGIN_REQUIRED', login: `${BASE_URL}/auth/login` }],
-    'the answers are what they were'
+    'the responses are unchanged'
   )
   t.same(
     (
@@ -83,7 +83,7 @@ t.test('S83 the document says what the guards ask for', async (t) => {
   )
 })
 
-t.test('without bearer, with several providers, and without @fastify/swagger', async (t) => {
+t.test('the OpenAPI document follows the options, and @fastify/swagger is optional', async (t) => {
   const { app } = await start(t)
   const document = app.swagger() as unknown as Document
   t.same(Object.keys(document.components.securitySchemes ?? {}), ['oidcSession'])
@@ -117,7 +117,7 @@ t.test('without bearer, with several providers, and without @fastify/swagger', a
   t.notOk(plain.hasDecorator('swagger'))
 })
 
-t.test('a document of its own is completed as well', async (t) => {
+t.test('a static OpenAPI document is completed as well', async (t) => {
   const { app } = await start(
     t,
     {},

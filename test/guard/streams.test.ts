@@ -1,6 +1,5 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { get } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
 import t from 'tap'
 import websocket from '@fastify/websocket'
@@ -15,7 +14,16 @@ import type { Provider } from '../../lib/testing/index.ts'
 
 const API = 'https://api.example.com'
 
-async function start (t: Test): Promise<{ app: FastifyInstance, provider: Provider, port: number, handled: string[] }> {
+interface TestServer {
+  app: FastifyInstance
+  provider: Provider
+  port: number
+  handled: string[]
+  /** The handler sends the last event after `end`. */
+  goOn: EventEmitter<{ end: [] }>
+}
+
+async function start (t: Test): Promise<TestServer> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const app = Fastify({ forceCloseConnections: true })
@@ -23,6 +31,7 @@ async function start (t: Test): Promise<{ app: FastifyInstance, provider: Provid
   await app.register(websocket)
   await app.register(oidc, optionsFor(provider, { bearer: { audience: API } }))
   const handled: string[] = []
+  const goOn = new EventEmitter<{ end: [] }>()
   app.get('/socket', { websocket: true, preHandler: app.oidc.required() }, (socket, { oidcClaims }) => {
     handled.push(oidcClaims?.sub as string)
     socket.send(`hello ${oidcClaims?.sub}`)
@@ -32,14 +41,14 @@ async function start (t: Test): Promise<{ app: FastifyInstance, provider: Provid
     reply.hijack()
     reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
     reply.raw.write(`data: hello ${oidcClaims?.sub}\n\n`)
-    await delay(20)
+    await once(goOn, 'end')
     reply.raw.end('data: bye\n\n')
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  return { app, provider, port: (app.server.address() as { port: number }).port, handled }
+  return { app, provider, port: (app.server.address() as { port: number }).port, handled, goOn }
 }
 
-/** The first message, or the status and headers of the refusal. */
+/** Opens the WebSocket. Returns the first message, or the status and headers of the error response. */
 async function connect (
   port: number,
   headers: Record<string, string>
@@ -58,7 +67,7 @@ async function connect (
   })
 }
 
-t.test('S83 V39 a WebSocket is guarded like any other route', async (t) => {
+t.test('S83 V39 a guard protects a WebSocket like any other route', async (t) => {
   const { app, provider, port, handled } = await start(t)
   const cookie = sessionCookie(app)
   const token = `Bearer ${provider.accessToken({ sub: 'bob', overrides: { aud: API } })}`
@@ -66,7 +75,7 @@ t.test('S83 V39 a WebSocket is guarded like any other route', async (t) => {
   t.match(
     await connect(port, { cookie, origin: 'https://evil.test' }),
     { status: 403 },
-    'S43 another site can open it as well, and its cookie comes along'
+    'S43 another site can open a WebSocket, and the browser sends the cookie'
   )
   t.match(await connect(port, { cookie }), { status: 403 })
   t.match(await connect(port, { authorization: 'Bearer x' }), {
@@ -80,15 +89,18 @@ t.test('S83 V39 a WebSocket is guarded like any other route', async (t) => {
   t.same(handled, ['alice', 'bob', 'bob'])
 })
 
-t.test('server-sent events', async (t) => {
-  const { app, provider, port, handled } = await start(t)
+t.test('a guard protects server-sent events', async (t) => {
+  const { app, provider, port, handled, goOn } = await start(t)
   const read = async (headers: Record<string, string>): Promise<[number, string]> => {
     const [response] = (await once(
       get({ port, host: '127.0.0.1', path: '/events', headers: { accept: 'text/event-stream', ...headers } }),
       'response'
     )) as [IncomingMessage]
     const chunks: Buffer[] = []
-    for await (const chunk of response) chunks.push(chunk as Buffer)
+    for await (const chunk of response) {
+      chunks.push(chunk as Buffer)
+      goOn.emit('end') // the handler sends the second event after the first one arrived
+    }
     return [response.statusCode as number, Buffer.concat(chunks).toString()]
   }
   t.match(await read({}), [401, /FST_OIDC_LOGIN_REQUIRED/])

@@ -7,11 +7,11 @@ import { SESSION_KEY, startApp } from '../support/app.ts'
 const BASE = 'https://app.example.com'
 const safe = (value: unknown): string | null => safeUrl(value, BASE, BASE)
 
-/** Where a browser on the application's own page would go. */
+/** The origin to which a browser goes from a page of the application. */
 const target = (location: string): string => new URL(location, `${BASE}/auth/callback`).origin
 
 const hostile: string[] = [
-  // what the browsers' parser makes another host of
+  // the parser of browsers reads another host
   '//evil.com',
   '///evil.com',
   '////evil.com',
@@ -34,7 +34,7 @@ const hostile: string[] = [
   'https://evil.com/app.example.com',
   '//evil.com/%2f..',
   '//evil%E3%80%82com',
-  // what looks like this origin and is not
+  // looks like this origin, but is not
   'http://app.example.com/',
   'https://app.example.com:444/',
   'https://example.com/',
@@ -42,7 +42,7 @@ const hostile: string[] = [
   'https://app.example.com./',
   'https://user@app.example.com/',
   'https://user:pass@app.example.com/',
-  // what stands alone as another host once it is written (finding 6)
+  // another host when written as a path alone (finding 6)
   '/.//evil.com',
   '/..//evil.com',
   '/./\\evil.com',
@@ -53,7 +53,7 @@ const hostile: string[] = [
   './/evil.com',
   '..//evil.com',
   '/.//evil.com/%2e%2e',
-  // control characters, which parsers drop
+  // control characters, which parsers remove
   '/\t/evil.com',
   '/\n/evil.com',
   '/\r/evil.com',
@@ -114,7 +114,7 @@ t.test('R21 return_to with Unicode is percent-encoded', async (t) => {
   t.equal(safe('me'), `${BASE}/me`)
 })
 
-t.test('S48 R35 whatever is taken for safe leads to the own origin, in full and as a path alone', async () => {
+t.test('S48 R35 every return_to that is safe leads to the own origin', async () => {
   const piece = fc.constantFrom(
     '/', '//', '\\', '.', '..', '%2e', '%2f', '%5c', '@', ':', 'evil.com', 'app.example.com', 'https:', 'http:',
     '\t', '\n', '\r', ' ', '\u0000', '?', '#', ';', '[', ']', '。', 'é', '\ud800', '%', '%00', 'a'
@@ -142,7 +142,7 @@ t.test('S48 R35 whatever is taken for safe leads to the own origin, in full and 
 })
 
 t.test(
-  'V1 V4 V6 R20 over HTTP: each hostile return_to ends at home, or is refused, never elsewhere, never a 5xx',
+  'V1 V4 V6 R20 over HTTP, a hostile return_to leads to the application or is refused, and is never a 5xx',
   async (t) => {
     const { app, browser } = await startApp(t)
     for (const value of hostile) {

@@ -15,7 +15,7 @@ import type { TestApp } from '../support/app.ts'
 
 const ALL = ['login_hint', 'ui_locales', 'prompt', 'max_age', 'acr_values', 'claims', 'audience', 'resource']
 
-t.test('S6 what app.oidc.login is asked for arrives under its name in the specification', async (t) => {
+t.test('S6 the options of app.oidc.login become the parameters of the specification', async (t) => {
   const { app, browser } = await startApp(t)
   loginRoute(app, '/start', {
     prompt: 'login consent',
@@ -112,7 +112,7 @@ t.test('the resources of a login are asked for at the token endpoint too, and wi
   }
 })
 
-t.test('S6 the query of the login route hands on what is allowed, and nothing else', async (t) => {
+t.test('S6 the login route passes on the allowed query parameters only', async (t) => {
   const { app, browser } = await startApp(t, { loginParams: ALL })
   const query = new URLSearchParams({
     login_hint: 'me',
@@ -154,14 +154,14 @@ t.test('S6 the query of the login route hands on what is allowed, and nothing el
   ])
 })
 
-t.test('a max_age from the query is checked as any other', async (t) => {
+t.test('the max_age of the query is checked in the ID token', async (t) => {
   const { provider, browser } = await startApp(t, { loginParams: ['max_age'] })
   provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, auth_time: Math.floor(Date.now() / 1000) - 100 }) })
   t.match((await browser.goto('/auth/login?max_age=60&return_to=/me')).text(), 'FST_OIDC_ID_TOKEN')
   t.equal((await browser.goto('/auth/login?max_age=80&return_to=/me')).status, 200, 'within the tolerance')
 })
 
-t.test('S6 no query reaches what the plugin sets itself', async (t) => {
+t.test('S6 no query changes a parameter that the plugin sets', async (t) => {
   const { app, provider } = await startApp(t, { loginParams: ALL })
   const own = [
     'client_id', 'redirect_uri', 'response_type', 'response_mode', 'scope', 'state', 'nonce', 'code_challenge',
@@ -202,7 +202,7 @@ t.test('S6 no query reaches what the plugin sets itself', async (t) => {
   )
 })
 
-t.test('C38 S12 S48 a login that a third party begins', async (t) => {
+t.test('C38 S12 S48 a login that a third party initiates', async (t) => {
   const { app, provider, browser } = await startApp(t, { routes: { initiateLogin: 'initiate-login' } })
   const iss = provider.issuer
   const from = 'https://portal.example/'
@@ -267,7 +267,7 @@ t.test('C38 S12 S48 a login that a third party begins', async (t) => {
   t.equal((await several.inject(`/auth/two/begin?iss=${encodeURIComponent(iss)}`)).statusCode, 400)
 })
 
-/** An application with a page that asks silently who is there. */
+/** An application with a page that tries a silent login. */
 async function startSilent (
   t: Test,
   options: Partial<OidcOptions> = {}
@@ -294,14 +294,14 @@ function refuseWith (provider: Provider, error: string): void {
   })
 }
 
-/** The provider knows the person, and the application does not. */
+/** A browser with a session at the provider, and none at the application. */
 async function logInElsewhere (browser: TestBrowser): Promise<void> {
   await browser.goto('/auth/login')
   browser.cookies.delete(SESSION_COOKIE)
 }
 
 t.test(
-  'silent: whom the provider does not know comes back as they are, and is not asked for again at once',
+  'silent: a user without a session at the provider comes back anonymous, and the next attempt waits',
   async (t) => {
     const { provider, browser, clock } = await startSilent(t)
     for (const error of ['login_required', 'interaction_required', 'consent_required', 'account_selection_required']) {
@@ -330,7 +330,7 @@ t.test(
   }
 )
 
-t.test('silent: whom the provider knows is logged in without a click, but not after having logged out', async (t) => {
+t.test('silent: a user with a session at the provider is logged in without a click, but not after a logout', async (t) => {
   const { app, provider, browser, clock } = await startSilent(t)
   app.get('/leave', async (request, reply) => await app.oidc.logout(request, reply, { federated: false }))
   await logInElsewhere(browser)
@@ -338,7 +338,7 @@ t.test('silent: whom the provider knows is logged in without a click, but not af
   t.same((await browser.goto('/page')).json(), { sub: 'alice' })
   t.equal(provider.count('authorize'), 1)
   t.same((await browser.goto('/page')).json(), { sub: 'alice' })
-  t.equal(provider.count('authorize'), 1, 'whoever is known is not asked for')
+  t.equal(provider.count('authorize'), 1, 'a user with a session is not sent to the provider')
   clock.advance(601)
   await browser.goto('/leave')
   t.same((await browser.goto('/page')).json(), { sub: 'nobody' })
@@ -356,12 +356,12 @@ t.test('silent: whom the provider knows is logged in without a click, but not af
   t.throws(() => app.oidc.optional({ silent: 'yes' as never }), { code: 'FST_OIDC_OPTION' })
 })
 
-t.test('silent: the page is there without the provider as well, and what is wrong is said', async (t) => {
+t.test('silent: the page opens without the provider, and the log has the reason', async (t) => {
   const { app, provider, browser, lines, clock } = await startSilent(t)
   const clear = provider.fault({ on: 'metadata', status: 500 })
   const page = await browser.goto('/page')
   t.match([page.status, page.json()], [200, { sub: 'nobody' }])
-  t.match(lines(), /"level":40.*nobody could be asked silently/)
+  t.match(lines(), /"level":40.*the silent login could not start/)
   clear()
   clock.advance(601)
   refuseWith(provider, 'access_denied')
@@ -369,7 +369,7 @@ t.test('silent: the page is there without the provider as well, and what is wron
   clock.advance(601)
   refuseWith(provider, 'login_required')
   provider.fault(faults['remove-authorization-response-iss'])
-  t.match((await browser.goto('/page')).text(), 'FST_OIDC_RESPONSE_ISSUER', 'a refusal of somebody else')
+  t.match((await browser.goto('/page')).text(), 'FST_OIDC_RESPONSE_ISSUER', 'an error of another issuer')
   provider.clearFaults()
   const forged = await app.inject({
     url: `/auth/callback?error=login_required&state=${'x'.repeat(32)}&iss=${encodeURIComponent(provider.issuer)}`,
@@ -388,7 +388,7 @@ t.test('silent: the page is there without the provider as well, and what is wron
   )
 })
 
-t.test('silent: with several providers nobody is asked unless one is named', async (t) => {
+t.test('silent: with several providers there is no attempt unless the route names one', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const { baseUrl, session, allowInsecureLoopback, ...one } = optionsFor(provider)
@@ -410,7 +410,7 @@ t.test('silent: with several providers nobody is asked unless one is named', asy
   }
 })
 
-t.test('prompt=none comes back quietly, whoever asked for it', async (t) => {
+t.test('prompt=none comes back without an error page, from any kind of login', async (t) => {
   const { app, provider, browser } = await startApp(t, { loginParams: ['prompt'] })
   loginRoute(app, '/start', { prompt: 'none', returnTo: '/maybe' })
   refuseWith(provider, 'login_required')
@@ -449,7 +449,7 @@ t.test('S10 pushed authorization requests: only a reference goes through the bro
   await assertLoggedIn(t, browser)
 })
 
-t.test('S10 what is pushed, and by whom; required by the metadata', async (t) => {
+t.test('S10 the pushed request has all parameters and the client authentication, also when the metadata requires it', async (t) => {
   const { provider, browser } = await startApp(
     t,
     { resource: ['https://a.example.com', 'https://b.example.com'] },
@@ -469,8 +469,8 @@ t.test('S10 what is pushed, and by whom; required by the metadata', async (t) =>
   t.equal(exchange?.body['redirect_uri'], pushed?.body['redirect_uri'])
 })
 
-t.test('S10 R3 a push that fails is an error, and nothing goes through the browser instead', async (t) => {
-  const { app, provider, browser } = await startApp(t, { pushedAuthorizationRequests: true, timeout: 0.3 })
+t.test('S10 R3 a failed push is an error, and the parameters do not go through the browser instead', async (t) => {
+  const { app, provider, browser } = await startApp(t, { pushedAuthorizationRequests: true, timeout: 1 })
   const cases: Array<[Parameters<typeof provider.fault>[0], number]> = [
     [
       { on: 'par', status: 400, headers: { 'content-type': 'application/json' }, body: '{"error":"invalid_request"}' },
@@ -519,7 +519,7 @@ t.test('S10 R3 a push that fails is an error, and nothing goes through the brows
   t.ok(app.oidc)
 })
 
-t.test('S4 a provider that does not speak of PKCE gets it, and state and nonce are checked all the same', async (t) => {
+t.test('S4 a provider that does not announce PKCE gets a challenge, and state and nonce are checked', async (t) => {
   const { app, provider } = await startApp(t)
   provider.fault({ on: 'metadata', metadata: (document) => { delete document['code_challenge_methods_supported'] } })
   const browser = client({ app, baseUrl: BASE_URL })

@@ -14,7 +14,7 @@ t.setTimeout(120_000) // where other work shares the cores
 
 const FRESH = ['state', 'nonce', 'code_challenge']
 
-/** What of an authorization request is the same every time. */
+/** The parameters that are the same in every authorization request. */
 function fixedParams (params: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(params).filter(([name]) => !FRESH.includes(name)))
 }
@@ -42,7 +42,7 @@ t.test('S1 a login is a code request with state, nonce and a S256 challenge', as
   t.equal(provider.count('authorize'), 0, 'only the browser goes there')
 })
 
-t.test('S1 V12 state, nonce and challenge are long, and never the same twice', async (t) => {
+t.test('S1 V12 state, nonce and challenge are long and unique', async (t) => {
   const { provider, app } = await startApp(t)
   const seen: Record<string, Set<string>> = { state: new Set(), nonce: new Set(), code_challenge: new Set() }
   for (let i = 0; i < 60; i++) {
@@ -170,7 +170,7 @@ t.test('S3 R38 the redirect_uri has the path of baseUrl and the prefix of the sc
 })
 
 t.test(
-  'S4 a provider that does not tell of PKCE gets a challenge all the same, and state and nonce count',
+  'S4 a provider without PKCE in its metadata gets a challenge, and state and nonce are checked',
   async (t) => {
     const { provider, browser } = await startApp(t)
     provider.fault(faults['metadata-without-pkce'])
@@ -186,7 +186,7 @@ t.test(
   }
 )
 
-t.test('S5 ten tabs log in at once, and each arrives where it was to go', async (t) => {
+t.test('S5 ten tabs log in at once, and each ends at its own page', async (t) => {
   const { provider, browser } = await startApp(t)
   const tabs = Array.from({ length: 10 }, (_, index) => `/me?tab=${index}`)
   const pages = await Promise.all(
@@ -206,7 +206,7 @@ t.test('S5 ten tabs log in at once, and each arrives where it was to go', async 
   await assertLoggedIn(t, browser)
 })
 
-t.test('S5 ten tabs of a guarded page begin before any of them comes back, and finish in any order', async (t) => {
+t.test('S5 ten tabs begin a login before one of them ends, and end in any order', async (t) => {
   const { provider, browser } = await startApp(t)
   const callbacks = await Promise.all(
     Array.from({ length: 10 }, async (_, index) => await untilCallback(browser, `/me?tab=${index}`))
@@ -235,7 +235,7 @@ t.test('V27 fifty unfinished logins leave a bounded number of cookies, and the n
   t.equal(page.json().claims.sub, 'alice')
 })
 
-t.test('R13 a login that waits outlasts what is left of others', async (t) => {
+t.test('R13 a pending login stays when other logins of the browser end', async (t) => {
   const { browser } = await startApp(t)
   const waiting = await untilCallback(browser, '/me?tab=first')
   for (let count = 0; count < 13; count++) t.equal((await browser.goto('/auth/login?return_to=/me')).status, 200)
@@ -260,7 +260,7 @@ t.test('V27 the bound holds beside a session, and for long addresses', async (t)
   t.ok(browser.cookies.bytes() < 8000)
 })
 
-t.test('S6 V7 V8 nothing in the address becomes a parameter of the authorization request', async (t) => {
+t.test('S6 V7 V8 the address of a page adds no parameter to the authorization request', async (t) => {
   const { app } = await startApp(t)
   const params = async (url: string): Promise<Record<string, string>> => {
     const { headers } = await app.inject({ url, headers: { accept: 'text/html' } })
@@ -349,7 +349,7 @@ const notNavigations: Record<string, string>[] = [
   { 'sec-fetch-mode': 'websocket', 'sec-fetch-dest': 'websocket', upgrade: 'websocket', accept: 'text/html' }
 ]
 
-t.test('S7 what is not a navigation gets 401, no redirect and no cookie', async (t) => {
+t.test('S7 a request that is not a navigation gets 401, no redirect and no cookie', async (t) => {
   const { app, provider } = await startApp(t)
   for (const headers of notNavigations) {
     const response = await app.inject({ url: '/me', headers })
@@ -386,7 +386,7 @@ t.test('S7 a script cannot begin a login at the login route either', async (t) =
   t.equal(provider.requests.length, 0)
 })
 
-t.test('S8 R16 what is fetched ahead of time begins no login', async (t) => {
+t.test('S8 R16 a prefetch begins no login', async (t) => {
   const { app, provider } = await startApp(t)
   const ahead = [
     { 'sec-purpose': 'prefetch' },
@@ -434,7 +434,7 @@ t.test('S9 R15 other methods than GET begin no login', async (t) => {
   t.equal(provider.requests.length, 0)
 })
 
-t.test('S12 a link on another site begins a plain login, and changes nothing for who is logged in', async (t) => {
+t.test('S12 a link on another site begins a plain login, and does not affect a user who is logged in', async (t) => {
   const { browser } = await startApp(t)
   await browser.goto('/auth/login')
   const session = browser.cookies.get(SESSION_COOKIE)
@@ -531,4 +531,29 @@ t.test('V4 R12 no query makes the login route fail', async (t) => {
     }),
     { numRuns: 100 }
   )
+})
+
+t.test('S12 a frame cannot begin a login', async (t) => {
+  const { app, browser } = await startApp(t)
+  const page = await browser.goto('/auth/login', { from: 'https://evil.test/', dest: 'iframe' })
+  t.equal(page.status, 400)
+  t.same(browser.cookies.list(), [])
+  t.equal(
+    (await app.inject({ url: '/auth/login', headers: { 'sec-fetch-dest': 'document', 'sec-fetch-mode': 'navigate' } }))
+      .statusCode,
+    302
+  )
+})
+
+t.test('S29 app.oidc.login refuses an invalid maxAge', async (t) => {
+  const { app } = await startApp(t)
+  app.get(
+    '/in',
+    async (request, reply) => await app.oidc.login(request, reply, { maxAge: Number(request.headers['x-age']) })
+  )
+  await app.ready()
+  for (const age of ['-1', 'x', '1.5']) {
+    t.match((await app.inject({ url: '/in', headers: { 'x-age': age } })).json(), { code: 'FST_OIDC_OPTION' })
+  }
+  t.match((await app.inject({ url: '/in', headers: { 'x-age': '60' } })).headers.location, /max_age=60/)
 })

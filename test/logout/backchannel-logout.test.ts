@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { CompactEncrypt, exportJWK, generateKeyPair } from 'jose'
 import { createSeen } from '../../lib/store/seen.ts'
@@ -6,6 +5,7 @@ import { createMemoryStore } from '../../lib/store/memory.ts'
 import { client, logoutFaults, sessionCookie, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
 import { faultyStore, modes } from '../support/modes.ts'
+import { until } from '../support/until.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcOptions, OidcSession } from '../../index.ts'
 import type { Provider, SendLogoutOptions, TestBrowser } from '../../lib/testing/index.ts'
@@ -29,7 +29,7 @@ async function post (app: FastifyInstance, payload: string, headers: Record<stri
   })
 }
 
-/** The same browsers, before another process. */
+/** The same browser at another process. */
 function seenBy (app: FastifyInstance, browser: TestBrowser): () => Promise<number> {
   const cookie = browser.cookies.header(BASE_URL)
   return async () => (await app.inject({ url: '/me', headers: { cookie } })).statusCode
@@ -38,7 +38,7 @@ function seenBy (app: FastifyInstance, browser: TestBrowser): () => Promise<numb
 for (const { name, shared, listed, options } of modes) {
   const withStore = (): Partial<OidcOptions> => options(shared ? createMemoryStore() : undefined)
 
-  t.test(`C27 S63 S65 V29 ${name}: a sid ends one session, a sub ends all, and what comes later lives`, async (t) => {
+  t.test(`C27 S63 S65 V29 ${name}: a sid ends one session, a sub ends all, and later sessions stay`, async (t) => {
     const own = withStore()
     const { app, provider } = await startApp(t, own)
     const other = await buildApp(t, optionsFor(provider, own))
@@ -67,7 +67,7 @@ for (const { name, shared, listed, options } of modes) {
     }
 
     t.equal((await send({ sub: 'bob', sid: await sidOf(second) })).status, 200)
-    t.equal(await statusOf(second), 200, 'a sid of another person names nobody')
+    t.equal(await statusOf(second), 200, 'the sid of another user ends no session')
 
     const again = provider.logoutToken({ sub: 'alice' })
     t.equal((await post(app, `logout_token=${again}`)).statusCode, 200)
@@ -86,12 +86,12 @@ for (const { name, shared, listed, options } of modes) {
     t.equal((await post(app, `logout_token=${again}`)).statusCode, 200)
     if (shared) t.equal((await post(other, `logout_token=${again}`)).statusCode, 200)
     t.equal(await statusOf(later), 200, 'a logout token that is sent again ends nothing')
-    t.equal((await send({ sub: 'nobody', sid: 'unknown' })).status, 200, 'who is not logged in is logged out')
+    t.equal((await send({ sub: 'nobody', sid: 'unknown' })).status, 200, 'a logout of an unknown user succeeds')
     t.equal((await send({ sid: await sidOf(bob) })).status, 200, 'a sid alone will do')
     t.equal(await statusOf(bob), 401)
   })
 
-  t.test(`R29 ${name}: a logout while the person logs in, or while a request is under way`, async (t) => {
+  t.test(`R29 ${name}: a logout during a login, or during a request`, async (t) => {
     let during = async (): Promise<unknown> => undefined
     const store = createMemoryStore()
     const { app, provider } = await startApp(t, { ...options(store), onClaims: async () => { await during() } })
@@ -121,7 +121,7 @@ for (const { name, shared, listed, options } of modes) {
         })
       ).status
     t.equal(await issued(60), 200)
-    t.equal(await statusOf(browser), 200, 'is not about who logged in since')
+    t.equal(await statusOf(browser), 200, 'it does not end a later session')
     t.equal(await issued(20), 200)
     t.equal(await statusOf(browser), 401, 'but clocks differ')
 
@@ -140,7 +140,7 @@ for (const { name, shared, listed, options } of modes) {
     t.equal(await statusOf(again), 401, 'a session that it names is over, whatever the clocks say')
   })
 
-  t.test(`S65 ${name}: an older logout takes nothing back`, async (t) => {
+  t.test(`S65 ${name}: an older logout does not undo a newer one`, async (t) => {
     const { app, provider } = await startApp(t, options())
     const browser = await logIn({ app, provider }, 'alice')
     await app.oidc.sessions.revoke({ sub: 'alice' })
@@ -174,7 +174,7 @@ for (const { name, shared, listed, options } of modes) {
     const { app, provider } = await startApp(t, options())
     const before = await logIn({ app, provider }, 'alice')
     t.equal((await provider.sendLogoutToken(URL_, { app, sub: 'alice' })).status, 200)
-    t.equal(await statusOf(before), 401, 'who came in the same millisecond is out')
+    t.equal(await statusOf(before), 401, 'a session of the same millisecond ends')
     clock.advance(1)
     t.equal(await statusOf(await logIn({ app, provider }, 'alice')), 200)
     clock.advance(28_700)
@@ -231,10 +231,10 @@ t.test('C28-C34 S64 V29 a logout token that is wrong ends nothing', async (t) =>
     200,
     'just in time'
   )
-  t.equal(await statusOf(browser), 200, 'who logged in since it was issued stays')
+  t.equal(await statusOf(browser), 200, 'a session that began after the token was issued stays')
 })
 
-t.test('S63 requests that are none', async (t) => {
+t.test('S63 requests without a valid form are refused', async (t) => {
   const { app, provider } = await startApp(t)
   const browser = await logIn({ app, provider }, 'alice')
   const token = provider.logoutToken({ sub: 'alice' })
@@ -275,7 +275,7 @@ t.test('S63 requests that are none', async (t) => {
   t.equal(await statusOf(browser), 401)
 })
 
-t.test('S64 S65 several providers: each logs out its own people only', async (t) => {
+t.test('S64 S65 several providers: each logs out its own users only', async (t) => {
   const [one, two] = [await startProvider(), await startProvider()]
   t.teardown(async () => {
     await one.close()
@@ -304,10 +304,10 @@ t.test('S64 S65 several providers: each logs out its own people only', async (t)
   t.equal((await one.sendLogoutToken(url('three'), { app, sub: 'alice' })).status, 404)
   t.same(await Promise.all(browsers.map(statusOf)), [200, 200])
   t.equal((await one.sendLogoutToken(url('one'), { app, sub: 'alice' })).status, 200)
-  t.same(await Promise.all(browsers.map(statusOf)), [401, 200], 'the same sub at another provider is somebody else')
+  t.same(await Promise.all(browsers.map(statusOf)), [401, 200], 'the same sub at another provider is another user')
 })
 
-t.test('S66 keys that nobody has do not make it flood the provider', async (t) => {
+t.test('S66 logout tokens of unknown keys do not flood the provider', async (t) => {
   const { app, provider } = await startApp(t)
   await logIn({ app, provider }, 'alice')
   provider.clearRequests()
@@ -319,7 +319,7 @@ t.test('S66 keys that nobody has do not make it flood the provider', async (t) =
   t.ok(provider.requests.length <= 10, `${provider.requests.length} requests`)
 })
 
-t.test('S68 S61 a refresh token that was not for offline use is revoked', async (t) => {
+t.test('S68 S61 a logout revokes the refresh token unless it is for offline use', async (t) => {
   for (const [offlineAccess, revoked] of [
     [false, ['revocation']],
     [true, []]
@@ -330,11 +330,23 @@ t.test('S68 S61 a refresh token that was not for offline use is revoked', async 
       { refreshTokens: 'always' }
     )
     const browser = await logIn({ app, provider }, 'alice')
+    const later = await logIn({ app, provider }, 'bob')
     provider.clearRequests()
     t.equal((await provider.sendLogoutToken(URL_, { app, sub: 'alice' })).status, 200)
     t.equal(await statusOf(browser), 401)
-    await delay(50)
-    t.same(provider.requests.map(({ endpoint }) => endpoint), revoked, `offline_access ${offlineAccess}`)
+    // The revocation of a later logout arrives after those before it.
+    await until(() => provider.requests.length >= revoked.length)
+    await app.inject({
+      method: 'POST',
+      url: '/auth/logout',
+      headers: { origin: BASE_URL, cookie: later.cookies.header(BASE_URL) }
+    })
+    await until(() => provider.requests.length > revoked.length)
+    t.same(
+      provider.requests.map(({ endpoint }) => endpoint),
+      [...revoked, 'revocation'],
+      `offline_access ${offlineAccess}`
+    )
   }
   const { app, provider } = await startApp(
     t,
@@ -346,13 +358,13 @@ t.test('S68 S61 a refresh token that was not for offline use is revoked', async 
   t.equal(
     (await provider.sendLogoutToken(URL_, { app, sub: 'alice' })).status,
     200,
-    'a revocation that fails is no reason to fail'
+    'a revocation that fails does not fail the logout'
   )
-  await delay(50)
+  await until(() => provider.count('revocation') === 1)
 })
 
 for (const { name, options } of modes.filter(({ shared }) => shared)) {
-  t.test(`S63 R25 ${name}: a store that is away means 400, and the same token again means out`, async (t) => {
+  t.test(`S63 R25 ${name}: an unavailable store is 400, and the same logout token works later`, async (t) => {
     const { store, fault } = faultyStore()
     const { app, provider } = await startApp(t, options(store))
     const other = await buildApp(t, optionsFor(provider, options(store)))
@@ -378,7 +390,7 @@ for (const { name, options } of modes.filter(({ shared }) => shared)) {
   })
 }
 
-t.test('S63 a provider whose keys are away means 400 as well', async (t) => {
+t.test('S63 unavailable keys are 400 as well', async (t) => {
   const { app, provider } = await startApp(t)
   provider.fault({ on: 'jwks', status: 503 })
   const answer = await provider.sendLogoutToken(URL_, { app, sub: 'alice' })
@@ -388,7 +400,7 @@ t.test('S63 a provider whose keys are away means 400 as well', async (t) => {
   )
 })
 
-t.test('R30 a thousand sessions of one person end at once, and nobody else\'s', async (t) => {
+t.test('R30 a thousand sessions of one user end at once, and no other session', async (t) => {
   const store = createMemoryStore()
   const ended: string[] = []
   const { app, provider } = await startApp(t, {
@@ -413,7 +425,7 @@ t.test('R30 a thousand sessions of one person end at once, and nobody else\'s', 
   t.equal((await app.inject({ url: '/me', headers: { cookie: other } })).statusCode, 200)
 })
 
-t.test('R32 logout tokens are remembered, but not without end', async (t) => {
+t.test('R32 a bounded number of logout tokens is remembered', async (t) => {
   const clock = stopClock(t)
   const memory = createSeen(undefined)
   const until = Date.now() / 1000 + 660
@@ -453,7 +465,7 @@ t.test('S64 an encrypted logout token, where ID tokens are encrypted', async (t)
   t.equal(await status(), 401)
 })
 
-t.test('the routes of the logouts that the provider begins can be moved and left out', async (t) => {
+t.test('the back-channel and front-channel logout routes can be moved and left out', async (t) => {
   const { app, provider } = await startApp(t, { routes: { backchannelLogout: 'bye', frontchannelLogout: false } })
   const browser = await logIn({ app, provider }, 'alice')
   t.equal((await app.inject('/auth/frontchannel-logout')).statusCode, 404)

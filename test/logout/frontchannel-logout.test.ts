@@ -38,7 +38,7 @@ for (const { name, options } of modes) {
     t.match(
       answer.headers.get('content-security-policy'),
       new RegExp(`frame-ancestors ${new URL(provider.issuer).origin}(;|$)`),
-      'by nobody else'
+      'by no other site'
     )
     t.equal(answer.headers.get('x-frame-options'), null)
     t.equal(
@@ -47,14 +47,14 @@ for (const { name, options } of modes) {
       'a copy of the cookie is worth nothing'
     )
     t.equal(await statusOf(bystander), 200)
-    t.same(provider.requests, [], 'nothing is revoked: anybody could have made the browser come here')
+    t.same(provider.requests, [], 'nothing is revoked: any site can make the browser send this request')
     t.same(reasons, ['frontchannel GET'])
     t.equal((await browser.step(`${ROUTE}?${query}`, { from: provider.issuer, dest: 'iframe' })).status, 200, 'again')
     t.same(reasons, ['frontchannel GET'])
   })
 }
 
-t.test('S67 a cookie that is not sent to frames of other sites is not ended by them', async (t) => {
+t.test('S67 a frame of another site does not end a session whose cookie it does not send', async (t) => {
   const { app, provider } = await startApp(t)
   const browser = await logIn({ app, provider }, 'alice')
   const query = new URLSearchParams({ iss: provider.issuer, sid: await sidOf(browser) }).toString()
@@ -64,7 +64,7 @@ t.test('S67 a cookie that is not sent to frames of other sites is not ended by t
   t.equal(await statusOf(browser), 401, 'a provider of the same site')
 })
 
-t.test('V29 S67 nobody else makes a browser log out', async (t) => {
+t.test('V29 S67 a page of another issuer, or a wrong sid, does not log a browser out', async (t) => {
   const { app, provider } = await startApp(t, { session: { key: SESSION_KEY, sameSite: 'none' } })
   const browser = await logIn({ app, provider }, 'alice')
   const other = await logIn({ app, provider }, 'bob')

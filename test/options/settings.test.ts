@@ -82,7 +82,7 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ session: { key: [key, 'short'] } }, /"session.key" must be 32 bytes/],
     [{ session: { key: [] } }, /"session.key" must not be empty/],
     [{ session: { secret: 'x'.repeat(31) } }, /"session.secret" must be at least 32 bytes/],
-    [{ session: { key, cookieName: 'a;b' } }, /"session.cookieName" must be of letters/],
+    [{ session: { key, cookieName: 'a;b' } }, /"session.cookieName" must consist of letters/],
     [{ session: { key, maxAge: 0 } }, /"session.maxAge" must be a number from 1/],
     [{ session: { key, maxAge: 3600.5 } }, /"session.maxAge" must be whole seconds/],
     [{ session: { key, idleTimeout: -1 } }, /"session.idleTimeout" must be a number from 1/],
@@ -137,14 +137,14 @@ t.test('S54 S82 insecure http is refused in production', async (t) => {
   t.doesNotThrow(() => parse({}))
 })
 
-t.test('S54 insecure http is said loudly', async (t) => {
+t.test('S54 insecure http is logged as a warning', async (t) => {
   const lines: string[] = []
   const app = Fastify({ logger: { stream: { write: (line: string) => lines.push(line) } } })
   await app.register(oidc, { ...good, allowInsecureLoopback: true })
   t.match(lines.map((line) => JSON.parse(line)), [{ level: 40, msg: /allowInsecureLoopback/ }])
 })
 
-t.test('defaults are those of the types', async (t) => {
+t.test('the defaults are those of the type documentation', async (t) => {
   const { baseUrl, routes, providerRoutes, defaultReturnTo, session } = parse({})
   t.match(parseOne({}), {
     timeout: 5,
@@ -178,7 +178,7 @@ t.test('defaults are those of the types', async (t) => {
   t.match(session, { cookieName: '__Host-oidc', maxAge: 28_800, idleTimeout: 3600, sameSite: 'lax', secure: true })
 })
 
-t.test('options have the meaning that the types give', async (t) => {
+t.test('the options have the meaning of the type documentation', async (t) => {
   t.equal(parseOne({ clientSecret: undefined }).clientAuth, 'none')
   t.match(parseOne({ offlineAccess: true }), {
     scope: 'openid profile email offline_access',
@@ -209,7 +209,7 @@ t.test('options have the meaning that the types give', async (t) => {
   }
 })
 
-t.test('S37 a secret makes the same key every time, and another secret another', async (t) => {
+t.test('S37 a secret always makes the same key, and another secret another key', async (t) => {
   const keyOf = (secret: string): string => parse({ session: { secret } }).session.keys[0]?.toString('hex') as string
   t.equal(keyOf('a'.repeat(40)), keyOf('a'.repeat(40)))
   t.not(keyOf('a'.repeat(40)), keyOf('b'.repeat(40)))

@@ -1,16 +1,17 @@
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, exportPKCS8, generateKeyPair } from 'jose'
 import t from 'tap'
 import { client, startProvider } from '../../lib/testing/index.ts'
-import { BASE_URL, buildApp, optionsFor } from '../support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, optionsFor } from '../support/app.ts'
+import { startOidcProvider } from '../support/oidc-provider.ts'
 import { captureLog } from '../support/protocol.ts'
+import { until } from '../support/until.ts'
 import type { JWK } from 'jose'
 import type { Test } from 'tap'
 import type { ClientKey, OidcOptions } from '../../index.ts'
 import type { Provider, ProviderClient, ProviderRequest } from '../../lib/testing/index.ts'
 
-// The methods themselves are proved against a certified provider in twelve.test.ts.
+// many-providers.test.ts shows the methods against a certified provider.
 
 async function startedProvider (t: Test, registered: Partial<ProviderClient>): Promise<Provider> {
   const provider = await startProvider({
@@ -33,7 +34,7 @@ async function visit (t: Test, provider: Provider, options: Partial<OidcOptions>
   t.equal((await browser.goto('/me')).status, 200)
   t.equal((await browser.fetch('/token')).status, 200)
   await browser.post('/auth/logout')
-  while (provider.count('revocation') === 0) await delay(5) // nobody waits for it
+  await until(() => provider.count('revocation') > 0) // the logout does not wait for it
   const sent = provider.requests.filter(({ endpoint }) => endpoint === 'token' || endpoint === 'revocation')
   t.same(
     sent.map(({ endpoint, body }) => body['grant_type'] ?? endpoint),
@@ -116,7 +117,7 @@ t.test('S56 private_key_jwt: for this provider, short-lived, never the same twic
   }
 })
 
-t.test('a key that does not fit the algorithm that it names is a matter for the operator', async (t) => {
+t.test('a key that does not fit its algorithm is an error for the operator', async (t) => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const provider = await startedProvider(t, { jwks: { keys: [] } })
   const { server, lines } = captureLog()
@@ -168,7 +169,7 @@ t.test('secret and key change while the application runs', async (t) => {
   t.equal(await logInSigning(), 200)
 })
 
-t.test('a secret that cannot be had', async (t) => {
+t.test('a secret function that fails', async (t) => {
   const provider = await startedProvider(t, { client_secret: 'x' })
   const { server, lines } = captureLog()
   for (const clientSecret of [
@@ -185,6 +186,39 @@ t.test('a secret that cannot be had', async (t) => {
     t.match(page.text(), 'FST_OIDC_PROVIDER_UNAVAILABLE')
     t.notMatch(page.text(), 'vault')
   }
-  t.match(lines(), 'the clientSecret cannot be had')
+  t.match(lines(), 'the clientSecret is not available')
   t.equal(provider.count('token'), 0)
+})
+
+t.test('S56 a wrong client secret is not logged', async (t) => {
+  const lines: string[] = []
+  const { issuer, close, register } = await startOidcProvider({ autoLogin: 'alice' })
+  t.teardown(close)
+  const secret = 'a secret: with + % & = and 32 bytes'
+  const other = randomBytes(24).toString('base64url')
+  await register({ client_id: 'web', client_secret: secret, redirect_uris: [`${BASE_URL}/auth/callback`] })
+  const app = await buildApp(
+    t,
+    {
+      issuer,
+      clientId: 'web',
+      clientSecret: other,
+      baseUrl: BASE_URL,
+      session: { key: SESSION_KEY },
+      allowInsecureLoopback: true
+    },
+    {
+      logger: {
+        stream: {
+          write: (line: string) => {
+            lines.push(line)
+          }
+        }
+      }
+    }
+  )
+  const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
+  t.match([page.status, page.text()], [502, /FST_OIDC_PROVIDER_RESPONSE/])
+  t.match(lines.join(''), /invalid_client/)
+  t.notOk(lines.join('').includes(other))
 })

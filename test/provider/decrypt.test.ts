@@ -36,14 +36,14 @@ async function startedProvider (t: Test): Promise<Provider> {
 
 const encrypting: Partial<OidcOptions> = { idTokenEncryption: AGREED, decryptionKey: rsa.privateKey }
 
-/** Logs in while the provider's ID tokens are what `make` makes of them. */
+/** Logs in, while `make` replaces the ID tokens of the provider. */
 async function attempt (
   t: Test,
   provider: Provider,
   make: (jws: string) => Promise<string>,
   options: Partial<OidcOptions> = encrypting
 ): Promise<{ page: Page; hasSession: boolean }> {
-  // The token is made from the answer on its way to the plugin.
+  // Replaces the token in the response of the provider.
   const fetching: OidcOptions['fetch'] = async (url, init) => {
     const response = await fetch(url, init)
     if (!url.endsWith('/token')) return response
@@ -126,7 +126,7 @@ t.test('S32 encrypted ID tokens of a certified provider: login, refresh, logout'
   }
 })
 
-t.test('S32 what was not encrypted as agreed is refused', async (t) => {
+t.test('S32 an ID token that is not encrypted as configured is refused', async (t) => {
   const provider = await startedProvider(t)
   t.equal((await attempt(t, provider, async (jws) => await encrypt(jws))).page.status, 200)
   const cut = async (jws: string): Promise<string> => (await encrypt(jws)).slice(0, -4)
@@ -166,14 +166,14 @@ t.test('S32 what was not encrypted as agreed is refused', async (t) => {
     t.notOk(hasSession, what)
   }
   const unasked = await attempt(t, provider, async (jws) => await encrypt(jws), {})
-  t.ok([403, 502].includes(unasked.page.status) && !unasked.hasSession, 'encrypted where nobody asked for it')
+  t.ok([403, 502].includes(unasked.page.status) && !unasked.hasSession, 'encrypted, but not by configuration')
 })
 
 function withHeader (jwe: string, header: object): string {
   return [Buffer.from(JSON.stringify(header)).toString('base64url'), ...jwe.split('.').slice(1)].join('.')
 }
 
-t.test('S32 keys that cannot be used, or had', async (t) => {
+t.test('S32 unusable decryption keys, and a key function that fails', async (t) => {
   const provider = await startedProvider(t)
   const fails = async () => await Promise.reject(new Error('sealed'))
   for (const decryptionKey of [
@@ -210,7 +210,7 @@ t.test('S32 keys that cannot be used, or had', async (t) => {
   )
 })
 
-t.test('a token response without an ID token, or that is none, is refused as ever', async (t) => {
+t.test('a token response without an ID token, or with an invalid one, is refused', async (t) => {
   const provider = await startedProvider(t)
   for (const body of ['null', '[]', '7', '{"access_token":"a","token_type":"Bearer"}', '{"id_token":7}', 'x']) {
     const clear = provider.fault({ on: 'token', status: 200, headers: { 'content-type': 'application/json' }, body })
@@ -221,7 +221,7 @@ t.test('a token response without an ID token, or that is none, is refused as eve
   }
 })
 
-/** Logs in with UserInfo, which is what `make` makes of its claims. */
+/** Logs in, while `make` replaces the UserInfo response. */
 async function withUserinfo (
   t: Test,
   provider: Provider,
@@ -284,7 +284,7 @@ t.test('S34 UserInfo that is signed, or encrypted as well, of a certified provid
   }
 })
 
-t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) => {
+t.test('S34 UserInfo that is not signed or encrypted as configured makes no login', async (t) => {
   const provider = await startedProvider(t)
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
   provider.fault({
@@ -326,7 +326,7 @@ t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) =
     ['of another issuer', async (claims) => await sign({ ...claims, iss: 'https://evil.example' }), signed],
     ['without an issuer', async (claims) => await sign({ ...claims, iss: undefined }), signed],
     ['for another client', async (claims) => await sign({ ...claims, aud: 'other' }), signed],
-    ['of somebody else', async (claims) => await sign({ ...claims, sub: 'mallory' }), signed],
+    ['of another user', async (claims) => await sign({ ...claims, sub: 'mallory' }), signed],
     ['expired', async (claims) => await sign({ ...claims, exp: 1 }), signed],
     ['unsigned', async (claims) => unsigned({ iss: provider.issuer, aud: 'web', ...claims }), signed],
     ['plain, as a JWT', async (claims) => JSON.stringify(claims), signed],
@@ -336,7 +336,7 @@ t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) =
     ['encrypted, where it is to be signed as well', async (claims) => await encrypt(JSON.stringify(claims)), both],
     ['encrypted for another', async (claims) => await encrypt(await sign(claims), AGREED, other.publicKey), both],
     [
-      'encrypted, of somebody else',
+      'encrypted, of another user',
       async (claims) => await encrypt(JSON.stringify({ ...claims, sub: 'mallory' })),
       onlyEncrypted
     ],
@@ -376,7 +376,7 @@ t.test('S34 UserInfo that is not what was agreed on makes no login', async (t) =
   t.match([later.status, later.text()], [503, /FST_OIDC_PROVIDER_UNAVAILABLE/], 'with a key that cannot be fetched')
 })
 
-t.test('S34 the claims of the ID token win, whatever signed UserInfo says', async (t) => {
+t.test('S34 the claims of the ID token replace those of signed UserInfo', async (t) => {
   const provider = await startedProvider(t)
   const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
   provider.fault({

@@ -4,7 +4,7 @@ import t from 'tap'
 import { verifyIdToken } from '../../lib/provider/id-token.ts'
 import { createKeySet } from '../../lib/provider/key-set.ts'
 import { faults, startClock, startProvider } from '../../lib/testing/index.ts'
-import { BASE_URL, optionsFor, providerSettings } from '../support/app.ts'
+import { BASE_URL, optionsFor, providerSettings, stopClock } from '../support/app.ts'
 import {
   anotherApp, assertLoggedIn, assertRefused, attempt, authorizationParams, loginRoute, untilCallback
 } from '../support/protocol.ts'
@@ -31,7 +31,7 @@ function now (): number {
   return Math.floor(Date.now() / 1000)
 }
 
-// The conformance suite's modules, and more of the kind, over the wire
+// The modules of the conformance suite, and similar ones, with a real provider
 
 const refused: Record<string, Fault | readonly Fault[]> = {
   'C2 invalid-iss': faults['invalid-iss'],
@@ -80,7 +80,7 @@ const refused: Record<string, Fault | readonly Fault[]> = {
   'V17 sig-none-mixed-case': faults['sig-none-mixed-case']
 }
 
-t.test('an ID token with something wrong logs nobody in', async (t) => {
+t.test('a wrong ID token is refused', async (t) => {
   const provider = await startedProvider(t)
   for (const [name, fault] of Object.entries(refused)) {
     await t.test(name, async (t) => {
@@ -93,7 +93,7 @@ t.test('an ID token with something wrong logs nobody in', async (t) => {
   }
 })
 
-t.test('an ID token that is right logs in', async (t) => {
+t.test('a correct ID token logs in', async (t) => {
   const provider = await startedProvider(t)
   const good: Record<string, Fault | readonly Fault[]> = {
     'C1 a plain login': [],
@@ -162,7 +162,7 @@ t.test('V32 the subject is kept as it is, byte by byte', async (t) => {
   }
 })
 
-t.test('R19 claims with the names of Object.prototype are nothing but claims', async (t) => {
+t.test('R19 claims with the names of Object.prototype are only claims', async (t) => {
   const provider = await startedProvider(t)
   const { app, browser } = await anotherApp(t, provider, { userinfo: true })
   app.get('/admin', { preHandler: app.oidc.required({ claims: { isAdmin: true } }) }, async () => 'secret')
@@ -218,7 +218,7 @@ async function bench (t: Test, provider?: Provider): Promise<Bench> {
 
 type BadClaims = [what: string, claims: Claims, detail: RegExp]
 
-t.test('S26 S27 S28 S30 every claim is checked, whatever else is right', async (t) => {
+t.test('S26 S27 S28 S30 each claim is checked by itself', async (t) => {
   const { provider, verify } = await bench(t)
   const time = now()
   const bad: BadClaims[] = [
@@ -321,7 +321,7 @@ t.test('S28 the type of the token', async (t) => {
   }
 })
 
-t.test('S26 audiences that are trusted may be there beside this client', async (t) => {
+t.test('S26 trusted audiences may stand beside this client', async (t) => {
   const { verify } = await bench(t)
   const options = { trustedAudiences: ['api'] }
   t.ok(await verify({ overrides: { aud: ['web', 'api'], azp: 'web' } }, {}, options))
@@ -329,7 +329,7 @@ t.test('S26 audiences that are trusted may be there beside this client', async (
   await t.rejects(
     verify({ overrides: { aud: ['web', 'api'] } }, {}, options),
     { code: 'FST_OIDC_ID_TOKEN', detail: /^azp must/ },
-    'azp must say for whom'
+    'azp must name the client'
   )
   await t.rejects(verify({ overrides: { aud: ['web', 'api'], azp: 'api' } }, {}, options), {
     code: 'FST_OIDC_ID_TOKEN',
@@ -347,11 +347,11 @@ t.test('S26 audiences that are trusted may be there beside this client', async (
 })
 
 t.test('R10 the clocks may differ by the tolerance, and no more', async (t) => {
+  stopClock(t)
   const { verify } = await bench(t)
-  // Three seconds of room on each side, because the clock runs on
   for (const [tolerance, options] of [[30, {}], [0, { clockTolerance: 0 }], [300, { clockTolerance: 300 }]] as const) {
-    const within = tolerance - 3
-    const beyond = tolerance + 3
+    const within = tolerance - 1
+    const beyond = tolerance + 1
     const checks: Array<[name: string, claims: (skew: number) => Claims, expected?: Partial<IdTokenExpectations>]> = [
       ['exp', (skew) => ({ exp: now() - skew })],
       ['iat', (skew) => ({ iat: now() + skew })],
@@ -375,7 +375,7 @@ t.test('R10 the clocks may differ by the tolerance, and no more', async (t) => {
   }
 })
 
-t.test('R10 clocks that differ, over the wire', async (t) => {
+t.test('R10 clocks that differ, with a real provider', async (t) => {
   const provider = await startedProvider(t)
   const shift = (seconds: number): Fault => ({
     on: 'token',
@@ -405,9 +405,9 @@ t.test('R10 clocks that differ, over the wire', async (t) => {
   }
 })
 
-// When and how the person authenticated
+// auth_time, max_age and acr
 
-t.test('S29 a max_age is checked, wherever it was asked for', async (t) => {
+t.test('S29 max_age is checked, from the options and from a login', async (t) => {
   const provider = await startedProvider(t)
   const ways: Array<[what: string, path: string, options?: Partial<OidcOptions>]> = [
     ['a guard', '/recent'],
@@ -453,7 +453,7 @@ t.test('S29 a max_age of a login takes the place of that of the options', async 
   }
 })
 
-t.test('S29 an acr that was asked for is checked', async (t) => {
+t.test('S29 a requested acr is checked', async (t) => {
   const provider = await startedProvider(t)
   for (const [path, wanted] of [['/gold', 'gold'], ['/metal', 'silver gold']] as const) {
     const { app, browser } = await anotherApp(t, provider)
@@ -517,7 +517,7 @@ t.test('S59 the nonce may be missing after a refresh', async (t) => {
 
 const encode = (part: unknown): string => Buffer.from(JSON.stringify(part)).toString('base64url')
 
-/** A JWT that no library would make. */
+/** A JWT that libraries refuse to make. */
 function forge (header: unknown, claims: unknown, sign: (input: string) => Buffer): string {
   const input = `${encode(header)}.${encode(claims)}`
   return `${input}.${sign(Buffer.from(input).toString()).toString('base64url')}`
@@ -527,7 +527,7 @@ function claimsFor ({ issuer }: Provider): Claims {
   return { iss: issuer, sub: 'alice', aud: 'web', iat: now(), exp: now() + 600, nonce: NONCE }
 }
 
-t.test('S25 V17 no public value is a secret', async (t) => {
+t.test('S25 V17 a token signed with a public value as its secret is refused', async (t) => {
   const { provider, verify } = await bench(t)
   const jwk = provider.jwks().keys[0] as JWK
   const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
@@ -563,7 +563,7 @@ t.test('S25 V17 no public value is a secret', async (t) => {
   }
 })
 
-t.test('S25 V17 the algorithm is the configured one, and not what the token says', async (t) => {
+t.test('S25 V17 the configured algorithm counts, not that of the token', async (t) => {
   const { provider, verify } = await bench(t)
   const { kid } = provider.jwks().keys[0] as JWK
   const [header, body, signature] = provider.idToken({ overrides: { nonce: NONCE } }).split('.') as [
@@ -606,7 +606,7 @@ t.test('S25 V17 the algorithm is the configured one, and not what the token says
   }
 })
 
-t.test('S25 V17 the parts of a token are as they were signed', async (t) => {
+t.test('S25 V17 a token with a changed part is refused', async (t) => {
   const { provider, verify } = await bench(t)
   const { kid } = provider.jwks().keys[0] as JWK
   const token = provider.idToken({ overrides: { nonce: NONCE } })
@@ -762,7 +762,7 @@ t.test('S25 a key set with a shared secret in it verifies nothing', async (t) =>
 
 // Key selection
 
-t.test('S33 R7 C6 C7 which key of the set is used', async (t) => {
+t.test('S33 R7 C6 C7 the choice of a key of the set', async (t) => {
   const provider = await startedProvider(t)
   const good: FaultName[] = [
     'jwks-private-keys', 'jwks-unknown-keys', 'jwks-malformed-keys', 'jwks-same-kid-decoys', 'jwks-without-alg',
@@ -789,7 +789,7 @@ t.test('S33 R7 C6 C7 which key of the set is used', async (t) => {
   }
 })
 
-t.test('S33 a key that is for something else is not used', async (t) => {
+t.test('S33 a key for another use is not used', async (t) => {
   const { provider } = await bench(t)
   const publicJwk = rsa.publicKey.export({ format: 'jwk' })
   const sign = (input: string): Buffer => cryptoSign('sha256', Buffer.from(input), rsa.privateKey)
@@ -854,7 +854,7 @@ t.test('V17 S25 a key that names no algorithm is used with the configured one on
         accessToken: ACCESS_TOKEN
       })
       if (alg === 'RS256') t.equal((await verified).sub, 'alice')
-      else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', detail: /ERR_JOSE_ALG_NOT_ALLOWED/ }, alg)
+      else await t.rejects(verified, { code: 'FST_OIDC_ID_TOKEN', cause: { code: 'ERR_JOSE_ALG_NOT_ALLOWED' } }, alg)
     }
   }
 })
@@ -877,7 +877,7 @@ t.test('S53 V19 a key that was removed stops working within the age of the cache
 
 // UserInfo
 
-t.test('C11 S34 UserInfo that is not of the person is worthless', async (t) => {
+t.test('C11 S34 UserInfo of another user is refused', async (t) => {
   const provider = await startedProvider(t)
   const answer = (change: (claims: Claims) => unknown): Fault => ({
     on: 'userinfo',
@@ -897,7 +897,7 @@ t.test('C11 S34 UserInfo that is not of the person is worthless', async (t) => {
     ['nothing', faults['userinfo-empty'], 403, 'FST_OIDC_USERINFO'],
     ['the wrong content type', faults['userinfo-content-type'], 403, 'FST_OIDC_USERINFO'],
     [
-      'a JWT that nobody asked for',
+      'a JWT that was not configured',
       { on: 'userinfo', headers: { 'content-type': 'application/jwt' } },
       403,
       'FST_OIDC_USERINFO'

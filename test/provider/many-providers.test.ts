@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { generateKeyPairSync } from 'node:crypto'
 import { Agent, ProxyAgent } from 'undici'
 import t from 'tap'
 import { client, startClock, testCertificate } from '../../lib/testing/index.ts'
@@ -11,7 +11,7 @@ import type { OidcOptions, ProviderOptions } from '../../index.ts'
 import type { Page } from '../../lib/testing/index.ts'
 import type { ClientMetadata, OidcProviderOptions } from '../support/oidc-provider.ts'
 
-/** One of the twelve: how its real provider is set up, and how the application is told of it. */
+/** One of the twelve providers: its configuration, and the options of the application. */
 interface One {
   client: Partial<ClientMetadata>
   provider?: OidcProviderOptions
@@ -110,8 +110,7 @@ function twelve (proxy: string): Record<string, One> {
   }
 }
 
-/** A port where nobody answers. */
-t.test('S16 S52 twelve providers in one application: eleven log in, and the twelfth when it comes up', async (t) => {
+t.test('S16 S52 twelve providers in one application: eleven log in, and the twelfth when it is back', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
   const proxy = await startProxy()
@@ -152,7 +151,7 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
   app.get('/userinfo', { preHandler: app.oidc.required() }, async (request) => await app.oidc.userinfo(request))
   const browserOf = () => client({ app, baseUrl: BASE_URL, ca: server.cert })
 
-  /** As a person does: opens a page, chooses, and is where they wanted to go. */
+  /** Opens a page and chooses a provider, as a user does. */
   const logInWith = async (name: string): Promise<{ page: Page, browser: ReturnType<typeof browserOf> }> => {
     const browser = browserOf()
     const choice = await browser.goto('/me')
@@ -205,7 +204,7 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
   t.ok(
     proxy.targets.length > 0 &&
       proxy.targets.every((target) => target === new URL(providers['behind-a-proxy']?.issuer as string).host),
-    'the proxy is for the one behind it'
+    'only the provider behind the proxy uses it'
   )
 
   const { page: sorry, browser } = await logInWith('down')
@@ -231,40 +230,8 @@ t.test('S16 S52 twelve providers in one application: eleven log in, and the twel
   t.match(
     [recovered.status, recovered.url],
     [200, `${BASE_URL}/me`],
-    'the link of the error page leads to where the person wanted to go'
+    'the link of the error page leads to the page of the login'
   )
   t.match(recovered.json(), { claims: { sub: "down's alice" }, session: { provider: 'down' } })
   t.match(await app.oidc.health(), { status: 'ok', providers: { down: { status: 'ok' } } })
-})
-
-t.test('S56 a secret that was used once is nothing for the log', async (t) => {
-  const lines: string[] = []
-  const { issuer, close, register } = await startOidcProvider({ autoLogin: 'alice' })
-  t.teardown(close)
-  const other = randomBytes(24).toString('base64url')
-  await register({ client_id: 'web', client_secret: secret, redirect_uris: [`${BASE_URL}/auth/callback`] })
-  const app = await buildApp(
-    t,
-    {
-      issuer,
-      clientId: 'web',
-      clientSecret: other,
-      baseUrl: BASE_URL,
-      session: { key: SESSION_KEY },
-      allowInsecureLoopback: true
-    },
-    {
-      logger: {
-        stream: {
-          write: (line: string) => {
-            lines.push(line)
-          }
-        }
-      }
-    }
-  )
-  const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
-  t.match([page.status, page.text()], [502, /FST_OIDC_PROVIDER_RESPONSE/])
-  t.match(lines.join(''), /invalid_client/)
-  t.notOk(lines.join('').includes(other))
 })

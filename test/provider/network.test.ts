@@ -12,7 +12,7 @@ const server = testCertificate()
 const ours = testCertificate('web of fastify-oidc')
 const trusting = { ca: server.cert }
 
-/** All that the plugin ever asks a provider. */
+/** Every call of the plugin to a provider. */
 const CALLS = ['metadata', 'par', 'token', 'jwks', 'userinfo', 'token', 'userinfo', 'revocation']
 
 async function startTls (
@@ -31,7 +31,7 @@ async function startTls (
   return provider
 }
 
-/** Makes every call once, and says which reached the provider. */
+/** Makes every call once, and returns those that reached the provider. */
 async function everything (t: Test, provider: Provider, options: Partial<OidcOptions>): Promise<string[]> {
   const app = await buildApp(t, optionsFor(provider, { userinfo: true, pushedAuthorizationRequests: true, ...options }))
   app.get('/userinfo', { preHandler: app.oidc.required() }, async (request) => await app.oidc.userinfo(request)) // whose token is about to expire
@@ -46,14 +46,14 @@ async function everything (t: Test, provider: Provider, options: Partial<OidcOpt
     .filter((endpoint) => !['authorize', 'end_session'].includes(endpoint))
 }
 
-t.test('S81 an own certificate authority, for every call', async (t) => {
+t.test('S81 every call uses the configured certificate authority', async (t) => {
   const provider = await startTls(t)
   const agent = new Agent({ connect: trusting })
   t.teardown(async () => await agent.close())
   t.same(await everything(t, provider, { dispatcher: agent }), CALLS)
 })
 
-t.test('S81 a proxy, for every call: the provider has a name that only the proxy knows', async (t) => {
+t.test('S81 every call uses the proxy: the provider has a name that only the proxy knows', async (t) => {
   const proxy = await startProxy({ authorization: 'Basic dXNlcjpwYXNz', names: ['provider.test'] })
   t.teardown(async () => await proxy.close())
   const hidden = (url: string): string => url.replace('//127.0.0.1:', '//provider.test:')
@@ -85,7 +85,7 @@ t.test('S81 a proxy, for every call: the provider has a name that only the proxy
   t.equal(provider.requests.length, 0)
 })
 
-t.test('S11 S81 a client certificate, for every call, at the endpoints that are for it', async (t) => {
+t.test('S11 S81 every call uses the client certificate, at the mTLS endpoint aliases', async (t) => {
   const registered: Partial<ProviderClient> = {
     token_endpoint_auth_method: 'tls_client_auth',
     tls_client_auth_subject_dn: 'CN=web of fastify-oidc'
@@ -129,7 +129,7 @@ t.test('S11 S81 a client certificate, for every call, at the endpoints that are 
   )
 })
 
-t.test('S50 an alias that is no safe address is refused like any other', async (t) => {
+t.test('S50 an unsafe endpoint alias is refused', async (t) => {
   for (const aliases of [
     'x',
     [],
@@ -151,7 +151,7 @@ t.test('S50 an alias that is no safe address is refused like any other', async (
   }
 })
 
-t.test('S81 a fetch of the application\'s own, for every call', async (t) => {
+t.test('S81 every call uses the fetch of the options', async (t) => {
   const provider = await startTls(t)
   const agent = new Agent({ connect: trusting })
   t.teardown(async () => await agent.close())
@@ -165,7 +165,7 @@ t.test('S81 a fetch of the application\'s own, for every call', async (t) => {
   t.same(calls.length, CALLS.length, 'each call once, and no other way')
 })
 
-t.test('S81 each provider has its own way, and what stands beside them is for those that have none', async (t) => {
+t.test('S81 each provider has its own dispatcher, and the common one is the default', async (t) => {
   const [one, two] = [await startTls(t), await startTls(t)]
   const ways: string[] = []
   const way = (name: string): OidcOptions['fetch'] => async (url, init) => {
@@ -193,7 +193,7 @@ t.test('S81 each provider has its own way, and what stands beside them is for th
 })
 
 t.test(
-  "S54 a certificate that is not trusted, or is another's, means: not available, and nothing is sent",
+  'S54 an untrusted or wrong certificate means that the provider is unavailable, and sends no secret',
   async (t) => {
     const provider = await startTls(t)
     const stranger = testCertificate('stranger')
@@ -213,7 +213,7 @@ t.test(
   }
 )
 
-t.test('R2 R5 every call, also those that are new, ends in time and follows no redirect', async (t) => {
+t.test('R2 R5 every call ends in time and follows no redirect', async (t) => {
   const agent = new Agent({ connect: trusting })
   t.teardown(async () => await agent.close())
   const trouble: Array<[Omit<Fault, 'on'>, number]> = [

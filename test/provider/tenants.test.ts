@@ -17,11 +17,11 @@ interface World {
   clock: ReturnType<typeof stopClock>
   acme: Provider
   globex: Provider
-  /** What the application finds; a test changes it. */
+  /** The options by tenant, which a test can change. */
   tenants: Tenants
-  /** The names that it was asked for, oldest first. */
+  /** The names that the plugin asked for, oldest first. */
   asked: Array<string | undefined>
-  /** Makes every question fail. */
+  /** Makes `resolveProvider` fail. */
   fail: (error: Error | null) => void
   browser: () => TestBrowser
 }
@@ -87,7 +87,7 @@ async function start (t: Test, options: Partial<OidcOptions> = {}, server: Fasti
   }
 }
 
-/** A browser in which a person of the tenant has logged in. */
+/** A browser in which a user of the tenant has logged in. */
 async function logIn (t: Test, { browser }: World, tenant: string): Promise<TestBrowser> {
   const own = browser()
   const page = await own.goto(`/auth/${tenant}/login?return_to=/me`)
@@ -110,7 +110,7 @@ t.test('each tenant has its login and callback, and is asked for once a minute',
   t.equal(asked.length, 2)
   clock.advance(1)
   await Promise.all(Array.from({ length: 20 }, async () => await person.fetch('/me')))
-  t.same(asked, ['acme', 'globex', 'acme'], 'once for all who wait')
+  t.same(asked, ['acme', 'globex', 'acme'], 'once for all requests that wait')
   t.same(
     [acme.count('metadata'), acme.count('jwks'), globex.count('metadata')],
     [1, 1, 1],
@@ -127,7 +127,7 @@ t.test('each tenant has its login and callback, and is asked for once a minute',
   )
 })
 
-t.test('S55 names that nobody has, or that are none', async (t) => {
+t.test('S55 unknown and invalid tenant names', async (t) => {
   const { app, asked } = await start(t)
   for (const name of [
     'other',
@@ -162,7 +162,7 @@ t.test('S55 names that nobody has, or that are none', async (t) => {
   )
 })
 
-t.test('a login that names no tenant is for the one of the request, if it has one', async (t) => {
+t.test('a login without a tenant name is for the tenant of the request', async (t) => {
   const { app } = await start(t)
   for (const url of ['/me', '/auth/login']) {
     const headers = { accept: 'text/html', 'x-tenant': 'acme' }
@@ -178,17 +178,17 @@ t.test('a login that names no tenant is for the one of the request, if it has on
   t.match(
     [nowhere.statusCode, nowhere.body],
     [404, /FST_OIDC_PROVIDER_UNKNOWN/],
-    'tenants are not listed for everybody'
+    'the tenants are not listed'
   )
 })
 
-t.test('a page of the application where people name their tenant', async (t) => {
+t.test('a page of the application for the choice of a tenant', async (t) => {
   const { app, browser } = await start(t, { loginPage: '/sign-in' })
   app.get('/sign-in', async (request) => request.query)
   t.same((await browser().goto('/me')).json(), { return_to: `${BASE_URL}/me` })
 })
 
-t.test('S16 to the pages of one tenant the people of another are nobody', async (t) => {
+t.test('S16 a session of one tenant counts as no session at another', async (t) => {
   const world = await start(t)
   const { app } = world
   const alice = await logIn(t, world, 'acme')
@@ -203,7 +203,7 @@ t.test('S16 to the pages of one tenant the people of another are nobody', async 
   t.equal((await alice.fetch('/fixed')).status, 200)
 })
 
-t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
+t.test('S16 V19 cookies and responses of one tenant are refused at another', async (t) => {
   const world = await start(t)
   const { acme, globex, tenants, app } = world
   const browser = world.browser()
@@ -221,7 +221,7 @@ t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
   t.match((await browser.goto(mixed.href)).text(), 'FST_OIDC_RESPONSE_ISSUER')
   t.equal(globex.count('token'), 0)
 
-  // The administrator of one tenant signs what the other one would say, under the key id of the other one.
+  // The administrator of one tenant signs a token with the claims and the key id of the other tenant.
   acme.fault({
     on: 'token',
     idToken: (claims, header) => {
@@ -248,7 +248,7 @@ t.test('S16 V19 nothing of one tenant is of use in another', async (t) => {
   )
 })
 
-t.test('S16 an answer comes in the way of its tenant', async (t) => {
+t.test('S16 each tenant has its own response mode', async (t) => {
   const world = await start(t)
   world.tenants['acme'] = optionsOf(world.acme, { responseMode: 'form_post' })
   await logIn(t, world, 'acme')
@@ -304,13 +304,13 @@ t.test('a tenant is added, changed and removed while the application runs', asyn
   t.match(
     [bye.statusCode, bye.headers.location],
     [303, `${BASE_URL}/`],
-    'a logout tells nobody, and removes the cookies'
+    'a logout sends no request to the provider, and removes the cookies'
   )
   t.match(String(bye.headers['set-cookie']), `${SESSION_COOKIE}=; Max-Age=0`)
   t.equal(globex.count('revocation'), 0)
 })
 
-t.test('R3 while the application cannot say: known tenants go on, and nobody loses a session', async (t) => {
+t.test('R3 while resolveProvider fails, known tenants work, and sessions stay', async (t) => {
   const { lines, server } = captureLog()
   const world = await start(t, {}, server)
   const { app, clock, fail, asked } = world
@@ -346,7 +346,7 @@ t.test('R3 while the application cannot say: known tenants go on, and nobody los
     headers: { cookie, 'sec-fetch-site': 'same-origin' }
   })
   t.equal(bye.statusCode, 503, 'a logout does not claim success')
-  t.equal((await app.inject('/me')).statusCode, 401, 'whoever has no session needs no tenant')
+  t.equal((await app.inject('/me')).statusCode, 401, 'a request without a session needs no tenant')
   fail(null)
   clock.advance(2)
   t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 200, 'and it recovers by itself')
@@ -361,7 +361,7 @@ t.test('R3 while the application cannot say: known tenants go on, and nobody los
   t.equal((await throwing.inject('/auth/acme/login')).statusCode, 503)
 })
 
-t.test('wrong options of a tenant are a matter of the log', async (t) => {
+t.test('wrong options of a tenant are logged', async (t) => {
   const { lines, server } = captureLog()
   const { app, tenants } = await start(t, {}, server)
   const wrong: ResolvedProvider[] = [
@@ -379,13 +379,13 @@ t.test('wrong options of a tenant are a matter of the log', async (t) => {
   t.notMatch(lines(), /top secret/)
 })
 
-t.test('S16 an answer for another name than was asked is none', async (t) => {
+t.test('S16 resolveProvider must return the tenant of the name', async (t) => {
   const world = await start(t)
   world.tenants['acme'] = { ...optionsOf(world.globex), name: 'globex' }
   t.equal((await world.app.inject('/auth/acme/login')).statusCode, 500)
 })
 
-t.test('resolveMaxAge 0: asked each time, and everything works', async (t) => {
+t.test('resolveMaxAge 0 asks each time', async (t) => {
   const world = await start(t, { resolveMaxAge: 0 })
   const { asked, tenants, app } = world
   const alice = await logIn(t, world, 'acme')
@@ -400,7 +400,7 @@ t.test('resolveMaxAge 0: asked each time, and everything works', async (t) => {
   t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 401, 'at once')
 })
 
-t.test('R26 a herd for a tenant: one question, one discovery, one request for keys', async (t) => {
+t.test('R26 many requests for a tenant: one resolveProvider, one discovery, one request for keys', async (t) => {
   const { app, asked, acme, browser } = await start(t)
   const answers = await Promise.all(Array.from({ length: 200 }, async () => await app.inject('/auth/acme/login')))
   t.ok(answers.every(({ statusCode }) => statusCode === 302))
@@ -409,7 +409,7 @@ t.test('R26 a herd for a tenant: one question, one discovery, one request for ke
   t.equal(acme.count('jwks'), 1)
 })
 
-t.test('R32 a thousand tenants are kept, and names that nobody has drive none of them out', async (t) => {
+t.test('R32 a thousand tenants are cached, and unknown names do not replace them', async (t) => {
   let asked = 0
   const settings = parseOptions({
     ...shared,
@@ -426,12 +426,12 @@ t.test('R32 a thousand tenants are kept, and names that nobody has drive none of
   t.equal(providers.all().length, 1000)
   t.ok(providers.known('tenant0'), 'a thousand')
   await providers.find(request, 'tenant1000')
-  t.equal(providers.known('tenant0'), undefined, 'past the limit the oldest is asked for again')
+  t.equal(providers.known('tenant0'), undefined, 'past the limit the oldest is refreshed again')
   t.equal((await providers.find(request, 'tenant0'))?.name, 'tenant0')
   t.equal(providers.all().length, 1000)
 })
 
-t.test('R38 whatever name comes: no 5xx, no redirect elsewhere', async (t) => {
+t.test('R38 no tenant name causes a 5xx or a redirect elsewhere', async (t) => {
   const { app, acme, globex } = await start(t)
   await fc.assert(
     fc.asyncProperty(

@@ -3,10 +3,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import t from 'tap'
 import fc from 'fast-check'
 import Fastify from 'fastify'
-import { createAdmission } from '../../lib/util/token-cache.ts'
-import { createBoundedMap } from '../../lib/util/bounded-map.ts'
 import { cookieNames, readCookie } from '../../lib/http/cookies.ts'
-import { coreOf } from '../../lib/compose.ts'
+import { partsOf } from '../../lib/decorator.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
 import { createSealer } from '../../lib/sealer.ts'
 import { createSessionCookies } from '../../lib/session/session-cookies.ts'
@@ -43,7 +41,7 @@ async function statusOf (app: FastifyInstance, url: string, cookie: string): Pro
   return (await get(app, url, cookie)).statusCode
 }
 
-/** Nobody is logged in, whatever the cookie; when one was sent it is removed. */
+/** With any of these cookies the request is anonymous, and a cookie that was sent is removed. */
 async function anonymous (
   t: Test,
   app: FastifyInstance,
@@ -75,7 +73,7 @@ function moveTo (app: FastifyInstance, { cookies }: TestBrowser): TestBrowser {
   return browser
 }
 
-/** With another character of base64 at that place. */
+/** Replaces the base64 character at that place. */
 function flip (value: string, at: number): string {
   const other = value[at] === 'A' ? 'B' : 'A'
   return value.slice(0, at) + other + value.slice(at + 1)
@@ -149,7 +147,7 @@ t.test('S35 with SameSite=Strict a login still ends on the page, logged in', asy
   t.equal((await app.inject('/me')).statusCode, 401)
 })
 
-t.test('S36 V9 V10 a login makes a new identity, and the session before it ends', async (t) => {
+t.test('S36 V9 V10 a login makes a new session id, and ends the session before it', async (t) => {
   const ended: unknown[] = []
   const { app, provider } = await startApp(t, {
     onLogout: (session, { reason }) => {
@@ -177,7 +175,7 @@ t.test('S36 V9 V10 a login makes a new identity, and the session before it ends'
   t.not((await victim.goto('/me')).json().session.id, after.session.id, 'the same person again: a new identity again')
 })
 
-t.test('S37 V28 what is sealed says nothing, and is never sealed the same way twice', async (t) => {
+t.test('S37 V28 a sealed cookie shows no content, and no two are equal', async (t) => {
   const { sealer } = await parts(t)
   const secret = { claims: { sub: 'alice' }, marker: 'plaintext-marker' }
   const sealed = Array.from({ length: 50 }, () => sealer.seal('session', secret))
@@ -189,7 +187,7 @@ t.test('S37 V28 what is sealed says nothing, and is never sealed the same way tw
   }
 })
 
-t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
+t.test('S37 V28 a cookie sealed for one purpose is refused for another', async (t) => {
   const { sealer } = await parts(t)
   const purposes = ['session', 'tokens', 'login', 'logout'] as const
   for (const purpose of purposes) {
@@ -235,7 +233,7 @@ t.test('S37 V28 a cookie of one purpose is nothing for another', async (t) => {
   }
 })
 
-t.test('S38 R23 each byte of a cookie counts', async (t) => {
+t.test('S38 R23 a change of any byte of a cookie is refused', async (t) => {
   const { app, provider } = await startApp(t, { claims: [], session: { key: SESSION_KEY, tokens: ['access_token'] } })
   app.get('/token', async (request) => await app.oidc.accessToken(request))
   const browser = await logIn({ app, provider }, 'alice')
@@ -304,7 +302,7 @@ t.test('R23 the spelling of base64 is checked too: one session, one cookie value
   t.same([...paddings].sort(), [0, 1, 2])
 })
 
-t.test('R23 S47 parts of other sessions, and older parts of the same', async (t) => {
+t.test('R23 S47 cookies of another session, and older cookies of the same session, are not combined', async (t) => {
   const { app, provider } = await startApp(t, { offlineAccess: true, claims: ['email'] })
   app.get('/token', { preHandler: app.oidc.required() }, async (request) => ({
     sub: request.oidcClaims?.sub,
@@ -347,7 +345,7 @@ t.test('R23 S47 parts of other sessions, and older parts of the same', async (t)
   for (const [title, cookie] of mixes) {
     const response = await get(app, '/token', cookie)
     t.match([response.statusCode, response.json().code], [401, 'FST_OIDC_LOGIN_REQUIRED'], title)
-    t.equal((await get(app, '/me', cookie)).json().claims.sub, 'alice', `${title}: who she is was never in doubt`)
+    t.equal((await get(app, '/me', cookie)).json().claims.sub, 'alice', `${title}: the user is known`)
   }
 
   const clock = stopClock(t)
@@ -370,7 +368,7 @@ t.test('R23 S47 parts of other sessions, and older parts of the same', async (t)
   )
 })
 
-t.test('R23 the session of another application with the same key', async (t) => {
+t.test('R23 the session of another application with the same key is refused', async (t) => {
   const { app, provider } = await startApp(t)
   const other = await startProvider()
   t.teardown(async () => await other.close())
@@ -392,7 +390,7 @@ t.test('R23 the session of another application with the same key', async (t) => 
   await anonymous(t, renamed, `__Host-other=${value}`, 'another name', ['__Host-other'])
 })
 
-t.test('R23 V25 R19 Cookie headers that nobody expects', async (t) => {
+t.test('R23 V25 R19 unusual Cookie headers', async (t) => {
   const { app, provider } = await startApp(t)
   const value = valueOf(await logIn({ app, provider }, 'alice'))
   const good = `${NAME}=${value}`
@@ -448,7 +446,7 @@ t.test('R23 V25 R19 Cookie headers that nobody expects', async (t) => {
   t.equal((await get(app, '/me', `${good}; ${many}`)).json().claims.sub, 'alice')
 })
 
-t.test('R35 the parser of cookies, held against a plain one', async (t) => {
+t.test('R35 the cookie parser agrees with a simple one', async (t) => {
   const fragment = fc.constantFrom('n', 'nn', 'n-1', 'n-2', '=', ';', ' ', '"', 'v', '\t', ',', '__proto__', '\u00e9')
   const plainRead = (header: string, name: string): string | undefined =>
     header
@@ -472,7 +470,7 @@ t.test('R35 the parser of cookies, held against a plain one', async (t) => {
   t.same(cookieNames(undefined, 'n'), [])
 })
 
-t.test('R35 no Cookie header makes an error, or a session', async (t) => {
+t.test('R35 no random Cookie header makes an error or a session', async (t) => {
   const { app, provider } = await startApp(t)
   const value = valueOf(await logIn({ app, provider }, 'alice'))
   const name = fc.oneof(
@@ -533,7 +531,7 @@ t.test('S38 V15 a session ends by the clock of the server', async (t) => {
     t.notMatch(browser.cookies.header('/'), `${NAME}=`, 'the browser has let go of it too')
   })
 
-  await t.test('asking who is logged in does not prolong it', async (t) => {
+  await t.test('a request to the session endpoint does not prolong it', async (t) => {
     const { app, provider } = await startApp(t)
     const browser = await logIn({ app, provider }, 'alice')
     for (const seconds of [1799, 1800]) {
@@ -580,7 +578,7 @@ t.test('S38 V15 a session ends by the clock of the server', async (t) => {
   })
 })
 
-t.test('S39 V15 a cookie of an ended session is worth nothing', async (t) => {
+t.test('S39 V15 the cookie of an ended session is refused', async (t) => {
   const { app, provider } = await startApp(t)
   const browser = await logIn({ app, provider }, 'alice')
   const copy = browser.clone()
@@ -640,11 +638,11 @@ t.test('V18 S41 a slow request does not bring a session back', async (t) => {
   provider.options.approve = () => 'bob'
   other.cookies.delete(`op_session_${provider.port}`, provider.url)
   const crossed = await overtake(changing, async () => await other.goto('/auth/login'))
-  t.same([crossed.json(), setCookiesOf(crossed)], [{ sub: 'alice' }, []], 'nor after the login of somebody else')
+  t.same([crossed.json(), setCookiesOf(crossed)], [{ sub: 'alice' }, []], 'nor after the login of another user')
   t.equal((await other.goto('/me')).json().claims.sub, 'bob')
 })
 
-t.test('S40 V14 no cache keeps what depends on a session', async (t) => {
+t.test('S40 V14 a response that depends on a session is not cached', async (t) => {
   const clock = stopClock(t)
   const { app, provider } = await startApp(t)
   const cases: Array<[headers: Record<string, string | string[]>, cacheControl: string, vary: string]> = [
@@ -722,7 +720,7 @@ t.test('S40 a later hook that fails does not double the cookies', async (t) => {
   t.equal(response.headers['cache-control'], 'no-store')
 })
 
-t.test('R24 keys are rotated without anybody noticing', async (t) => {
+t.test('R24 a key rotation does not affect users', async (t) => {
   const ways: Array<[title: string, old: SessionOptions, both: SessionOptions, fresh: SessionOptions]> = [
     ['key', { key: SESSION_KEY }, { key: [NEW_KEY, SESSION_KEY] }, { key: NEW_KEY }],
     [
@@ -770,12 +768,12 @@ t.test('R24 keys are rotated without anybody noticing', async (t) => {
         t,
         optionsFor(provider, { session: title === 'key' ? { key: [SESSION_KEY, NEW_KEY] } : both })
       )
-      t.equal(await statusOf(reversed, '/me', moved.cookies.header('/')), 200, 'the order of the keys loses nobody')
+      t.equal(await statusOf(reversed, '/me', moved.cookies.header('/')), 200, 'the order of the keys does not matter')
     })
   }
 })
 
-/** For everybody who has imported it, too. */
+/** Replaces it also in modules that have imported it. */
 function replaceHkdf (hkdfSync: typeof crypto.hkdfSync): void {
   crypto.hkdfSync = hkdfSync
   syncBuiltinESMExports()
@@ -1051,7 +1049,7 @@ t.test('R13 R22 a session that grows makes room among the pending logins', async
   t.same(browser.cookies.refused, [])
 })
 
-t.test('S46 the endpoint for front ends tells who it is, and nothing else', async (t) => {
+t.test('S46 the session endpoint returns the user and the session, and nothing else', async (t) => {
   const { app, provider } = await startApp(t, { onClaims: () => ({ internal: 'secret' }) })
   const browser = await logIn({ app, provider }, 'alice')
   const page = await browser.fetch('/auth/session')
@@ -1170,46 +1168,7 @@ t.test('S47 sessions are never mixed under load', async (t) => {
   t.equal(new Set(known.values()).size, people.length)
 })
 
-t.test('R32 a bounded map', async (t) => {
-  const clock = stopClock(t)
-  const map = createBoundedMap<number>(3)
-  const now = Math.floor(Date.now() / 1000)
-  map.set('a', 1)
-  map.set('b', 2, now + 10)
-  map.set('c', 3)
-  t.same([map.get('a'), map.get('b'), map.get('c'), map.size], [1, 2, 3, 3])
-  map.set('a', 10)
-  map.set('d', 4)
-  t.same(
-    [map.get('a'), map.get('b'), map.get('c'), map.get('d'), map.size],
-    [10, undefined, 3, 4, 3],
-    'the one that was set longest ago goes'
-  )
-  map.set('e', 5, now + 10)
-  clock.advance(9)
-  t.equal(map.get('e'), 5)
-  clock.advance(1)
-  t.equal(map.get('e'), undefined, 'at its time it is over')
-  map.delete('a')
-  map.delete('nothing')
-  t.equal(map.get('a'), undefined)
-  map.set('over', 1, now)
-  t.equal(map.get('over'), undefined)
-  map.set('later', 1, now + 20)
-  clock.advance(20)
-  const size = map.size
-  map.set('last', 1)
-  t.ok(map.size <= size, 'what is over does not stay until there is no room')
-  const single = createBoundedMap<number>(3)
-  single.set('over', 1, now)
-  t.equal(single.size, 0)
-  for (const name of ['__proto__', 'constructor', 'toString']) t.equal(map.get(name), undefined)
-  for (let count = 0; count < 10_000; count++) map.set(`key-${count}`, count)
-  t.equal(map.size, 3)
-  t.equal(map.get('key-9999'), 9999)
-})
-
-t.test('R32 opened cookies are kept, but not without end', async (t) => {
+t.test('R32 a bounded number of opened cookies is cached', async (t) => {
   const { cookies } = await parts(t)
   const headers = Array.from(
     { length: 4100 },
@@ -1225,7 +1184,7 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
   for (const header of headers) often(header)
   const kept = headers.filter(isKept).length
   t.ok(kept > 3900, 'when more come in turn than there is room for, most are known all the same')
-  while (!isKept(last)) t.ok(true, 'in a full cache not everybody gets a place at once')
+  while (!isKept(last)) t.ok(true, 'a full cache does not admit every value at once')
   t.not(cookies.open(first), opened, 'the oldest were forgotten')
   t.same(cookies.open(first)?.session, opened?.session, 'and are opened again')
   const [value, other] = [first.slice(NAME.length + 1), last.slice(NAME.length + 1)]
@@ -1238,7 +1197,7 @@ t.test('R32 opened cookies are kept, but not without end', async (t) => {
 
 t.test('a session is opened once for a request, and what comes once takes no place of others', async (t) => {
   const { app, provider } = await startApp(t)
-  const { sealer } = coreOf(app.oidc)
+  const { sealer } = partsOf(app.oidc)
   const { open } = sealer
   const opened: string[] = []
   sealer.open = (purpose, value) => {
@@ -1255,35 +1214,22 @@ t.test('a session is opened once for a request, and what comes once takes no pla
   t.same(counts, [1, 1, 0, 0], 'at its second sight it is kept')
 })
 
-t.test('what is worth a place in a cache', async (t) => {
-  const random = (...words: number[]): string => Buffer.from(new Int32Array(words).buffer).toString('base64')
-  const isWorthIt = createAdmission(100)
-  const [one, two] = [random(8192 + 5, 7, 1), random(2 * 8192 + 5, 9, 1)]
-  t.same(
-    [one, two, one, two].map((each) => isWorthIt(each, 99)),
-    [false, false, true, true],
-    'two that come in turn, and share a place in its memory, are both known again'
-  )
-  t.equal(isWorthIt(random(3, 9, 1), 99), false)
-  const admitted = Array.from({ length: 4000 }, () => isWorthIt(one, 100)).filter(Boolean).length
-  t.ok(admitted > 700 && admitted < 1300, `a quarter gets into a full cache: ${admitted} of 4000`)
-})
-
 t.test('a session whose provider is not known yet is neither used nor removed', async (t) => {
   const { settings, sealer, cookies } = await parts(t)
   const { setCookies } = cookies.write(undefined, sessionOf(), tokensOf(1), 60)
-  const sessions = createSessions(settings, {
+  const sessions = createSessions(settings.session, {
     cookies: createSessionCookies(settings, sealer),
     providers: { ...createProviders(settings), known: () => undefined },
-    registry: createEndedSessions(settings.session, undefined),
-    records: undefined
+    endedSessions: createEndedSessions(settings.session, undefined),
+    records: undefined,
+    reportEnd: async () => {}
   })
   const request = { headers: { cookie: headerOf(setCookies) } } as FastifyRequest
   t.equal(sessions.read(request), null)
   t.same(request[sessions.key]?.removals, [])
 })
 
-t.test('R32 ended sessions are remembered, but not without end', async (t) => {
+t.test('R32 a bounded number of ended sessions is remembered', async (t) => {
   const session = sessionOf()
   const stub: SessionCookies = {
     open: (header) => ({
@@ -1298,17 +1244,18 @@ t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const { settings } = await parts(t)
   const providers = createProviders(settings)
   session.issuedBy = providers.all()[0]?.id as string
-  const sessions = createSessions(settings, {
+  const sessions = createSessions(settings.session, {
     cookies: stub,
     providers,
-    registry: createEndedSessions(settings.session, undefined),
-    records: undefined
+    endedSessions: createEndedSessions(settings.session, undefined),
+    records: undefined,
+    reportEnd: async () => {}
   })
   const request = (id: string): FastifyRequest => ({ headers: { cookie: id } }) as unknown as FastifyRequest
-  for (let id = 0; id < 100_000; id++) await sessions.end(request(String(id)))
+  for (let id = 0; id < 100_000; id++) await sessions.end(request(String(id)), 'logout')
   t.equal(sessions.read(request('0')), null)
   t.equal(sessions.read(request('99999')), null)
-  await sessions.end(request('one more'))
+  await sessions.end(request('one more'), 'logout')
   t.ok(sessions.read(request('0')), 'past the limit the oldest is forgotten')
   t.equal(sessions.read(request('1')), null)
   t.equal(sessions.read(request('one more')), null)
@@ -1316,6 +1263,6 @@ t.test('R32 ended sessions are remembered, but not without end', async (t) => {
   const anonymous = request('one more')
   sessions.touch(anonymous)
   await sessions.replaceTokens(anonymous, tokensOf(1))
-  t.equal(await sessions.end(anonymous), null)
+  t.equal(await sessions.end(anonymous, 'logout'), false)
   t.same(anonymous[sessions.key]?.setCookies, [], 'without a session nothing is written')
 })

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Redis } from 'ioredis'
 import pg from 'pg'
@@ -15,16 +14,18 @@ import { createSqliteStore, openDatabase } from '../../lib/store/sqlite.ts'
 import { storeContract } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
 import { stopClock } from '../support/app.ts'
+import { compile } from '../support/compile.ts'
 import {
   POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, skipWithoutSqlite, uniqueName
 } from '../support/services.ts'
+import { until } from '../support/until.ts'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Test } from 'tap'
 import type { Store } from '../../types/store.ts'
 
 interface Backend {
   skip: string | false
-  /** An empty store, with what it leaves behind removed when it is closed. */
+  /** An empty store. The test removes its entries at the end. */
   open: (t: Test) => Promise<Store>
   /** An address under which another process finds the same store. */
   address?: (t: Test) => Promise<{ url: string, options: object }>
@@ -135,8 +136,9 @@ for (const [name, { skip, open }] of Object.entries(backends)) {
   })
 }
 
+const sources = compile(t)
 const child = (module: string, options: object): string => `
-import { create${module}Store } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, `../../lib/store/${module.toLowerCase()}${import.meta.filename.slice(-3)}`)).href)}
+import { create${module}Store } from ${JSON.stringify(pathToFileURL(join(sources, `lib/store/${module.toLowerCase()}.js`)).href)}
 const store = await create${module}Store(${JSON.stringify(options)})
 const wins = { created: 0, taken: 0 }
 for (let index = 0; index < 40; index++) {
@@ -152,11 +154,9 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
     const { url, options } = await (address as NonNullable<Backend['address']>)(t)
     const module = url.charAt(0).toUpperCase() + url.slice(1)
     const run = async (): Promise<{ created: number; taken: number }> => {
-      const process_ = spawn(
-        process.execPath,
-        [...process.execArgv, '--input-type=module', '-e', child(module, options)],
-        { stdio: ['ignore', 'pipe', 'inherit'] }
-      )
+      const process_ = spawn(process.execPath, ['--input-type=module', '-e', child(module, options)], {
+        stdio: ['ignore', 'pipe', 'inherit']
+      })
       const chunks: Buffer[] = []
       process_.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
       const [code] = await once(process_, 'close')
@@ -167,7 +167,7 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
     t.equal(
       first.reduce((sum, { created }) => sum + created, 0),
       40,
-      'each was created once'
+      'each entry was created once'
     )
     const store =
       module === 'Sqlite'
@@ -179,11 +179,11 @@ for (const [name, { skip, address }] of Object.entries(backends).filter(([, { ad
     for (let index = 0; index < 40; index++) await store.set(`taken-${index}`, 'x', { expiresAt: now() + 60 })
     await store.close()
     const second = await Promise.all([run(), run(), run()])
-    t.equal(second.reduce((sum, { taken }) => sum + taken, 0), 40, 'and each was taken once')
+    t.equal(second.reduce((sum, { taken }) => sum + taken, 0), 40, 'each entry was taken once')
   })
 }
 
-/** A way to a server that can be cut and mended. */
+/** A connection to a server that can be cut and restored. */
 async function cuttable (
   t: Test,
   target: string,
@@ -230,7 +230,7 @@ for (const [name, skip, target, port] of [
   ['postgres', skipWithoutPostgres, POSTGRES, 5432],
   ['redis', skipWithoutRedis, REDIS, 6379]
 ] as const) {
-  t.test(`R18 ${name}: a server that goes away is an error in bounded time, and comes back`, { skip }, async (t) => {
+  t.test(`R18 ${name}: a server that is gone, or does not answer, is an error, and the store works when it is back`, { skip }, async (t) => {
     const place = uniqueName()
     t.teardown(async () => await (name === 'postgres' ? dropTable(place) : dropKeys(place)))
     const way = await cuttable(t, target, port)
@@ -240,32 +240,23 @@ for (const [name, skip, target, port] of [
         : await createRedisStore({ url: way.url, prefix: place })
     t.teardown(async () => await store.close())
     way.cut()
-    await t.rejects(store.get('key'), 'away from the start')
+    await t.rejects(store.get('key'), 'unavailable from the start')
     way.mend()
-    await until(async () => await store.set('key', 'value', { expiresAt: now() + 60 }))
+    await until(async () => await succeeds(store.set('key', 'value', { expiresAt: now() + 60 })))
     t.equal(await store.get('key'), 'value')
-    for (const trouble of [way.cut, way.hang]) {
+    for (const [trouble, reason] of [[way.cut, /./], [way.hang, /time|terminated/]] as const) {
       trouble()
-      const before = performance.now()
-      await t.rejects(store.get('key'))
-      await t.rejects(store.create('key', 'x', { expiresAt: now() + 60 }))
-      t.ok(performance.now() - before < 15_000)
+      await t.rejects(store.get('key'), { message: reason })
+      await t.rejects(store.create('key', 'x', { expiresAt: now() + 60 }), { message: reason })
       way.mend()
-      await until(async () => await store.get('key'))
+      await until(async () => await succeeds(store.get('key')))
       t.equal(await store.get('key'), 'value', 'without a restart')
     }
   })
 }
 
-async function until (work: () => Promise<unknown>): Promise<void> {
-  for (let attempts = 0; attempts < 40; attempts++) {
-    try {
-      await work()
-      return
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 250))
-    }
-  }
+async function succeeds (work: Promise<unknown>): Promise<boolean> {
+  return await work.then(() => true, () => false)
 }
 
 t.test('R32 memory: the oldest go when it is full', async (t) => {
@@ -274,14 +265,14 @@ t.test('R32 memory: the oldest go when it is full', async (t) => {
     await store.set(`key-${index}`, 'x', { expiresAt: now() + 60, tags: [index % 2 === 0 ? 'even' : 'odd'] })
   }
   t.same([await store.get('key-49'), await store.get('key-50')], [null, 'x'])
-  t.equal((await store.list('even')).length, 50, 'and their tags with them')
+  t.equal((await store.list('even')).length, 50, 'and their tags are removed')
   const usual = createMemoryStore()
   for (let index = 0; index < 100_001; index++) await usual.set(`key-${index}`, 'x', { expiresAt: now() + 60 })
   t.same([await usual.get('key-0'), await usual.get('key-1')], [null, 'x'])
 })
 
 t.test(
-  'sqlite: a database that is locked or broken is an error, and half of a change is none',
+  'sqlite: a broken database is an error, and a failed change is undone',
   { skip: skipWithoutSqlite },
   async (t) => {
     const database = await openDatabase(':memory:')
@@ -296,7 +287,7 @@ t.test(
   }
 )
 
-t.test('S82 an address that names no store, and packages that are missing', async (t) => {
+t.test('S82 an invalid address, and a missing package, are errors', async (t) => {
   for (const store of ['', 'mysql://x', 'oidc.db', 'Redis://x']) {
     await t.rejects(openStore(store), { code: 'FST_OIDC_OPTION', message: /"store" must be/ })
   }
@@ -324,7 +315,7 @@ t.test('S82 an address that names no store, and packages that are missing', asyn
 })
 
 t.test(
-  'sqlite: while another process holds the lock, this one goes on with everything else',
+  'sqlite: waiting for the lock of another process does not block the event loop',
   { skip: skipWithoutSqlite },
   async (t) => {
     const path = join(t.testdir(), 'oidc.db')
@@ -338,14 +329,15 @@ t.test(
       turns++
     }, 10)
     t.teardown(() => clearInterval(timer))
-    const written = store.set('key', 'value', { expiresAt: now() + 60 })
-    await delay(300)
-    t.ok(turns > 5, `${turns} turns`)
+    let isWritten = false
+    const written = store.set('key', 'value', { expiresAt: now() + 60 }).then(() => { isWritten = true })
+    await until(() => turns > 5)
+    t.notOk(isWritten, 'the event loop turned while the store waited for the lock')
     other.exec('COMMIT')
     await written
     t.equal(await store.get('key'), 'value')
     other.exec('BEGIN IMMEDIATE')
-    await t.rejects(store.set('key', 'another', { expiresAt: now() + 60 }), /locked/, 'but not for ever')
+    await t.rejects(store.set('key', 'another', { expiresAt: now() + 60 }), /locked/, 'the wait for the lock ends')
     other.exec('COMMIT')
   }
 )

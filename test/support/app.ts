@@ -1,8 +1,9 @@
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import oidc from '../../index.ts'
-import type { OidcOptions } from '../../index.ts'
+import type { OidcOptions, ResolvedProvider } from '../../index.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
+import { replaceNow } from '../../lib/testing/clock.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import type { ProviderSettings } from '../../lib/options/provider.ts'
 import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
@@ -10,7 +11,7 @@ import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/i
 export const BASE_URL = 'https://app.example.com'
 export const SESSION_KEY = Buffer.alloc(32, 7).toString('base64')
 
-/** What a test hangs its clean-up on. */
+/** The part of a test that registers its clean-up. */
 export interface Teardown {
   teardown: (handler: () => unknown) => void
 }
@@ -21,7 +22,7 @@ export interface TestApp {
   browser: TestBrowser
 }
 
-/** The plugin's options for a provider of the test kit. */
+/** The options of the plugin for a provider of the test kit. */
 export function optionsFor (provider: Provider, options: Partial<OidcOptions> = {}): OidcOptions {
   return {
     ...(options.metadata === undefined && options.discoveryUrl === undefined && { issuer: provider.issuer }),
@@ -34,12 +35,17 @@ export function optionsFor (provider: Provider, options: Partial<OidcOptions> = 
   }
 }
 
-/** The settings of the one provider. */
+/** The settings of the only provider. */
 export function providerSettings (options: OidcOptions): ProviderSettings {
   return parseOptions(options).providers.get('default') as ProviderSettings
 }
 
-/** An application with a public page, a guarded one and an API, its provider, and a browser without cookies. */
+/** The options for one provider of the test kit among several. */
+export function registrationOf ({ issuer, clients: [web] }: Provider): ResolvedProvider {
+  return { issuer, clientId: 'web', clientSecret: web?.client_secret as string }
+}
+
+/** Starts a provider and an application with public and guarded pages, and a browser without cookies. */
 export async function startApp (
   t: Teardown,
   options: Partial<OidcOptions> = {},
@@ -52,7 +58,7 @@ export async function startApp (
   return { app, provider, browser: client({ app, baseUrl: options.baseUrl ?? BASE_URL }) }
 }
 
-/** The application alone. */
+/** Builds only the application. */
 export async function buildApp (
   t: Teardown,
   options: OidcOptions,
@@ -72,7 +78,7 @@ export async function buildApp (
   return app
 }
 
-/** A new browser in which a person, known to the provider or not, has logged in. */
+/** Logs a user in, in a new browser. The provider accepts any `sub`. */
 export async function logIn (
   { app, provider }: Pick<TestApp, 'app' | 'provider'>,
   sub: string,
@@ -85,15 +91,9 @@ export async function logIn (
   return browser
 }
 
-/** A clock that stands still until a test moves it, so that no second ends by chance between two steps. */
+/** Stops the clock until the test moves it, so that no second ends by chance between two steps. */
 export function stopClock (t: Teardown): { advance: (seconds: number) => void } {
-  const RunningDate = globalThis.Date
-  t.teardown(() => { globalThis.Date = RunningDate })
-  let time = Math.floor(RunningDate.now() / 1000) * 1000
-  globalThis.Date = new Proxy(RunningDate, {
-    construct: (target, args, newTarget) =>
-      Reflect.construct(target, args.length === 0 ? [time] : args, newTarget) as Date,
-    get: (target, key, receiver) => (key === 'now' ? () => time : Reflect.get(target, key, receiver))
-  })
+  let time = Math.floor(Date.now() / 1000) * 1000
+  t.teardown(replaceNow(() => time))
   return { advance: (seconds) => { time += seconds * 1000 } }
 }

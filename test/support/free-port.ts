@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 
 /**
- * A port of this machine that nobody listens on. It lies below those that systems hand out on their own
- * (RFC 6335 section 6: from 49152; Linux: from 32768), so that no server started on port 0 meanwhile gets it.
+ * Finds a free port. It is below the range from which systems choose the port for port 0 (RFC 6335, section 6: from
+ * 49152; Linux: from 32768), so that no server that starts on port 0 gets it in the meantime.
  */
 export async function freePort (): Promise<number> {
   const port = randomInt(20_000, 32_768)

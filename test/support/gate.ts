@@ -1,7 +1,8 @@
+/** Lets a test stop a function at one point until the test continues it. */
 export interface Gate {
   /** Waits until the gate is open. */
   pass: () => Promise<void>
-  /** Somebody stands before the gate. */
+  /** Resolves when the first caller waits at the gate. */
   reached: Promise<void>
   open: () => void
 }

@@ -3,10 +3,10 @@ import { SESSION_KEY } from './app.ts'
 import type { OidcOptions, SessionOptions } from '../../index.ts'
 import type { Store } from '../../types/store.ts'
 
-/** A way to keep sessions: options for one process of it, or for several when they are called with the same store. */
+/** A way to keep sessions. `options` returns those of one process; processes with the same store share sessions. */
 export interface Mode {
   name: string
-  /** Whether processes know of one another. */
+  /** Whether processes share state. */
   shared: boolean
   /** Whether sessions can be listed. */
   listed: boolean
@@ -36,7 +36,7 @@ export const modes: Mode[] = [
   }
 ]
 
-/** A store whose verbs can be made to fail, or to take their time. */
+/** A store whose functions can be made to fail or to wait. */
 export function faultyStore (store: Store = createMemoryStore()): {
   store: Store
   fault: { verbs: ReadonlySet<string> | null; work: () => Promise<unknown> }

@@ -18,30 +18,30 @@ export interface ClientMetadata {
 }
 
 export interface OidcProviderOptions {
-  /** Clients beside `web`. */
+  /** Clients in addition to `web`. */
   clients?: ClientMetadata[]
-  /** Of the client `web`. Default: none; see `register`. */
+  /** The redirect URIs of the client `web`. Default: none; see `register`. */
   redirectUris?: string[]
-  /** Of the client `web`. Default: none. */
+  /** The post-logout redirect URIs of the client `web`. Default: none. */
   postLogoutRedirectUris?: string[]
-  /** Everybody is this person at once, without forms. Default: the provider's login and consent forms. */
+  /** Logs every browser in as this user, without forms. Default: the login and consent forms of the provider. */
   autoLogin?: string
-  /** The claims of a person. Default: a name, an e-mail address and, for `alice`, the role `admin`. */
+  /** The claims of a user. Default: a name, an e-mail address and, for `alice`, the role `admin`. */
   claims?: (sub: string) => Record<string, unknown>
-  /** Laid over the provider's configuration; `features` over its features. */
+  /** Replaces parts of the configuration of the provider; `features` replaces its features. */
   configuration?: Record<string, unknown> & { features?: Record<string, unknown> }
-  /** Serves https with these options; a client certificate that they trust counts for `tls_client_auth`. */
+  /** Serves https with these options. A client certificate that they trust can be used for `tls_client_auth`. */
   tls?: ServerOptions
-  /** On this port of 127.0.0.1. Default: a free one. */
+  /** The port on 127.0.0.1. Default: a free port. */
   port?: number
 }
 
 export interface OidcProvider {
   issuer: string
-  /** Of the client `web`, which authenticates with client_secret_basic. */
+  /** The client `web`, which authenticates with client_secret_basic. */
   clientId: string
   clientSecret: string
-  /** Adds a client, or replaces parameters of one that is there. */
+  /** Adds a client, or replaces parameters of an existing one. */
   register (client: Partial<ClientMetadata> & { client_id: string }): Promise<void>
   close (): Promise<void>
 }
@@ -125,7 +125,7 @@ async function configure (options: OidcProviderOptions): Promise<Record<string, 
     clientBasedCORS: () => false,
     renderError: (context: Context, out: Record<string, string>) =>
       show(context, `<pre>${escapeHtml(JSON.stringify(out))}</pre>`),
-    // Its own fetch refuses to call a client on loopback, which a back-channel logout must do here.
+    // The fetch of the provider refuses loopback addresses, but a back-channel logout must call them here.
     fetch: (url: string, { dispatcher, ...init }: RequestInit & { dispatcher?: unknown }) => fetch(url, init)
   }
 }
@@ -146,7 +146,7 @@ function features (autoLogin: string | undefined): Record<string, unknown> {
   }
 }
 
-// RFC 8707: a client that names a resource gets a JWT access token for it (RFC 9068).
+// A client that names a resource (RFC 8707) gets a JWT access token for it (RFC 9068).
 function resourceServer (_: unknown, resource: string): Record<string, unknown> {
   return { audience: resource, scope: 'read write', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }
 }
@@ -220,8 +220,8 @@ async function grantEverything (
 }
 
 /**
- * Goes through whatever the provider asks, from an authorization URL to the redirect back to the client.
- * Returns the callback URL, `code` and `state` in it, without having opened it.
+ * Answers all forms of the provider, from an authorization URL to the redirect back to the client. Returns the callback
+ * URL with `code` and `state`, without opening it.
  */
 export async function logInAt (agent: UserAgent, authorizationUrl: string, login = 'alice'): Promise<string> {
   const redirectUri = new URL(authorizationUrl).searchParams.get('redirect_uri') ?? undefined
@@ -234,17 +234,14 @@ export async function logInAt (agent: UserAgent, authorizationUrl: string, login
   return locationOf(page)
 }
 
-/**
- * Confirms a logout at the provider. Returns the post_logout_redirect_uri, with its `state`, without having
- * opened it.
- */
+/** Confirms a logout at the provider. Returns the post_logout_redirect_uri with its `state`, without opening it. */
 export async function logOutAt (agent: UserAgent, endSessionUrl: string): Promise<string> {
   const returnUri = new URL(endSessionUrl).searchParams.get('post_logout_redirect_uri') ?? undefined
   const page = await answerForms(agent, await agent.open(endSessionUrl, returnUri), { logout: 'yes' }, returnUri)
   return locationOf(page)
 }
 
-/** Lets a device in (RFC 8628), from its verification_uri_complete to the page that says so. */
+/** Approves a device login (RFC 8628), from verification_uri_complete to the last page, which it returns. */
 export async function approveDevice (agent: UserAgent, verificationUriComplete: string, login = 'alice'): Promise<Page> {
   return await answerForms(agent, await agent.open(verificationUriComplete), { login, password: 'any' })
 }
@@ -257,7 +254,7 @@ async function answerForms (
 ): Promise<Page> {
   let page = first
   for (let forms = 0; page.location === undefined && page.body.includes('<form'); forms++) {
-    if (forms === 5) throw new Error(`the provider asks again and again: ${page.body}`)
+    if (forms === 5) throw new Error(`the provider does not stop asking: ${page.body}`)
     page = await agent.submit(page, answers, stopAt)
   }
   return page

@@ -1,15 +1,49 @@
 import Fastify from 'fastify'
 import oidc from '../../index.ts'
+import { startClock } from '../../lib/testing/clock.ts'
 import type { AddressInfo } from 'node:net'
+import type { OidcOptions } from '../../index.ts'
 
-// One of several processes of an application. Its options come as JSON; it tells its port.
+// One process of an application. It does what the parent process orders, so that several tests can use it.
 
-const app = Fastify({ forceCloseConnections: true })
-await app.register(oidc, JSON.parse(process.argv[2] as string))
-app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({
-  sub: oidcClaims?.sub,
-  session: oidcSession
-}))
-app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
-await app.listen({ port: 0, host: '127.0.0.1' })
-console.log((app.server.address() as AddressInfo).port)
+export interface Orders {
+  /** Builds an application with these options, and answers with its port. */
+  build: OidcOptions
+  /** Moves the clock of the process by so many seconds. */
+  advance: number
+  /** Answers with the number of requests to this path that have begun. */
+  count: string
+}
+
+export interface Order {
+  id: number
+  order: { [Name in keyof Orders]: [Name, Orders[Name]] }[keyof Orders]
+}
+
+const clock = startClock()
+const begun: string[] = []
+
+async function build (options: OidcOptions): Promise<number> {
+  const app = Fastify({ forceCloseConnections: true })
+  app.addHook('onRequest', async ({ url }) => { begun.push(url) })
+  await app.register(oidc, options)
+  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({
+    sub: oidcClaims?.sub,
+    session: oidcSession
+  }))
+  app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return (app.server.address() as AddressInfo).port
+}
+
+async function obey ([name, value]: Order['order']): Promise<number | undefined> {
+  if (name === 'build') return await build(value)
+  if (name === 'count') return begun.filter((url) => url === value).length
+  clock.advance(value)
+  return undefined
+}
+
+process.on('message', async ({ id, order }: Order) => {
+  process.send?.({ id, answer: await obey(order) })
+})
+process.send?.({ id: 0 })

@@ -6,13 +6,13 @@ import type { OidcOptions } from '../../index.ts'
 import type { Fault, Page, Provider, TestBrowser } from '../../lib/testing/index.ts'
 import type { TestApp } from './app.ts'
 
-/** What the tests of the protocol have in common. */
+/** Shared functions of the protocol tests. */
 
 export const CALLBACK = `${BASE_URL}/auth/callback`
 export const SESSION_COOKIE = '__Host-oidc'
 export const LOGIN_COOKIE = '__Host-oidc-login-'
 
-/** Another application of the same provider, which knows nothing yet, and a browser without cookies. */
+/** A new application of the same provider, with nothing cached, and a browser without cookies. */
 export async function anotherApp (t: Test, provider: Provider, options: Partial<OidcOptions> = {}): Promise<TestApp> {
   const app = await buildApp(t, optionsFor(provider, options))
   return { app, provider, browser: client({ app, baseUrl: options.baseUrl ?? BASE_URL }) }
@@ -22,7 +22,7 @@ export interface Attempt extends TestApp {
   page: Page
 }
 
-/** A login from its start to wherever it leads, in a new application, while the provider has the faults. */
+/** Logs in to a new application while the provider has the faults, and returns the last page. */
 export async function attempt (
   t: Test,
   provider: Provider,
@@ -37,18 +37,18 @@ export async function attempt (
   return { ...started, page }
 }
 
-/** Goes to log in and stops in front of the callback. */
+/** Starts a login and stops before the callback. Returns the URL of the callback. */
 export async function untilCallback (browser: TestBrowser, path = '/auth/login?return_to=/me'): Promise<URL> {
   const page = await browser.goto(path, { until: ({ href }) => href.startsWith(CALLBACK) })
   return new URL(page.location as string)
 }
 
-/** The pending logins in the jar. */
+/** The names of the cookies of pending logins. */
 export function loginCookies (browser: TestBrowser): string[] {
   return browser.cookies.list().map(({ name }) => name).filter((name) => name.startsWith(LOGIN_COOKIE))
 }
 
-/** The names of the cookies that a page sets, without those that it removes. */
+/** The names of the cookies that a page sets, except those that it removes. */
 export function cookiesSet ({ headers }: { headers: Headers }): string[] {
   return headers
     .getSetCookie()
@@ -61,14 +61,14 @@ export function authorizationParams ({ location }: { location?: string }): Recor
   return Object.fromEntries(new URL(location as string).searchParams)
 }
 
-/** The application sees a person. */
+/** Asserts that a user is logged in. */
 export async function assertLoggedIn (t: Test, browser: TestBrowser, sub = 'alice'): Promise<void> {
   const page = await browser.fetch('/me')
   t.equal(page.status, 200, 'the guarded page opens')
   t.equal(page.json().claims?.sub, sub, `for ${sub}`)
 }
 
-/** The application sees nobody, and the browser holds nothing that could become a session. */
+/** Asserts that no user is logged in and that the browser has no session cookie. */
 export async function assertAnonymous (t: Test, browser: TestBrowser): Promise<void> {
   t.notOk(browser.cookies.get(SESSION_COOKIE), 'no session cookie')
   const page = await browser.fetch('/me')
@@ -76,7 +76,7 @@ export async function assertAnonymous (t: Test, browser: TestBrowser): Promise<v
   t.equal(page.json().code, 'FST_OIDC_LOGIN_REQUIRED')
 }
 
-/** A page that refuses a login: what it says, what it does not, and what it leaves behind. */
+/** Asserts that a page refuses a login: its status, headers and code, no secret in it, and no session after it. */
 export async function assertRefused (
   t: Test,
   { page, browser, provider }: Omit<Attempt, 'app'>,
@@ -86,20 +86,20 @@ export async function assertRefused (
 ): Promise<void> {
   t.equal(page.status, status, `status ${status}`)
   t.match(page.text(), code, code)
-  t.match(page.headers.get('content-type'), 'text/html', 'a page for a person')
+  t.match(page.headers.get('content-type'), 'text/html', 'an HTML page')
   t.equal(page.headers.get('cache-control'), 'no-store')
   t.equal(page.headers.get('referrer-policy'), 'no-referrer')
   t.notOk(page.location, 'no redirect')
   t.notOk(
     page.history.flatMap(({ setCookie }) => setCookie).find((line) => line.startsWith(`${SESSION_COOKIE}=`)),
-    'no session was set on the way'
+    'no session cookie was set by any response'
   )
   assertNoSecrets(t, page, provider)
   t.equal(provider.count('userinfo'), userinfoCalls, `${userinfoCalls} UserInfo calls`)
   await assertAnonymous(t, browser)
 }
 
-/** Nothing that the provider or the browser sent in confidence is on the page. */
+/** Asserts that the page contains no secret of the provider or the browser. */
 export function assertNoSecrets (t: Test, page: Page, { requests }: Provider): void {
   const sent = requests.flatMap(({ query, body }) => [
     query['state'],
@@ -112,7 +112,7 @@ export function assertNoSecrets (t: Test, page: Page, { requests }: Provider): v
   t.same(found, [], 'no secret is on the page')
 }
 
-/** The text of all log lines of an application, at the level trace. */
+/** Captures all log lines of an application, at the level trace. */
 export function captureLog (): {
   lines: () => string
   server: { logger: { level: string; stream: { write: (line: string) => void } } }
@@ -133,7 +133,7 @@ export function captureLog (): {
   }
 }
 
-/** A route that begins a login of the application's own making. */
+/** Adds a route that starts a login with `app.oidc.login`. */
 export function loginRoute (
   app: FastifyInstance,
   path: string,

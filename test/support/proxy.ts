@@ -7,19 +7,19 @@ import type { IncomingMessage } from 'node:http'
 /** A forward proxy on a free port of 127.0.0.1. */
 export interface Proxy {
   url: string
-  /** The targets of its tunnels, `host:port`, oldest first. */
+  /** The targets of the tunnels, `host:port`, oldest first. */
   targets: string[]
   close (): Promise<void>
 }
 
 export interface ProxyOptions {
-  /** What `Proxy-Authorization` must be. Default: nothing. */
+  /** The required `Proxy-Authorization` header. Default: none. */
   authorization?: string
-  /** Names that only the proxy knows: all of them are this computer. */
+  /** Host names that only the proxy resolves: to 127.0.0.1. */
   names?: string[]
 }
 
-/** Tunnels (CONNECT), and nothing else. */
+/** Starts a proxy that only tunnels (CONNECT). */
 export async function startProxy ({ authorization, names = [] }: ProxyOptions = {}): Promise<Proxy> {
   const targets: string[] = []
   const sockets = new Set<Socket>()

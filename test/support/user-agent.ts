@@ -1,21 +1,21 @@
-/** A browser for scripts: cookies, redirects and HTML forms over `fetch`, without JavaScript. */
+/** A browser for tests: cookies, redirects and HTML forms over `fetch`, without JavaScript. */
 
-/** What the last request brought. */
+/** The last response. */
 export interface Page {
   url: string
   status: number
   headers: Headers
   body: string
-  /** Where a redirect leads that was not followed, as an absolute URL. */
+  /** The target of a redirect that was not followed, as an absolute URL. */
   location?: string
 }
 
 export interface UserAgent {
-  /** Opens a page and follows redirects, up to the first that leads to a URL beginning with `stopAt`. */
+  /** Opens a page and follows redirects, until one leads to a URL that begins with `stopAt`. */
   open (url: string, stopAt?: string): Promise<Page>
-  /** Sends the form of a page with the answers to those of its fields that the page has, and goes on like `open`. */
+  /** Sends the form of a page, with the answers to the fields that it has. Continues like `open`. */
   submit (page: Page, answers: Record<string, string>, stopAt?: string): Promise<Page>
-  /** The cookies that would be sent to a URL, by name. */
+  /** The cookies that are sent to a URL, by name. */
   cookies (url: string): Record<string, string>
 }
 
@@ -26,7 +26,7 @@ interface Cookie {
   path: string
 }
 
-const mostRedirects = 20
+const maxRedirects = 20
 
 export function createUserAgent (): UserAgent {
   let jar: Cookie[] = []
@@ -44,8 +44,8 @@ export function createUserAgent (): UserAgent {
     let page = await send(url, init)
     for (let followed = 0; page.location !== undefined; followed++) {
       if (stopAt !== undefined && page.location.startsWith(stopAt)) return page
-      if (followed === mostRedirects) {
-        throw new Error(`more than ${mostRedirects} redirects, the last to ${page.location}`)
+      if (followed === maxRedirects) {
+        throw new Error(`more than ${maxRedirects} redirects, the last to ${page.location}`)
       }
       page = await send(page.location, {})
     }
@@ -83,7 +83,7 @@ function attribute (tag: string, name: string): string | undefined {
   return value?.replace(/&(amp|lt|gt|quot|#39);/g, (_, entity: string) => entities[entity] ?? '')
 }
 
-// RFC 6265, section 5: cookies belong to a host, whatever the port, and to a path.
+// Cookies belong to a host, with all its ports, and to a path (RFC 6265, section 5).
 function keep (jar: Cookie[], line: string, url: URL): Cookie[] {
   const [pair = '', ...attributes] = line.split(';').map((part) => part.trim())
   const name = pair.slice(0, pair.indexOf('='))

@@ -15,7 +15,7 @@ interface Echo {
   body: string
 }
 
-/** An application that sets what it is told, redirects where it is told, and says what it got. */
+/** Starts an application that sets cookies, redirects and echoes requests, as the request says. */
 const createApp = (t: Test): FastifyInstance => {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -81,7 +81,7 @@ t.test('a navigation', async (t) => {
   t.equal((await browser.goto(`${baseUrl}/echo/absolute`)).json().url, '/echo/absolute')
 })
 
-t.test('headers: for all requests, for one, and both', async (t) => {
+t.test('headers for all requests, for one request, and both', async (t) => {
   const browser = browse(t, { headers: { 'x-all': '1', accept: 'application/json' } })
   t.match((await browser.goto('/echo', { headers: { 'x-one': '2' } })).json().headers, {
     'x-all': '1',
@@ -158,7 +158,7 @@ t.test('redirects that are not followed', async (t) => {
   t.match((await browser.step('/echo', { body: {}, method: 'PUT' })).json(), { method: 'PUT' })
 })
 
-t.test('at most so many redirects', async (t) => {
+t.test('the number of redirects is limited', async (t) => {
   const app = createApp(t)
   app.get<{ Params: { n: string } }>('/count/:n', async ({ params }, reply) => {
     const n = Number(params.n)
@@ -180,7 +180,7 @@ t.test('fetch metadata and Origin', async (t) => {
   t.equal(
     (await got(browser.goto('/echo', { from: 'http://app.example.com' })))['sec-fetch-site'],
     'cross-site',
-    'sites have a scheme'
+    'another scheme is another site'
   )
   t.equal((await got(browser.goto('/echo', { from: evil })))['sec-fetch-site'], 'cross-site')
   t.match(await got(browser.goto('/echo', { from: evil, dest: 'iframe' })), {
@@ -211,14 +211,14 @@ t.test('fetch metadata and Origin', async (t) => {
   t.match(await got(browser.fetch('/echo', { from: evil })), { origin: evil, 'sec-fetch-site': 'cross-site' })
 })
 
-t.test('a form post', async (t) => {
+t.test('posting a form', async (t) => {
   const browser = browse(t)
   t.match((await browser.post('/echo', { a: 'ä b', c: '1' })).json(), { method: 'POST', body: 'a=%C3%A4+b&c=1' })
   t.match((await browser.post('/echo', new URLSearchParams([['a', '1'], ['a', '2']]))).json(), { body: 'a=1&a=2' })
   t.match((await browser.post('/echo', 'raw=%')).json(), { body: 'raw=%' })
 })
 
-t.test('a script', async (t) => {
+t.test('requests of a script', async (t) => {
   const browser = browse(t)
   t.match((await browser.fetch('/echo', { method: 'POST', body: 'text' })).json(), {
     body: 'text',
@@ -240,7 +240,7 @@ t.test('a script', async (t) => {
       )
     ).history.length,
     1,
-    'a script submits nothing'
+    'for a script, no form is submitted'
   )
 })
 
@@ -268,7 +268,7 @@ t.test('the cookies of a script', async (t) => {
   t.equal(browser.cookies.get('none'), '2')
 })
 
-t.test('a redirect to another origin takes the credentials of a script away', async (t) => {
+t.test('after a redirect to another origin, a script sends no credentials', async (t) => {
   const browser = browse(t)
   const app = createApp(t)
   const other = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -276,7 +276,7 @@ t.test('a redirect to another origin takes the credentials of a script away', as
   const page = await browser.fetch(`/go?${query({ to: `${other}/echo` })}`)
   t.match(page.json().headers, { cookie: undefined, origin: baseUrl, 'sec-fetch-site': 'cross-site' })
   const back = await browser.fetch(`/go?${query({ to: `${other}/go?${query({ to: `${baseUrl}/echo` })}` })}`)
-  t.match(back.json().headers, { origin: 'null', 'sec-fetch-site': 'cross-site' }, 'the way back hides the origin')
+  t.match(back.json().headers, { origin: 'null', 'sec-fetch-site': 'cross-site' }, 'after the way back, the origin is hidden')
 })
 
 t.test('SameSite', async (t) => {
@@ -287,16 +287,16 @@ t.test('SameSite', async (t) => {
   await set(browser, 'none=1; Secure; SameSite=None')
   const all = ['default', 'lax', 'strict', 'none']
   t.same(await sent(browser), all, 'a typed address')
-  t.same(await sent(browser, { from: baseUrl }), all, 'a link of its own')
-  t.same(await sent(browser, { from: 'https://www.example.com' }), all, 'a link of the same site')
-  t.same(await sent(browser, { from: evil }), ['default', 'lax', 'none'], 'a foreign link')
-  t.same(await sent(browser, { from: 'http://app.example.com' }), ['default', 'lax', 'none'], 'a link from http')
-  t.same(await sent(browser, { from: evil, dest: 'iframe' }), ['none'], 'a foreign frame')
-  t.same(await sent(browser, { from: baseUrl, dest: 'iframe' }), all, 'a frame of its own')
-  t.same(names((await browser.post('/echo', {})).json().headers.cookie), all, 'a form of its own')
-  t.same(names((await browser.post('/echo', {}, { from: evil })).json().headers.cookie), ['none'], 'a foreign form')
+  t.same(await sent(browser, { from: baseUrl }), all, 'a link on the same origin')
+  t.same(await sent(browser, { from: 'https://www.example.com' }), all, 'a link on the same site')
+  t.same(await sent(browser, { from: evil }), ['default', 'lax', 'none'], 'a link on another site')
+  t.same(await sent(browser, { from: 'http://app.example.com' }), ['default', 'lax', 'none'], 'a link on http')
+  t.same(await sent(browser, { from: evil, dest: 'iframe' }), ['none'], 'an iframe on another site')
+  t.same(await sent(browser, { from: baseUrl, dest: 'iframe' }), all, 'an iframe on the same origin')
+  t.same(names((await browser.post('/echo', {})).json().headers.cookie), all, 'a form on the same origin')
+  t.same(names((await browser.post('/echo', {}, { from: evil })).json().headers.cookie), ['none'], 'a form on another site')
   const after = await browser.post('/go?to=/echo', {}, { from: evil })
-  t.same(names(after.json().headers.cookie), ['default', 'lax', 'none'], 'a GET after a foreign form')
+  t.same(names(after.json().headers.cookie), ['default', 'lax', 'none'], 'a GET after a form on another site')
 
   await set(browser, 'x=1; SameSite=None')
   t.match(browser.cookies.refused, [{ reason: 'SameSite=None without Secure' }])
@@ -317,13 +317,13 @@ t.test('a redirect chain through another site counts as cross-site', async (t) =
   t.same(
     names((await browser.goto('/go?to=/echo')).json().headers.cookie),
     ['lax', 'strict'],
-    'a chain of its own does not'
+    'a chain on the same site does not'
   )
   const stored = await browser.goto(
     `${away}/go?${query({ to: `${baseUrl}/set?${query({ c: 'new=1; SameSite=Strict' })}` })}`
   )
   t.equal(stored.status, 200)
-  t.equal(browser.cookies.get('new'), '1', 'a navigation may set Strict cookies all the same')
+  t.equal(browser.cookies.get('new'), '1', 'a cross-site navigation can still set Strict cookies')
 })
 
 t.test('Path', async (t) => {
@@ -389,7 +389,7 @@ t.test('Secure', async (t) => {
   }
 })
 
-t.test('an insecure origin does not write over a Secure cookie', async (t) => {
+t.test('an insecure origin cannot overwrite a Secure cookie', async (t) => {
   const away = createApp(t)
   const browser = client({ app: away, baseUrl: 'http://app.example.com' })
   browser.cookies.set('session', 'right', 'https://app.example.com/')
@@ -400,7 +400,7 @@ t.test('an insecure origin does not write over a Secure cookie', async (t) => {
   t.equal(browser.cookies.get('other'), '1')
 })
 
-t.test('prefixes', async (t) => {
+t.test('cookie name prefixes', async (t) => {
   const browser = browse(t)
   const accepted = [
     '__Secure-a=1; Secure', '__Secure-b=1; Secure; Domain=example.com; Path=/x', '__Host-c=1; Secure; Path=/',
@@ -426,7 +426,7 @@ t.test('prefixes', async (t) => {
   t.match(browser.cookies.refused, Object.entries(refused).map(([line, reason]) => ({ line, reason })))
 })
 
-t.test('names, values and size', async (t) => {
+t.test('names, values and size of cookies', async (t) => {
   const browser = browse(t)
   const attributes = '; Path=/; Secure; HttpOnly'
   const fits = `a=${'x'.repeat(4096 - 2 - attributes.length)}${attributes}`
@@ -442,14 +442,14 @@ t.test('names, values and size', async (t) => {
   await set(browser, ' spaced = a b ; Path=/')
   await set(browser, 'eq=a=b; Path=/; Unknown; Max-Age=soon; Expires=never')
   t.equal(browser.cookies.header(), 'nameless; novalue=; spaced=a b; eq=a=b')
-  t.equal(browser.cookies.list().at(-1)!.expires, undefined, 'an unreadable expiry is none')
+  t.equal(browser.cookies.list().at(-1)!.expires, undefined, 'an invalid Expires is ignored')
   await set(browser, 'plain; Path=/')
   t.equal(browser.cookies.get(''), 'plain')
   await set(browser, '=; Path=/')
   t.match(browser.cookies.refused.at(-1), { reason: 'empty' })
 })
 
-t.test('control characters', async (t) => {
+t.test('control characters in cookies', async (t) => {
   const raw = client({
     app: {
       inject: (async () => ({
@@ -483,7 +483,7 @@ t.test('Max-Age and Expires', async (t) => {
   clock.advance(86_400)
   t.same(await sent(browser), ['session', 'ages', 'dates'])
   clock.advance(400 * 86_400)
-  t.same(await sent(browser), ['session'], 'nothing is kept for more than 400 days')
+  t.same(await sent(browser), ['session'], 'no cookie lives longer than 400 days')
 
   await set(browser, 'session=; Path=/; Max-Age=0')
   t.same(await sent(browser), [])
@@ -493,7 +493,7 @@ t.test('Max-Age and Expires', async (t) => {
   t.same(await sent(browser), [])
 })
 
-t.test('a cookie is replaced by one of the same name, domain and path', async (t) => {
+t.test('a cookie replaces one with the same name, domain and path', async (t) => {
   const browser = browse(t)
   await set(browser, 'a=1; Path=/')
   await set(browser, 'b=1; Path=/')
@@ -502,7 +502,7 @@ t.test('a cookie is replaced by one of the same name, domain and path', async (t
   t.equal((await browser.goto('/echo')).json().headers.cookie, 'a=3; a=2; b=1')
 })
 
-t.test('the jar in the hands of a test', async (t) => {
+t.test('a test can read and change the cookies', async (t) => {
   const browser = browse(t)
   await set(browser, '__Host-session=right; Path=/; Secure; HttpOnly; SameSite=Strict')
   browser.cookies.set('__Host-session', 'tampered')
@@ -519,7 +519,7 @@ t.test('the jar in the hands of a test', async (t) => {
   browser.cookies.set('new', '1')
   t.equal(browser.cookies.header(), '__Host-session=tampered; new=1')
   browser.cookies.list()[0]!.value = 'outside'
-  t.equal(browser.cookies.get('__Host-session'), 'tampered', 'a list is a copy')
+  t.equal(browser.cookies.get('__Host-session'), 'tampered', 'the list is a copy')
   t.equal(browser.cookies.get('__Host-session', 'http://app.example.com'), undefined)
   browser.cookies.delete('new')
   browser.cookies.delete('unknown')
@@ -538,7 +538,7 @@ t.test('the jar in the hands of a test', async (t) => {
 const selfPosting = (form: string): string =>
   `/page?${query({ html: `<body onload="document.forms[0].submit()">${form}</body>` })}`
 
-t.test('pages that submit themselves', async (t) => {
+t.test('pages that submit a form by script', async (t) => {
   const browser = browse(t)
   await set(browser, 'lax=1; Path=/')
   const form =
@@ -578,17 +578,17 @@ t.test('pages that submit themselves', async (t) => {
   await t.rejects(
     browser.goto(selfPosting('<form></form>')),
     /more than 20/,
-    'a form without an action posts to its own page'
+    'a form without an action posts to its own URL'
   )
   t.match(
     await browser.goto('/page?html=<form action="/echo"></form>'),
     { status: 200, form: undefined },
-    'a form without a script waits for a person'
+    'a form without a script is not submitted'
   )
   t.match(await browser.goto('/page?html=.submit()'), { status: 200, form: undefined })
 })
 
-t.test('a foreign page that submits itself is a foreign form', async (t) => {
+t.test('a form that a page of another site submits by script is cross-site', async (t) => {
   const browser = browse(t)
   await set(browser, 'lax=1; Path=/')
   await set(browser, 'none=1; Path=/; Secure; SameSite=None')
@@ -597,7 +597,7 @@ t.test('a foreign page that submits itself is a foreign form', async (t) => {
   t.match(page.json(), { method: 'POST', headers: { origin: away, cookie: 'none=1', 'sec-fetch-site': 'cross-site' } })
 })
 
-t.test('pages that refresh', async (t) => {
+t.test('pages with a refresh', async (t) => {
   const browser = browse(t)
   await set(browser, 'strict=1; Path=/; SameSite=Strict')
   const refresh = (content: string) => `/page?${query({ html: `<meta http-equiv="refresh" content="${content}">` })}`
@@ -605,15 +605,15 @@ t.test('pages that refresh', async (t) => {
   t.match(
     page.json(),
     { url: '/echo?a=1&b=2', headers: { cookie: 'strict=1', 'sec-fetch-site': 'same-origin' } },
-    'it is a link of its own'
+    'a refresh is same-origin'
   )
   t.equal((await browser.goto(refresh('0; URL=/echo'))).url, `${baseUrl}/echo`)
-  t.equal((await browser.goto(refresh('5;url=/echo'))).history.length, 1, 'a delay is for a person')
+  t.equal((await browser.goto(refresh('5;url=/echo'))).history.length, 1, 'a refresh with a delay is not followed')
   t.equal((await browser.goto('/page?html=<meta http-equiv=refresh>')).history.length, 1)
   t.equal((await browser.goto(refresh('0;url=/echo'), { submit: false })).form!.action.pathname, '/echo')
 })
 
-t.test('without an application it goes over the network', async (t) => {
+t.test('without an application, requests go over the network', async (t) => {
   const url = await createApp(t).listen({ host: '127.0.0.1', port: 0 })
   const browser = client({ baseUrl: url })
   await set(browser, '__Host-a=1; Path=/; Secure')
@@ -625,7 +625,7 @@ t.test('without an application it goes over the network', async (t) => {
   await t.rejects(client({ baseUrl: 'http://127.0.0.1:1' }).goto('/'), { code: 'ECONNREFUSED' } as unknown as Error)
 })
 
-t.test('TLS, with an authority of its own', async (t) => {
+t.test('TLS with its own certificate authority', async (t) => {
   const tls = testCertificate()
   const app = Fastify({ https: tls })
   t.teardown(() => app.close())
@@ -635,7 +635,7 @@ t.test('TLS, with an authority of its own', async (t) => {
   await t.rejects(client({ baseUrl: url }).goto('/'), /self-signed certificate/)
 })
 
-t.test('an answer that breaks off', async (t) => {
+t.test('a response that is cut off', async (t) => {
   const provider = await startProvider()
   t.teardown(() => provider.close())
   provider.fault({ on: 'metadata', cut: true })

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { compactVerify, createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import type { JSONWebKeySet, JWK, JWTPayload } from 'jose'
 import t from 'tap'
 import type { Test } from 'tap'
 import { client, faults, startProvider } from '../../lib/testing/index.ts'
+import { until } from '../support/until.ts'
 import type { Fault, FaultName, ProviderClient, ProviderOptions, Provider } from '../../lib/testing/index.ts'
 
 const redirect_uri = 'https://app.example.com/auth/callback'
@@ -21,7 +21,7 @@ const tested = new Set<FaultName>()
 
 let last: Provider | undefined
 
-/** A provider with this fault, and only this. The one before is closed, so that its keys are used again. */
+/** Starts a provider with only this fault. Closes the previous one, so that its keys are used again. */
 const faulty = async (t: Test, name: FaultName, options?: ProviderOptions): Promise<Provider> => {
   tested.add(name)
   await last?.close()
@@ -59,7 +59,7 @@ const authorize = async (provider: Provider, cookie = ''): Promise<URLSearchPara
   return new URL(response.headers.get('location')!).searchParams
 }
 
-/** A login without any check. */
+/** Logs in without checking the tokens. */
 const login = async (provider: Provider) => {
   const params = await authorize(provider)
   const { status, body: tokens } = await post(provider, '/token', {
@@ -91,7 +91,7 @@ const metadata = (provider: Provider) => getJson(`${provider.issuer}${metadataPa
 const jwks = async (provider: Provider): Promise<JSONWebKeySet> =>
   (await getJson(`${provider.issuer}/jwks`)) as unknown as JSONWebKeySet
 
-/** Is the signature right? The claims are not looked at. */
+/** Whether the signature is valid. The claims are not checked. */
 const verifies = async (provider: Provider, { jwt }: Issued): Promise<boolean> => {
   try {
     await compactVerify(jwt, createLocalJWKSet(await jwks(provider)))
@@ -101,7 +101,7 @@ const verifies = async (provider: Provider, { jwt }: Issued): Promise<boolean> =
   }
 }
 
-t.test('a fault is for an endpoint, so many times, and only when', async (t) => {
+t.test('a fault applies to one endpoint, a number of times, and under a condition', async (t) => {
   const provider = await start(t)
   const status = async (path = metadataPath) => (await fetch(provider.url + path)).status
   provider.fault({ on: 'metadata', status: 503, times: 2 })
@@ -112,7 +112,7 @@ t.test('a fault is for an endpoint, so many times, and only when', async (t) => 
   provider.fault({ on: 'jwks', headers: { 'x-fault': '1' } })
   off()
   t.same([await status(), await status('/jwks')], [200, 200])
-  t.equal((await fetch(`${provider.url}/jwks`)).headers.get('x-fault'), '1', 'another fault stays on')
+  t.equal((await fetch(`${provider.url}/jwks`)).headers.get('x-fault'), '1', 'the other fault stays on')
 
   provider.clearFaults()
   t.equal((await fetch(`${provider.url}/jwks`)).headers.get('x-fault'), null)
@@ -121,7 +121,7 @@ t.test('a fault is for an endpoint, so many times, and only when', async (t) => 
   t.equal((await fetch(provider.url + metadataPath, { headers: { 'x-when': '1' } })).status, 418)
 })
 
-t.test('several faults at once', async (t) => {
+t.test('several faults at the same time', async (t) => {
   const provider = await start(t)
   provider.fault(
     { on: 'token', idToken: (claims) => { claims.first = true } },
@@ -138,7 +138,7 @@ t.test('several faults at once', async (t) => {
   t.equal(decodeProtectedHeader(jwt.slice(0, -5)).alg, 'ES256', 'the last signature wins')
 })
 
-t.test('before, and changes of the answer', async (t) => {
+t.test('before and answer', async (t) => {
   const provider = await start(t)
   const seen: unknown[] = []
   provider.fault({
@@ -170,7 +170,7 @@ t.test('a JWT access token can be changed', async (t) => {
   t.equal(claims.aud, 'other')
 })
 
-t.test('on the wire: statuses, bodies and redirects', async (t) => {
+t.test('network: statuses, bodies and redirects', async (t) => {
   const provider = await start(t)
   const get = async (fault: Omit<Fault, 'on'>) => {
     provider.clearFaults()
@@ -200,7 +200,7 @@ t.test('on the wire: statuses, bodies and redirects', async (t) => {
   t.match(await get({ redirect: '/x', status: 307 }), { status: 307, location: '/x' })
 })
 
-t.test('on the wire: delay', async (t) => {
+t.test('network: delay', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'metadata', delay: 120 })
   const before = performance.now()
@@ -208,7 +208,7 @@ t.test('on the wire: delay', async (t) => {
   t.ok(performance.now() - before >= 115)
 })
 
-t.test('on the wire: hang, reset and their effect', async (t) => {
+t.test('network: hang, reset and their effect', async (t) => {
   const provider = await start(t)
   const off = provider.fault({ on: 'metadata', hang: true })
   await t.rejects(fetch(provider.url + metadataPath, { signal: AbortSignal.timeout(100) }), {
@@ -244,7 +244,7 @@ t.test('on the wire: hang, reset and their effect', async (t) => {
   )
 })
 
-t.test('on the wire: stall, cut and drip', async (t) => {
+t.test('network: stall, cut and drip', async (t) => {
   const provider = await start(t)
   const get = async (fault: Omit<Fault, 'on'>, timeout = 5000) => {
     provider.clearFaults()
@@ -263,10 +263,10 @@ t.test('on the wire: stall, cut and drip', async (t) => {
   t.equal(await (await get({ drip: 1, body: 'drop by drop' })).text(), 'drop by drop')
   const slow = await get({ drip: true }, 300)
   const { value } = await slow.body!.getReader().read()
-  t.equal(Buffer.from(value as Uint8Array).toString(), '{', 'one byte a second')
+  t.equal(Buffer.from(value as Uint8Array).toString(), '{', 'one byte per second')
 })
 
-t.test('on the wire: garbage', async (t) => {
+t.test('network: garbage', async (t) => {
   const provider = await start(t)
   const right = await metadata(provider)
   const get = async (garbage: Fault['garbage'], megabytes = 2, on: 'metadata' | 'revocation' = 'metadata') => {
@@ -294,7 +294,7 @@ t.test('on the wire: garbage', async (t) => {
   t.throws(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from('{"a":"\xff"}', 'latin1')))
   const { bytes } = await get('invalid-utf8')
   t.throws(() => new TextDecoder('utf-8', { fatal: true }).decode(bytes), 'it is not UTF-8')
-  t.match(JSON.parse(bytes.toString()), right, 'and otherwise right')
+  t.match(JSON.parse(bytes.toString()), right, 'the rest is right')
 
   const { padding, ...rest } = await json('huge') as { padding: string }
   t.equal(padding.length, 2 * 2 ** 20)
@@ -305,7 +305,7 @@ t.test('on the wire: garbage', async (t) => {
   t.equal((await text('deep')).split('[').length > 100_000, true)
 })
 
-t.test('on the wire: a gzip bomb', async (t) => {
+t.test('network: a gzip bomb', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'metadata', garbage: 'gzip-bomb', megabytes: 20 })
   const { port } = new URL(provider.url)
@@ -314,7 +314,7 @@ t.test('on the wire: a gzip bomb', async (t) => {
   let sent = 0
   socket.on('data', (chunk: Buffer) => { sent += chunk.length })
   await once(socket, 'close')
-  t.ok(sent < 100_000, `${sent} bytes on the wire`)
+  t.ok(sent < 100_000, `${sent} bytes on the network`)
 
   const response = await fetch(provider.url + metadataPath)
   t.equal(response.headers.get('content-encoding'), 'gzip')
@@ -323,7 +323,7 @@ t.test('on the wire: a gzip bomb', async (t) => {
   t.equal(issuer, provider.issuer)
 })
 
-t.test('garbage of an answer that is no object', async (t) => {
+t.test('garbage of a response that is not an object', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'revocation', garbage: 'huge', megabytes: 1 })
   const { body } = await post(provider, '/revoke', { token: 'x' })
@@ -332,10 +332,10 @@ t.test('garbage of an answer that is no object', async (t) => {
   const huge = await fetch(provider.url + metadataPath)
   let bytes = 0
   for await (const chunk of huge.body!) bytes += (chunk as Uint8Array).length
-  t.ok(bytes > 50 * 2 ** 20, 'fifty megabytes unless told otherwise')
+  t.ok(bytes > 50 * 2 ** 20, 'the default is 50 MiB')
 })
 
-t.test('it closes while requests hang, wait and drip', async (t) => {
+t.test('the provider closes while requests hang, wait, drip and stall', async (t) => {
   const provider = await startProvider()
   provider.fault(
     { on: 'metadata', hang: true },
@@ -343,18 +343,18 @@ t.test('it closes while requests hang, wait and drip', async (t) => {
     { on: 'token', drip: true },
     { on: 'userinfo', stall: true }
   )
-  const pending = [
-    fetch(provider.url + metadataPath), fetch(`${provider.url}/jwks`),
-    fetch(`${provider.url}/token`, { method: 'POST' }).then((response) => response.text()),
-    fetch(`${provider.url}/userinfo`).then((response) => response.text())
-  ].map((promise: Promise<unknown>) => t.rejects(promise))
-  while (provider.requests.length < 4) await sleep(5)
-  await sleep(50)
+  const waiting = [metadataPath, '/jwks'].map((path) => t.rejects(fetch(provider.url + path)))
+  // Their headers have arrived: the drip and the stall have begun
+  const begun = await Promise.all([
+    fetch(`${provider.url}/token`, { method: 'POST' }), fetch(`${provider.url}/userinfo`)
+  ])
+  const reading = begun.map((response) => t.rejects(response.text()))
+  await until(() => provider.requests.length === 4)
   await provider.close()
-  await Promise.all(pending)
+  await Promise.all([...waiting, ...reading])
 })
 
-t.test('a client that goes away does no harm', async (t) => {
+t.test('the provider survives a client that disconnects', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'metadata', garbage: 'huge', megabytes: 20 })
   const socket = connect(provider.port, '127.0.0.1')
@@ -362,14 +362,13 @@ t.test('a client that goes away does no harm', async (t) => {
   await once(socket, 'data')
   socket.destroy()
   const upload = connect(provider.port, '127.0.0.1')
-  upload.write('POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf')
-  await sleep(20)
-  upload.destroy()
-  await sleep(20)
+  upload.end('POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf')
+  // The provider has noticed it
+  await once(upload.resume(), 'close')
   t.equal((await fetch(`${provider.url}/jwks`)).status, 200)
 })
 
-// -- the named faults
+// The named faults
 
 t.test('the claims of the ID token', async (t) => {
   const now = Math.floor(Date.now() / 1000)
@@ -417,9 +416,9 @@ t.test('the claims of the ID token', async (t) => {
   for (const [name, check] of Object.entries(expected) as Array<[FaultName, typeof expected[FaultName] & {}]>) {
     const provider = await faulty(t, name)
     const token = await idToken(provider)
-    t.ok(check(token.claims, provider), `${name} is what it says`)
-    t.ok(await verifies(provider, token), `${name} is signed rightly`)
-    if (!name.includes('iss')) t.equal(token.claims.iss, provider.issuer, `${name} leaves the rest alone`)
+    t.ok(check(token.claims, provider), `${name} does what its name says`)
+    t.ok(await verifies(provider, token), `${name} has a valid signature`)
+    if (!name.includes('iss')) t.equal(token.claims.iss, provider.issuer, `${name} changes nothing else`)
   }
 })
 
@@ -460,7 +459,7 @@ t.test('the alternate algorithm is never the registered one', async (t) => {
   }
 })
 
-t.test('how the wrong signatures are made', async (t) => {
+t.test('how each wrong signature is created', async (t) => {
   const token = async (name: FaultName) => {
     const provider = await faulty(t, name)
     const issued = await idToken(provider)
@@ -472,7 +471,7 @@ t.test('how the wrong signatures are made', async (t) => {
   const { createPublicKey } = await import('node:crypto')
 
   const other = await token('sig-other-key')
-  t.equal(other.header.kid, other.key.kid, 'the published kid')
+  t.equal(other.header.kid, other.key.kid, 'it has the published kid')
   const unknown = await token('sig-unknown-kid')
   t.notOk(unknown.keys.some(({ kid }) => kid === unknown.header.kid))
   await t.resolves(
@@ -492,7 +491,7 @@ t.test('how the wrong signatures are made', async (t) => {
   const embedded = await token('sig-embedded-jwk')
   await t.resolves(
     jwtVerify(embedded.jwt, createPublicKey({ key: embedded.header.jwk as JWK, format: 'jwk' })),
-    'verifies with the key it brings'
+    'verifies with the key in its header'
   )
   for (const [name, member] of [
     ['sig-jku', 'jku'],
@@ -550,13 +549,13 @@ t.test('keys without kid', async (t) => {
   } as unknown as Error)
 })
 
-t.test('rotation', async (t) => {
+t.test('key rotation', async (t) => {
   const before = await faulty(t, 'signing-key-rotation-just-before-signing')
   const old = await jwks(before)
   const token = await idToken(before)
   t.notOk(old.keys.some(({ kid }) => kid === token.header.kid))
   t.ok(await verifies(before, token))
-  t.equal((await idToken(before)).header.kid, token.header.kid, 'it happens once')
+  t.equal((await idToken(before)).header.kid, token.header.kid, 'the keys rotate once')
 
   const each = await faulty(t, 'signing-key-rotation')
   const first = await idToken(each)
@@ -564,7 +563,7 @@ t.test('rotation', async (t) => {
   t.notOk(await verifies(each, first))
 })
 
-t.test('refresh', async (t) => {
+t.test('refreshed ID tokens', async (t) => {
   const refresh = async (name: FaultName) => {
     const provider = await faulty(t, name)
     const { tokens } = await login(provider)
@@ -650,7 +649,7 @@ t.test('authorization responses', async (t) => {
   })
 })
 
-t.test('a response without any parameter', async (t) => {
+t.test('an authorization response without parameters', async (t) => {
   const provider = await start(t)
   provider.fault({ on: 'authorize', authorizationResponse: () => new URLSearchParams() })
   const response = await fetch(
@@ -752,7 +751,7 @@ t.test('key sets', async (t) => {
   const { kid } = decoys.token.header
   const same = decoys.keys.filter((key) => key.kid === kid)
   t.ok(same.length >= 4)
-  t.equal(same.filter(({ alg, use }) => alg === 'ES256' && use === 'sig').length, 1, 'told apart by alg and use')
+  t.equal(same.filter(({ alg, use }) => alg === 'ES256' && use === 'sig').length, 1, 'they differ in alg and use')
   t.ok(decoys.verified)
   const twice = await set('jwks-same-kid-twice')
   const rsa = twice.keys.filter(({ kty }) => kty === 'RSA')
@@ -771,7 +770,7 @@ t.test('key sets', async (t) => {
 
 const endpoints = ['metadata', 'jwks', 'token', 'userinfo', 'revocation', 'introspection', 'device', 'par'] as const
 
-t.test('each endpoint has each fault of the wire', async (t) => {
+t.test('each endpoint has each fault of the network', async (t) => {
   const wire = {
     hang: { hang: true },
     stall: { stall: true },
@@ -803,16 +802,16 @@ t.test('each endpoint has each fault of the wire', async (t) => {
   }
 })
 
-t.test('a named fault can be varied', async (t) => {
+t.test('a named fault can be changed', async (t) => {
   const provider = await start(t)
   provider.fault({ ...faults['jwks-503'], times: 1 })
   t.same([(await fetch(`${provider.url}/jwks`)).status, (await fetch(`${provider.url}/jwks`)).status], [503, 200])
   provider.fault({ ...faults['jwks-redirect'], times: 1 })
   t.equal((await fetch(`${provider.url}/jwks`)).status, 200)
-  t.equal(provider.count('attacker'), 1, 'who follows a redirect is seen')
+  t.equal(provider.count('attacker'), 1, 'the provider counts a client that follows the redirect')
 })
 
-t.test('every named fault has been tested', (t) => {
+t.test('every named fault is tested', (t) => {
   t.same((Object.keys(faults) as FaultName[]).filter((name) => !tested.has(name)), [])
   t.end()
 })

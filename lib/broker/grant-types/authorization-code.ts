@@ -1,34 +1,50 @@
 import { demand } from '../../provider/oauth-error.ts'
 import { requireParam } from '../request-params.ts'
-import { redeemCode } from '../native-login.ts'
-import { passThrough } from '../pass-through.ts'
-import { findProvider } from '../../guard/guards.ts'
-import type { Grant } from './index.ts'
+import type { Providers } from '../../provider/providers.ts'
+import type { AuthorizationCodes } from '../authorization-codes.ts'
+import type { Broker } from '../broker.ts'
+import type { PassThrough } from '../pass-through.ts'
+import type { GrantType } from './grant-type.ts'
 
-/** A code of ours, for a native application; without a broker, a code of the provider. */
-export const authorizationCode: Grant = {
-  grantType: 'authorization_code',
-  parameters: ['code'],
-  async handle (context) {
-    const { core, params, clientId, request } = context
-    const { broker } = core
-    if (broker === undefined) {
-      for (const name of ['redirect_uri', 'code_verifier']) requireParam(params, name)
-      return await passThrough(context, 'authorization_code', ['code', 'redirect_uri', 'code_verifier'])
+const GRANT_TYPE = 'authorization_code'
+const PARAMETERS = ['code']
+
+export interface AuthorizationCodeParts {
+  broker: Broker
+  codes: AuthorizationCodes
+  providers: Providers
+}
+
+/** RFC 6749, section 4.1.3: a code of the broker, for a native application. */
+export function createAuthorizationCode ({ broker, codes, providers }: AuthorizationCodeParts): GrantType {
+  return {
+    grantType: GRANT_TYPE,
+    parameters: PARAMETERS,
+    async handle ({ params, clientId, request }) {
+      const sent = {
+        code: params.get('code') as string,
+        redirectUri: params.get('redirect_uri'),
+        codeVerifier: params.get('code_verifier'),
+        clientId
+      }
+      return await codes.redeem(sent, async ({ native, provider: name, issuedBy, ...subject }) => {
+        const provider = await providers.get(request, name)
+        demand(provider.id === issuedBy, 'invalid_grant', 'The provider of the login was replaced.')
+        const client = native.clientId ?? provider.settings.clientId
+        return await broker.issue({ ...subject, provider, clientId: client }, { grantType: GRANT_TYPE, request })
+      })
     }
-    const sent = {
-      code: params.get('code') as string,
-      redirectUri: params.get('redirect_uri'),
-      codeVerifier: params.get('code_verifier'),
-      clientId
+  }
+}
+
+/** Without a broker: passes on a code of the provider. */
+export function passAuthorizationCode (passThrough: PassThrough): GrantType {
+  return {
+    grantType: GRANT_TYPE,
+    parameters: PARAMETERS,
+    async handle (context) {
+      for (const name of ['redirect_uri', 'code_verifier']) requireParam(context.params, name)
+      return await passThrough(context, GRANT_TYPE, ['code', 'redirect_uri', 'code_verifier'])
     }
-    return await redeemCode(core, sent, async ({ native, provider: name, issuedBy, ...subject }) => {
-      const provider = await findProvider(core, request, name)
-      demand(provider.id === issuedBy, 'invalid_grant', 'The provider is another one now.')
-      return await broker.issue(
-        { ...subject, provider, clientId: native.clientId ?? provider.settings.clientId },
-        { grantType: 'authorization_code', request }
-      )
-    })
   }
 }

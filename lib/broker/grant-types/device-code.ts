@@ -1,51 +1,64 @@
-import { acceptLogin } from '../../login/accept-login.ts'
-import { sessionOf } from '../../login/claims.ts'
-import { findProvider } from '../../guard/guards.ts'
-import { exchangeTokens } from '../../token-exchange.ts'
-import { openDeviceCode } from '../device-codes.ts'
+import { describeLogin } from '../../login/claims.ts'
 import { demand } from '../../provider/oauth-error.ts'
-import { describeTokens } from '../pass-through.ts'
-import type { Grant } from './index.ts'
+import { toTokenResponse } from '../token-response.ts'
+import type { AcceptLogin } from '../../login/accept-login.ts'
+import type { Provider } from '../../provider/provider.ts'
+import type { Providers } from '../../provider/providers.ts'
+import type { TokenSet } from '../../provider/token-request.ts'
+import type { Telemetry } from '../../telemetry.ts'
+import type { Broker } from '../broker.ts'
+import type { DeviceCodes } from '../device-codes.ts'
+import type { TokenResponse } from '../token-response.ts'
+import type { GrantContext, GrantType } from './grant-type.ts'
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:device_code'
 
-/** RFC 8628, section 3.4: asks the provider once; what it says of a login that is not done is passed on. */
-export const deviceCode: Grant = {
-  grantType: GRANT_TYPE,
-  parameters: ['device_code'],
-  async handle ({ core, params, clientId, request, reply }) {
-    const device = openDeviceCode(core, params.get('device_code') as string)
-    demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
-    const provider = await findProvider(core, request, device.provider)
-    const loginAt = Date.now()
-    const { tokens, claims } = await exchangeTokens(
-      core.telemetry,
-      async () => await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource)
-    )
-    const { broker } = core
-    if (broker === undefined) return describeTokens(tokens)
-    demand(claims !== undefined, 'invalid_grant', 'The identity provider does not say who it is.')
-    const accepted = await acceptLogin(
-      core,
-      provider,
-      { tokens, claims },
-      { returnTo: core.settings.defaultReturnTo, request, reply }
-    )
+export interface DeviceCodeParts {
+  /** Without it, the endpoint returns the provider's own tokens. */
+  broker: Broker | undefined
+  deviceCodes: DeviceCodes
+  providers: Providers
+  acceptLogin: AcceptLogin
+  telemetry: Telemetry
+  defaultReturnTo: string
+}
+
+/** RFC 8628, section 3.4: asks the provider once, and passes on its error until the user has logged in. */
+export function createDeviceCode (parts: DeviceCodeParts): GrantType {
+  const { broker, deviceCodes, providers, acceptLogin, telemetry, defaultReturnTo } = parts
+
+  async function issue (
+    broker: Broker,
+    provider: Provider,
+    { tokens, claims }: TokenSet,
+    loginAt: number,
+    { clientId = provider.settings.clientId, request, reply }: GrantContext
+  ): Promise<TokenResponse | null> {
+    demand(claims !== undefined, 'invalid_grant', 'The identity provider does not name the user.')
+    const context = { returnTo: defaultReturnTo, request, reply }
+    const accepted = await acceptLogin(provider, { tokens, claims }, context)
     if (accepted === null) return null
-    core.telemetry.login()
-    const { scopes, ...session } = sessionOf(claims, tokens.scope ?? provider.settings.scope)
-    const { answer } = await broker.issue(
-      {
-        provider,
-        claims: accepted.claims,
-        ...session,
-        scope: scopes.join(' '),
-        clientId: clientId ?? provider.settings.clientId,
-        loginAt,
-        tokens
-      },
-      { grantType: GRANT_TYPE, request }
-    )
-    return answer
+    telemetry.login()
+    const { scopes, ...login } = describeLogin(claims, tokens.scope ?? provider.settings.scope)
+    const subject = { provider, claims: accepted.claims, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
+    const { response } = await broker.issue(subject, { grantType: GRANT_TYPE, request })
+    return response
+  }
+
+  return {
+    grantType: GRANT_TYPE,
+    parameters: ['device_code'],
+    async handle (context) {
+      const { params, clientId, request } = context
+      const device = deviceCodes.open(params.get('device_code') as string)
+      demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
+      const provider = await providers.get(request, device.provider)
+      const loginAt = Date.now()
+      const tokenSet = await telemetry.exchangeTokens(async () => {
+        return await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource)
+      })
+      if (broker === undefined) return toTokenResponse(tokenSet.tokens)
+      return await issue(broker, provider, tokenSet, loginAt, context)
+    }
   }
 }

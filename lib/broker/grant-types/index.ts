@@ -1,48 +1,50 @@
 import { demand } from '../../provider/oauth-error.ts'
 import { requireParam } from '../request-params.ts'
-import { authorizationCode } from './authorization-code.ts'
-import { deviceCode } from './device-code.ts'
-import { refreshToken } from './refresh-token.ts'
-import { tokenExchange } from './token-exchange.ts'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Core } from '../../compose.ts'
+import { createAuthorizationCode, passAuthorizationCode } from './authorization-code.ts'
+import { createDeviceCode } from './device-code.ts'
+import { createRefreshToken, passRefreshToken } from './refresh-token.ts'
+import { createTokenExchange } from './token-exchange.ts'
 import type { Params } from '../../http/params.ts'
-import type { TokenResponse } from '../token-response.ts'
+import type { AuthorizationCodes } from '../authorization-codes.ts'
+import type { PassThrough } from '../pass-through.ts'
+import type { DeviceCodeParts } from './device-code.ts'
+import type { GrantType } from './grant-type.ts'
+import type { TokenExchangeParts } from './token-exchange.ts'
 
-/** One way to get tokens (RFC 6749, section 1.3). */
-export interface Grant {
-  grantType: string
-  /** Those that must be there. */
-  parameters: string[]
-  /** The answer; `null` when the application has answered itself. Throws FST_OIDC_GRANT. */
-  handle: (context: GrantContext) => Promise<TokenResponse | null>
+export interface GrantTypesParts extends DeviceCodeParts, TokenExchangeParts {
+  /** With a broker. */
+  codes: AuthorizationCodes | undefined
+  passThrough: PassThrough
 }
 
-export interface GrantContext {
-  core: Core
-  params: Params
-  clientId: string | undefined
-  request: FastifyRequest
-  reply: FastifyReply
+/** The grant types of the token endpoint. */
+export function createGrantTypes (parts: GrantTypesParts): readonly GrantType[] {
+  const { broker, codes, providers, passThrough } = parts
+  const own = broker === undefined || codes === undefined
+    ? [passAuthorizationCode(passThrough), passRefreshToken(passThrough)]
+    : [createAuthorizationCode({ broker, codes, providers }), createRefreshToken(broker)]
+  return [...own, createDeviceCode(parts), createTokenExchange(parts)]
 }
-
-export const grants: readonly Grant[] = [authorizationCode, refreshToken, deviceCode, tokenExchange]
 
 /**
- * The grant of a request; py-oidc-auth-client leaves the grant_type out, and what else it sends tells. Throws
- * FST_OIDC_GRANT.
+ * The grant type of a request. py-oidc-auth-client sends no grant_type: its other parameters decide.
+ * Throws FST_OIDC_GRANT.
  */
-export function findGrant (params: Params): Grant {
-  const grantType = params.get('grant_type')
-  const grant =
-    grantType === undefined
-      ? grants.find(({ parameters }) => parameters.every((name) => params.has(name)))
-      : grants.find((one) => one.grantType === grantType)
-  demand(
-    grant !== undefined,
-    grantType === undefined ? 'invalid_request' : 'unsupported_grant_type',
-    grantType === undefined ? 'The grant_type is missing.' : 'The grant_type is not one of those here.'
-  )
-  for (const name of grant.parameters) requireParam(params, name)
-  return grant
+export function findGrantType (grantTypes: readonly GrantType[], params: Params): GrantType {
+  const name = params.get('grant_type')
+  const found = name === undefined ? guessGrantType(grantTypes, params) : namedGrantType(grantTypes, name)
+  for (const parameter of found.parameters) requireParam(params, parameter)
+  return found
+}
+
+function guessGrantType (grantTypes: readonly GrantType[], params: Params): GrantType {
+  const found = grantTypes.find(({ parameters }) => parameters.every((name) => params.has(name)))
+  demand(found !== undefined, 'invalid_request', 'The grant_type is missing.')
+  return found
+}
+
+function namedGrantType (grantTypes: readonly GrantType[], name: string): GrantType {
+  const found = grantTypes.find(({ grantType }) => grantType === name)
+  demand(found !== undefined, 'unsupported_grant_type', 'The grant_type is not supported.')
+  return found
 }

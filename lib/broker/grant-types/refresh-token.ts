@@ -1,18 +1,27 @@
-import { passThrough } from '../pass-through.ts'
-import type { Grant } from './index.ts'
+import type { Broker } from '../broker.ts'
+import type { PassThrough } from '../pass-through.ts'
+import type { GrantType } from './grant-type.ts'
 
-/** RFC 6749, section 6 */
-export const refreshToken: Grant = {
-  grantType: 'refresh_token',
-  parameters: ['refresh_token'],
-  async handle (context) {
-    const { core: { broker }, params, clientId, request } = context
-    if (broker === undefined) return await passThrough(context, 'refresh_token', ['refresh_token', 'scope'])
-    return await broker.refresh(params.get('refresh_token') as string, {
-      grantType: 'refresh_token',
-      clientId,
-      scope: params.get('scope'),
-      request
-    })
+const GRANT_TYPE = 'refresh_token'
+const PARAMETERS = ['refresh_token']
+
+/** RFC 6749, section 6: a refresh token of the broker. */
+export function createRefreshToken (broker: Broker): GrantType {
+  return {
+    grantType: GRANT_TYPE,
+    parameters: PARAMETERS,
+    async handle ({ params, clientId, request }) {
+      const token = params.get('refresh_token') as string
+      return await broker.refresh(token, { grantType: GRANT_TYPE, clientId, scope: params.get('scope'), request })
+    }
+  }
+}
+
+/** Without a broker: passes on a refresh token of the provider. */
+export function passRefreshToken (passThrough: PassThrough): GrantType {
+  return {
+    grantType: GRANT_TYPE,
+    parameters: PARAMETERS,
+    handle: async (context) => await passThrough(context, GRANT_TYPE, ['refresh_token', 'scope'])
   }
 }

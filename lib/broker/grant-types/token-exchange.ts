@@ -1,77 +1,78 @@
 import { OidcError } from '../../errors.ts'
-import { now } from '../../util/time.ts'
 import { demand, oauthError } from '../../provider/oauth-error.ts'
+import { now } from '../../util/time.ts'
 import { narrowScope } from '../request-params.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Grant } from './index.ts'
-import type { Bearer, VerifiedToken } from '../../guard/bearer.ts'
+import type { Bearer } from '../../guard/bearer.ts'
+import type { VerifiedToken } from '../../guard/verified-token.ts'
+import type { Params } from '../../http/params.ts'
 import type { Provider } from '../../provider/provider.ts'
+import type { Broker } from '../broker.ts'
+import type { GrantType } from './grant-type.ts'
+import type { OidcClaims } from '../../../types/claims.ts'
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
 const JWT = 'urn:ietf:params:oauth:token-type:jwt'
 
-/** RFC 8693: a provider's access token, of those that `bearer` takes, for one of ours. */
-export const tokenExchange: Grant = {
-  grantType: GRANT_TYPE,
-  parameters: ['subject_token'],
-  async handle ({ core, params, clientId, request }) {
-    const { broker, bearer } = core
-    demand(
-      broker !== undefined && bearer?.settings.ofProviders === true,
-      'unsupported_grant_type',
-      'Tokens are not exchanged here.'
-    )
-    demand(
-      [ACCESS_TOKEN, JWT].includes(params.get('subject_token_type') ?? ACCESS_TOKEN),
-      'invalid_request',
-      'The subject_token_type must be an access token.'
-    )
-    demand(
-      [ACCESS_TOKEN, JWT].includes(params.get('requested_token_type') ?? ACCESS_TOKEN),
-      'invalid_request',
-      'The requested_token_type must be an access token.'
-    )
-    demand(!params.has('actor_token'), 'invalid_request', 'Nobody acts for another here.')
-    const audience = params.get('audience') ?? params.get('resource') ?? broker.settings.audience
-    demand(audience === broker.settings.audience, 'invalid_target', 'Tokens are for this application only.')
-    const { claims, token, provider } = await verify(bearer, params.get('subject_token') as string, request)
-    // A client is nobody: it would become somebody of that name.
-    demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a person.')
-    // When it was issued tells whether it is from before a logout, as long as that is remembered.
-    const { iat } = claims
-    demand(
-      typeof iat === 'number' && iat + core.settings.session.maxAge > now(),
-      'invalid_grant',
-      'The subject_token does not say when it was issued, or is too old.'
-    )
-    demand(token.expiresAt > now(), 'invalid_grant', 'The subject_token has expired.')
-    const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
-    const answer = await broker.exchange(
-      {
-        provider,
-        claims,
-        sid: token.sid,
-        authTime: token.authTime,
-        acr: token.acr,
-        scope,
-        clientId: clientId ?? provider.settings.clientId,
-        loginAt: Math.min(iat * 1000, Date.now())
-      },
-      token.expiresAt,
-      { grantType: GRANT_TYPE, request }
-    )
-    return { ...answer, issued_token_type: ACCESS_TOKEN }
+export interface TokenExchangeParts {
+  broker: Broker | undefined
+  bearer: Bearer | undefined
+  /** How long logouts are remembered, in seconds. */
+  maxAge: number
+}
+
+/** RFC 8693: exchanges an access token of a provider, which `bearer` accepts, for one of the broker. */
+export function createTokenExchange ({ broker, bearer, maxAge }: TokenExchangeParts): GrantType {
+  /** When the token was issued, in seconds since the epoch: it may be from before a logout that is no longer known. */
+  function issuedAt ({ iat }: OidcClaims): number {
+    const isKnown = typeof iat === 'number' && iat + maxAge > now()
+    demand(isKnown, 'invalid_grant', 'The subject_token does not say when it was issued, or is too old.')
+    return iat as number
+  }
+
+  return {
+    grantType: GRANT_TYPE,
+    parameters: ['subject_token'],
+    async handle ({ params, clientId, request }) {
+      const isOffered = broker !== undefined && bearer?.settings.ofProviders === true
+      demand(isOffered, 'unsupported_grant_type', 'Tokens are not exchanged here.')
+      checkRequest(params, broker.settings.audience)
+      const { claims, token, provider } = await verifySubject(bearer, params.get('subject_token') as string, request)
+      // A client is not a user: its name could be the `sub` of a user.
+      demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a user.')
+      const loginAt = Math.min(issuedAt(claims) * 1000, Date.now())
+      demand(token.expiresAt > now(), 'invalid_grant', 'The subject_token has expired.')
+      const { sid, authTime, acr } = token
+      const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
+      const client = clientId ?? provider.settings.clientId
+      const subject = { provider, claims, sid, authTime, acr, scope, clientId: client, loginAt }
+      const response = await broker.exchange(subject, token.expiresAt, { grantType: GRANT_TYPE, request })
+      return { ...response, issued_token_type: ACCESS_TOKEN }
+    }
   }
 }
 
-/** A token of a provider, that is bound to nobody: who brings it cannot prove more here. */
-async function verify (bearer: Bearer, token: string, request: FastifyRequest): Promise<VerifiedToken<Provider>> {
+function checkRequest (params: Params, ownAudience: string): void {
+  for (const name of ['subject_token_type', 'requested_token_type']) {
+    const isAccessToken = [ACCESS_TOKEN, JWT].includes(params.get(name) ?? ACCESS_TOKEN)
+    demand(isAccessToken, 'invalid_request', `The ${name} must be an access token.`)
+  }
+  demand(!params.has('actor_token'), 'invalid_request', 'An actor_token is not accepted here.')
+  const audience = params.get('audience') ?? params.get('resource') ?? ownAudience
+  demand(audience === ownAudience, 'invalid_target', 'Tokens are for this application only.')
+}
+
+/** Verifies the provider's token. It must not be bound to a key, because the client cannot prove that key here. */
+async function verifySubject (
+  bearer: Bearer,
+  token: string,
+  request: FastifyRequest
+): Promise<VerifiedToken<Provider>> {
   try {
     return await bearer.verifySubject(token, request)
   } catch (error) {
-    throw error instanceof OidcError && error.code === 'FST_OIDC_TOKEN'
-      ? oauthError('invalid_grant', 'The subject_token is not valid.', error)
-      : error
+    if (!(error instanceof OidcError) || error.code !== 'FST_OIDC_TOKEN') throw error
+    throw oauthError('invalid_grant', 'The subject_token is not valid.', error)
   }
 }

@@ -7,45 +7,45 @@ export interface Cookie {
   value: string
   /** The host, or the `Domain` attribute. */
   domain: string
-  /** Without a `Domain` attribute: sent to this host only. */
+  /** Set without a `Domain` attribute: sent to this host only. */
   hostOnly: boolean
   path: string
   secure: boolean
   httpOnly: boolean
   sameSite: 'strict' | 'lax' | 'none'
-  /** Milliseconds since 1970; absent for a session cookie. */
+  /** When it expires, in milliseconds since the epoch. Absent for a session cookie. */
   expires?: number
 }
 
-/** Where a cookie comes from or goes to. */
+/** The request that sets or sends a cookie. */
 export interface CookieContext {
   crossSite: boolean
-  /** A navigation of the whole tab, not a frame and not a script. */
+  /** Whether it navigates the whole tab, and is not a frame or a script. */
   topLevel: boolean
   method: string
 }
 
-/** A `Set-Cookie` line that the jar did not take. */
+/** A `Set-Cookie` line that the browser did not accept. */
 export interface RefusedCookie {
   line: string
   reason: string
 }
 
-/** The cookie jar of a browser. Every `url` defaults to the base URL. */
+/** The cookies of a browser. Default of every `url`: the base URL. */
 export interface CookieJar {
-  /** The cookies that would be sent to this URL; all there are when no URL is given. */
+  /** Returns the cookies that are sent to a URL, or without a URL all cookies. */
   list (url?: string): Cookie[]
-  /** The value of a cookie. */
+  /** Returns the value of a cookie. */
   get (name: string, url?: string): string | undefined
-  /** Changes the value of a cookie and nothing else about it, or adds one: host-only, `Path=/`, `SameSite=Lax`. */
+  /** Changes only the value of a cookie. When there is none, adds one: host-only, `Path=/`, `SameSite=Lax`. */
   set (name: string, value: string, url?: string): void
   delete (name: string, url?: string): void
   clear (): void
-  /** The `Cookie` header of a same-site navigation; empty when there are no cookies. */
+  /** Returns the `Cookie` header of a same-site navigation, or an empty text when there are no cookies. */
   header (url?: string): string
-  /** The size of that header. */
+  /** Returns the size of that header, in bytes. */
   bytes (url?: string): number
-  /** What was set and not taken, with the reason, oldest first. */
+  /** The cookies that were not accepted, with the reason, oldest first. */
   readonly refused: RefusedCookie[]
 }
 
@@ -69,7 +69,7 @@ const parseAttributes = (parts: string[]): Attributes => new Map(parts.map((part
   return [name.toLowerCase(), value]
 }))
 
-// RFC 6265 section 5.1.4
+// RFC 6265, section 5.1.4
 const defaultPath = ({ pathname }: URL): string => pathname.slice(0, pathname.lastIndexOf('/')) || '/'
 
 const pathMatches = (path: string, { pathname }: URL): boolean =>
@@ -123,7 +123,7 @@ const hasPrefix = ({ name }: Cookie, prefix: string): boolean => name.toLowerCas
 const isHostCookie = ({ hostOnly, path, secure }: Cookie, line: string): boolean =>
   secure && hostOnly && path === '/' && /;\s*path=\/\s*(;|$)/i.test(line)
 
-// The first one that holds refuses the cookie (RFC 6265bis section 5.7)
+// The first rule that returns true refuses the cookie (RFC 6265bis, section 5.7)
 const rules: Array<[reason: string, refuses: (candidate: Candidate) => boolean]> = [
   ['control character', ({ line }) => /[\0-\x08\x0a-\x1f\x7f]/.test(line)], // eslint-disable-line no-control-regex
   ['empty', ({ cookie }) => cookie.name === '' && cookie.value === ''],
@@ -156,7 +156,7 @@ const store = (jar: Jar, cookie: Cookie): void => {
   jar.cookies = jar.cookies.filter(isAlive)
 }
 
-/** Takes or refuses one `Set-Cookie` line. */
+/** Accepts or refuses one `Set-Cookie` line. */
 export const receiveCookie = (jar: Jar, line: string, url: URL, context: CookieContext): void => {
   const cookie = parseLine(line, url)
   const refused = rules.find(([, refuses]) => refuses({ cookie, line, url, context, jar }))
@@ -175,7 +175,7 @@ const crosses = ({ sameSite }: Cookie, { crossSite, topLevel, method }: CookieCo
 
 export const sameSiteNavigation: CookieContext = { crossSite: false, topLevel: true, method: 'GET' }
 
-/** The cookies of a request, in the order of RFC 6265 section 5.4: longer paths first, then older ones. */
+/** The cookies of a request, in the order of RFC 6265, section 5.4: longer paths first, then older cookies. */
 export const cookiesFor = ({ cookies }: Jar, url: URL, context: CookieContext = sameSiteNavigation): Cookie[] => cookies
   .filter((cookie) => belongs(cookie, url) && crosses(cookie, context))
   .sort((a, b) => b.path.length - a.path.length)
@@ -189,7 +189,7 @@ const setValue = (jar: Jar, name: string, value: string, url: URL): void => {
   else receiveCookie(jar, `${name}=${value}; Path=/${isTrustworthy(url) ? '; Secure' : ''}`, url, sameSiteNavigation)
 }
 
-/** The jar as tests use it. */
+/** The functions by which tests read and change the cookies. */
 export const cookieControls = (jar: Jar, baseUrl: URL): CookieJar => {
   const at = (url: string | undefined): URL => url === undefined ? baseUrl : new URL(url, baseUrl)
   const header = (url?: string): string => cookieHeader(cookiesFor(jar, at(url)))

@@ -1,4 +1,4 @@
-/** A form on a page that submits itself, or a page that moves on by itself. */
+/** A form that a page submits by script, or the target of a refresh. */
 export interface PageForm {
   method: 'GET' | 'POST'
   action: URL
@@ -42,5 +42,5 @@ const findRefresh = (html: string, url: URL): PageForm | undefined => {
   if (target !== undefined) return { method: 'GET', action: new URL(target, url), fields: new URLSearchParams() }
 }
 
-/** Where a page goes by itself: a form with a script that submits it, or a refresh without delay. */
+/** Where a page goes without the user: a form that a script submits, or a refresh without delay. */
 export const findMove = (html: string, url: URL): PageForm | undefined => findForm(html, url) ?? findRefresh(html, url)

@@ -1,56 +1,57 @@
 import { cookieHeader, cookiesFor, receiveCookie } from './cookies.ts'
 import { findMove } from './html.ts'
 import { isSameSite, isTrustworthy } from './site.ts'
+import { formType } from '../wire.ts'
 import type { CookieContext, Jar } from './cookies.ts'
 import type { PageForm } from './html.ts'
 import type { Wire, WireResponse } from '../wire.ts'
 
-/** One request of a navigation or a script, and its answer. */
+/** One request of a navigation or a script, and its response. */
 export interface Hop {
   method: string
   url: string
   status: number
-  /** The `Location` header, made absolute. */
+  /** The `Location` header as an absolute URL. */
   location?: string
-  /** The `Set-Cookie` lines, taken or not. */
+  /** The `Set-Cookie` lines, whether accepted or not. */
   setCookie: string[]
   headers: Headers
   /** The headers that were sent. */
   sent: Record<string, string>
 }
 
-/** Where the browser arrived. */
+/** The page that the browser arrived at. */
 export interface Page {
   status: number
   /** The URL of the last request. */
   url: string
   headers: Headers
-  /** Where a redirect that was not followed points to, absolute. */
+  /** The target of a redirect that was not followed, as an absolute URL. */
   location?: string
-  /** The form of a page that submits itself, when it was not submitted. */
+  /** The form that the page submits by script, when it was not submitted. */
   form?: PageForm
   body: Buffer
   text (): string
   json (): any
-  /** Every request, the last one included. */
+  /** All requests, including the last one. */
   history: Hop[]
 }
 
 export type Credentials = 'omit' | 'same-origin' | 'include'
 
-/** What the browser is about to request. */
+/** A request that the browser is about to send. */
 export interface Visit {
   method: string
   url: URL
   body: string | undefined
   headers: Record<string, string>
-  /** The page that asks for it; absent when the address was typed. */
+  /** The page that starts the request. `undefined`: the user typed the address. */
   initiator: URL | undefined
-  /** The URLs of the redirects so far. */
+  /** The URLs that have redirected so far. */
   chain: URL[]
   mode: 'navigate' | 'cors'
   dest: string
-  /** A person did it. */
+  /** Whether the user started it. */
   user: boolean
   credentials: Credentials
 }
@@ -61,16 +62,16 @@ export interface Browser {
 }
 
 export interface Follow {
-  /** Submits pages that submit themselves. */
+  /** Submits forms that a page submits by script. */
   submit: boolean
-  /** Stops in front of this URL. */
+  /** Stops before a URL for which this returns `true`. */
   until: (url: URL) => boolean
   maxRedirects: number
 }
 
 const sources = ({ initiator, chain }: Visit): URL[] => initiator ? [initiator, ...chain] : chain
 
-// RFC 6265bis section 5.2: one foreign URL on the way makes the whole chain cross-site
+// One URL of another site makes the whole chain of redirects cross-site (RFC 6265bis, section 5.2)
 const cookieContext = (visit: Visit): CookieContext => ({
   crossSite: sources(visit).some((source) => !isSameSite(source, visit.url)),
   topLevel: visit.mode === 'navigate' && visit.dest === 'document',
@@ -80,7 +81,7 @@ const cookieContext = (visit: Visit): CookieContext => ({
 const hasCredentials = (visit: Visit): boolean => visit.credentials === 'include' ||
   (visit.credentials === 'same-origin' && sources(visit).every(({ origin }) => origin === visit.url.origin))
 
-// Fetch Metadata section 2.4
+// Fetch Metadata, section 2.4
 const fetchSite = ({ initiator, chain, url }: Visit): string => {
   if (!initiator) return 'none'
   const visited = [...chain, url]
@@ -97,7 +98,7 @@ const fetchMetadata = (visit: Visit): Record<string, string> => isTrustworthy(vi
     }
   : {}
 
-// Fetch section 3.1: a redirect from one foreign origin to another hides where it started
+// A redirect from one foreign origin to another hides the origin of the request (Fetch, section 3.1)
 const originHeader = ({ method, mode, initiator, chain, url }: Visit): Record<string, string> => {
   if (!initiator) return ['GET', 'HEAD'].includes(method) ? {} : { origin: 'null' }
   const crosses = [...chain, url].some(({ origin }) => origin !== initiator.origin)
@@ -157,15 +158,13 @@ const becomesGet = (status: number, method: string): boolean =>
 const withoutBody = (headers: Record<string, string>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !/^content-/i.test(name)))
 
-// Fetch section 4.4
+// Fetch, section 4.4
 const redirected = ({ visit, hop: { status, location } }: Arrival): Visit | undefined => {
   if (!redirectStatus.has(status) || location === undefined) return
   const next = { ...visit, url: new URL(location), chain: [...visit.chain, visit.url] }
   if (!becomesGet(status, visit.method)) return next
   return { ...next, method: 'GET', body: undefined, headers: withoutBody(visit.headers) }
 }
-
-export const formType = { 'content-type': 'application/x-www-form-urlencoded' }
 
 const submitted = (visit: Visit, { method, action, fields }: PageForm): Visit => {
   const url = new URL(action)
@@ -198,7 +197,7 @@ const tooMany = ({ length }: Hop[], { href }: URL): Error =>
 
 const isWeb = ({ protocol }: URL): boolean => protocol === 'http:' || protocol === 'https:'
 
-/** Requests, and goes on to where the answers lead. */
+/** Sends a request, and follows redirects and forms. */
 export const travel = async (browser: Browser, visit: Visit, follow: Follow, history: Hop[] = []): Promise<Page> => {
   const arrival = await request(browser, visit)
   history.push(arrival.hop)

@@ -1,4 +1,4 @@
-/** What an endpoint answers, before any fault. */
+/** The response of an endpoint. */
 export interface Answer {
   status: number
   headers: Record<string, string>
@@ -24,12 +24,12 @@ export const redirect = (location: string, headers: Record<string, string> = {})
 
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
-/** An error that carries the answer it ends the request with. */
+/** An error that contains the response to send. */
 export interface Refusal extends Error {
   answer: Answer
 }
 
-/** The error answer of an OAuth endpoint (RFC 6749 section 5.2). */
+/** The error response of an OAuth endpoint (RFC 6749, section 5.2). */
 export const refusal = (
   error: string, error_description: string, status = 400, headers: Record<string, string> = {}
 ): Refusal => Object.assign(new Error(error_description), {

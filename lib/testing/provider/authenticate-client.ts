@@ -2,7 +2,8 @@ import { createLocalJWKSet, jwtVerify } from 'jose'
 import { isRefusal, refusal } from './answer.ts'
 import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import type { Context, Exchange } from './context.ts'
-import type { ClientAuthMethod, ProviderClient, ProviderRequest } from './types.ts'
+import type { ClientAuthMethod, ProviderClient } from './options.ts'
+import type { ProviderRequest } from './types.ts'
 
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
@@ -14,7 +15,7 @@ export const findClient = (context: Context, client_id: string | undefined): Pro
   return client
 }
 
-// RFC 6749 section 2.3.1: both parts are form-encoded before they are joined
+// Both parts are form-encoded before they are joined (RFC 6749, section 2.3.1)
 const decodeBasic = (header: string): string[] => {
   try {
     return Buffer.from(header.slice(6), 'base64').toString().split(':')
@@ -57,7 +58,7 @@ const assertionPart = (jwt: string, index: number): Record<string, unknown> => {
 
 const assertionSubject = (jwt: string): string => String(assertionPart(jwt, 1).sub)
 
-// RFC 7523 section 3
+// RFC 7523, section 3
 const assertion = (method: ClientAuthMethod) => async (context: Context, { body, path }: ProviderRequest) => {
   const jwt = body.client_assertion!
   const client = findClient(context, assertionSubject(jwt))
@@ -116,7 +117,7 @@ const identify = async ({ context, request }: Exchange): Promise<ProviderClient>
   return client
 }
 
-// RFC 6749 section 5.2: who tried the Authorization header is told its scheme
+// A client that used the Authorization header gets the scheme in the response (RFC 6749, section 5.2)
 const withChallenge = (error: unknown, { headers }: ProviderRequest): unknown => {
   if (isRefusal(error) && error.answer.status === 401 && headers.authorization) {
     error.answer.headers['www-authenticate'] = 'Basic realm="provider"'
@@ -124,7 +125,7 @@ const withChallenge = (error: unknown, { headers }: ProviderRequest): unknown =>
   return error
 }
 
-/** The client, proven by exactly one method (RFC 6749 section 2.3) and by the one it is registered with. */
+/** Authenticates the client by exactly one method (RFC 6749, section 2.3): the one that is registered for it. */
 export const authenticateClient = async (exchange: Exchange): Promise<ProviderClient> => {
   try {
     return await identify(exchange)

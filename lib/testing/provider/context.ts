@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { createKeyRing } from './keys.ts'
+import type { ActiveFault } from './active-faults.ts'
 import type { KeyRing } from './keys.ts'
-import type { ActiveFault, Fault } from './fault.ts'
-import type { Provider, ProviderClient, ProviderOptions, ProviderRequest, ProviderUser } from './types.ts'
+import type { ProviderClient, ProviderOptions, ProviderUser } from './options.ts'
+import type { Fault, Provider, ProviderRequest } from './types.ts'
 
-/** What a person agreed to; every code and token belongs to one. */
+/** What a user has granted to a client. Every code and token belongs to a grant. */
 export interface Grant {
   client: ProviderClient
   user?: ProviderUser
@@ -52,7 +53,7 @@ export interface SsoSession {
   user: ProviderUser
   auth_time: number
   acr: string
-  /** Who has logged in through this session. */
+  /** The clients that the user has logged in to in this session. */
   clients: Set<ProviderClient>
 }
 
@@ -61,6 +62,7 @@ export interface Pushed {
   expires: number
 }
 
+/** The state of one provider. */
 export interface Context {
   provider: Provider
   options: ProviderOptions
@@ -78,11 +80,11 @@ export interface Context {
   pushed: Map<string, Pushed>
   sessions: Map<string, SsoSession>
   assertions: Set<string>
-  /** Every ID token ever issued, for `id_token_hint`. */
+  /** All ID tokens that were issued, for `id_token_hint`. */
   idTokens: Set<string>
 }
 
-/** One request on its way through the provider. */
+/** One request, and the faults that apply to it. */
 export interface Exchange {
   context: Context
   request: ProviderRequest
@@ -124,14 +126,15 @@ export const createContext = (options: ProviderOptions): Omit<Context, 'provider
 })
 
 export const forget = (context: Context): void => {
-  for (const kept of [
-    context.codes, context.accessTokens, context.refreshTokens, context.devices,
-    context.pushed, context.sessions, context.assertions
-  ]) kept.clear()
+  const { codes, accessTokens, refreshTokens, devices, pushed, sessions, assertions } = context
+  for (const kept of [codes, accessTokens, refreshTokens, devices, pushed, sessions, assertions]) kept.clear()
 }
 
 export const findUser = ({ users }: Pick<Context, 'users'>, sub?: string): ProviderUser =>
   users.find((user) => sub === undefined || user.sub === sub) ?? { sub: sub ?? 'nobody' }
+
+export const isLive = (token: AccessToken | undefined): token is AccessToken =>
+  token !== undefined && token.expires > now() && !token.grant.revoked
 
 export const now = (): number => Math.floor(Date.now() / 1000)
 

@@ -1,14 +1,14 @@
 import { decodeJwt } from 'jose'
 import { escapeHtml, html, redirect } from './answer.ts'
-import { findSession, ssoCookie } from './authorize.ts'
+import { findSession, ssoCookie } from './sso-session.ts'
 import { words } from './context.ts'
-import { change } from './fault.ts'
+import { change } from './fault-effects.ts'
 import type { JWTPayload } from 'jose'
 import type { Answer } from './answer.ts'
 import type { Context, Exchange, SsoSession } from './context.ts'
-import type { ProviderClient } from './types.ts'
+import type { ProviderClient } from './options.ts'
 
-// A hint may be expired, but it must be a token from here (RP-Initiated Logout 2)
+// A hint may be expired, but this provider must have issued it (OpenID Connect RP-Initiated Logout 1.0, section 2)
 const readHint = ({ idTokens }: Context, hint: string | undefined): JWTPayload | undefined =>
   hint === undefined ? {} : idTokens.has(hint) ? decodeJwt(hint) : undefined
 
@@ -20,7 +20,7 @@ const sessionBySid = ({ sessions }: Context, sid: unknown): [string, SsoSession]
 const isRegistered = (client: ProviderClient, uri: string): boolean =>
   client.post_logout_redirect_uris?.includes(uri) ?? URL.canParse(uri)
 
-// Back-Channel Logout 2.5. The browser does not wait for it.
+// OpenID Connect Back-Channel Logout 1.0, section 2.5. The browser does not wait for the responses.
 const notify = ({ provider }: Context, { sid, user, clients }: SsoSession): void => {
   for (const { client_id, backchannel_logout_uri } of clients) {
     if (!backchannel_logout_uri) continue
@@ -36,7 +36,7 @@ const frames = ({ issuer }: Context, { sid, clients }: SsoSession): string => [.
     return `<iframe src="${escapeHtml(url.href)}"></iframe>`
   }).join('')
 
-// Without offline_access a refresh token lives as long as the session
+// Without offline_access, a refresh token ends with the session
 const endGrants = ({ accessTokens, refreshTokens }: Context, { sid }: SsoSession): void => {
   for (const { grant } of [...accessTokens.values(), ...refreshTokens.values()]) {
     if (grant.sid === sid && !words(grant.scope).includes('offline_access')) grant.revoked = true
@@ -64,7 +64,7 @@ const finish = (exchange: Exchange, uri: string | undefined, state: string | und
   return html(`<p>You are logged out.</p>${framed}${link}`, 200, headers)
 }
 
-/** The end-session endpoint (RP-Initiated Logout 2). */
+/** The end-session endpoint (OpenID Connect RP-Initiated Logout 1.0, section 2). */
 export const endSessionEndpoint = (exchange: Exchange): Answer => {
   const { context, request } = exchange
   const params = request.method === 'POST' ? request.body : request.query

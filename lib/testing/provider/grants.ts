@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import { authenticateClient } from './authenticate-client.ts'
 import { json, refusal } from './answer.ts'
 import { now, random, words } from './context.ts'
-import { change } from './fault.ts'
+import { change } from './fault-effects.ts'
 import { issueIdToken, issueJwtAccessToken } from './tokens.ts'
 import type { Answer } from './answer.ts'
 import type { Code, Context, Device, Exchange, Grant, RefreshToken } from './context.ts'
-import type { Claims, ProviderClient, ProviderUser } from './types.ts'
+import type { Claims } from './token-options.ts'
+import type { ProviderClient, ProviderUser } from './options.ts'
 
 const invalidGrant = (description: string) => refusal('invalid_grant', description)
 
@@ -51,7 +52,7 @@ const tokenResponse = (exchange: Exchange, { grant, scope = grant.scope, nonce, 
   }
 }
 
-// RFC 7636 section 4.6
+// RFC 7636, section 4.6
 const checkPkce = ({ code_challenge }: Code, code_verifier: string | undefined): void => {
   const computed = code_verifier && createHash('sha256').update(code_verifier).digest('base64url')
   if (computed !== code_challenge) throw invalidGrant('PKCE verification failed')
@@ -59,11 +60,11 @@ const checkPkce = ({ code_challenge }: Code, code_verifier: string | undefined):
 
 const checkCode = (code: Code, client: ProviderClient, body: Exchange['request']['body']): void => {
   if (code.grant.client !== client) throw invalidGrant('the code belongs to another client')
-  if (code.redirect_uri !== body.redirect_uri) throw invalidGrant('redirect_uri is not the one of the request')
+  if (code.redirect_uri !== body.redirect_uri) throw invalidGrant('redirect_uri differs from that of the authorization request')
   checkPkce(code, body.code_verifier)
 }
 
-// RFC 6749 section 4.1.2: a code used twice ends what it led to
+// When a code is used twice, its tokens are revoked (RFC 6749, section 4.1.2)
 const takeCode = ({ context, request }: Exchange, client: ProviderClient): Code => {
   const code = context.codes.get(request.body.code ?? '')
   if (!code || code.expires <= now()) throw invalidGrant('unknown or expired code')
@@ -113,7 +114,7 @@ const clientCredentials = (exchange: Exchange, client: ProviderClient): Claims =
   return tokenResponse(exchange, { grant: { client, scope, ...(resource && { resource }) } })
 }
 
-// RFC 8628 section 3.5
+// RFC 8628, section 3.5
 const checkPolling = (device: Device, interval: number): void => {
   const last = device.polled ?? -Infinity
   device.polled = Date.now()

@@ -1,34 +1,11 @@
 import { json } from './answer.ts'
-import { change } from './fault.ts'
+import { change } from './fault-effects.ts'
 import { grantTypes } from './grants.ts'
+import { paths } from './paths.ts'
 import type { Answer } from './answer.ts'
 import type { Exchange } from './context.ts'
-import type { Claims, ClientAuthMethod, Endpoint, ProviderOptions } from './types.ts'
-
-const standardPaths: Record<Endpoint, string> = {
-  metadata: '/.well-known/openid-configuration',
-  jwks: '/jwks',
-  authorize: '/authorize',
-  token: '/token',
-  userinfo: '/userinfo',
-  end_session: '/end-session',
-  revocation: '/revoke',
-  introspection: '/introspect',
-  device: '/device',
-  device_verification: '/device/verify',
-  par: '/par',
-  attacker: '/attacker'
-}
-
-export const paths = (options: ProviderOptions): Record<Endpoint, string> => ({ ...standardPaths, ...options.paths })
-
-/** The endpoint of a request path. RFC 8414 puts the well-known part before the path of the issuer. */
-export const findEndpoint = (options: ProviderOptions, path: string): Endpoint | 'unknown' => {
-  const { path: base = '' } = options
-  if (path === `/.well-known/oauth-authorization-server${base}`) return 'metadata'
-  const endpoints = Object.entries(paths(options)) as Array<[Endpoint, string]>
-  return endpoints.find(([, own]) => path === base + own)?.[0] ?? (path.endsWith('/attacker') ? 'attacker' : 'unknown')
-}
+import type { ClientAuthMethod, ProviderOptions } from './options.ts'
+import type { Claims } from './token-options.ts'
 
 const authMethods: ClientAuthMethod[] = [
   'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'tls_client_auth', 'none'

@@ -1,93 +1,17 @@
+import { once, setMaxListeners } from 'node:events'
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { once, setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { html, isRefusal, refusal } from './answer.ts'
-import { authorize } from './authorize.ts'
-import * as endpoints from './endpoints.ts'
-import { endSessionEndpoint } from './end-session.ts'
-import { takeFaults } from './fault.ts'
-import { token } from './grants.ts'
-import { findEndpoint, metadata } from './metadata.ts'
+import { takeFaults } from './active-faults.ts'
+import { isRefusal, refusal } from './answer.ts'
+import { receive } from './receive.ts'
+import { dispatch } from './routes.ts'
 import { blank, deform, send, skipsEndpoint } from './transport.ts'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import type { Answer } from './answer.ts'
 import type { Context, Exchange } from './context.ts'
-import type { Endpoint, ProviderOptions, ProviderRequest } from './types.ts'
-
-interface Route {
-  methods: string[]
-  handle: (exchange: Exchange) => Answer | Promise<Answer>
-}
-
-const read = ['GET', 'HEAD']
-const both = ['GET', 'POST']
-
-const routes: Record<Endpoint, Route> = {
-  metadata: { methods: read, handle: metadata },
-  jwks: { methods: read, handle: endpoints.jwks },
-  attacker: { methods: read, handle: endpoints.attacker },
-  authorize: { methods: both, handle: authorize },
-  token: { methods: ['POST'], handle: token },
-  userinfo: { methods: both, handle: endpoints.userinfo },
-  end_session: { methods: both, handle: endSessionEndpoint },
-  revocation: { methods: ['POST'], handle: endpoints.revocation },
-  introspection: { methods: ['POST'], handle: endpoints.introspection },
-  par: { methods: ['POST'], handle: endpoints.par },
-  device: { methods: ['POST'], handle: endpoints.device },
-  device_verification: { methods: ['GET'], handle: endpoints.deviceVerification }
-}
-
-const readBody = async (req: IncomingMessage): Promise<string> => {
-  const chunks: Buffer[] = []
-  for await (const chunk of req) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString()
-}
-
-const formFields = (req: IncomingMessage, rawBody: string): URLSearchParams =>
-  new URLSearchParams(/^application\/x-www-form-urlencoded\b/i.test(req.headers['content-type'] ?? '') ? rawBody : '')
-
-const certificateName = (req: IncomingMessage): { clientCertificate?: string } => {
-  const name = (req.socket as Partial<TLSSocket>).getPeerCertificate?.().subject?.CN
-  return name === undefined ? {} : { clientCertificate: `CN=${name}` }
-}
-
-interface Received {
-  request: ProviderRequest
-  duplicate: string | undefined
-}
-
-// RFC 6749 section 3.1: no parameter twice; RFC 8707 section 2 excepts `resource`
-const findDuplicate = (params: URLSearchParams): string | undefined =>
-  [...params.keys()].find((name) => name !== 'resource' && params.getAll(name).length > 1)
-
-const receive = async ({ options, url }: Context, req: IncomingMessage): Promise<Received> => {
-  const { pathname, searchParams } = new URL(req.url!, url)
-  const rawBody = await readBody(req)
-  const fields = formFields(req, rawBody)
-  const request: ProviderRequest = {
-    endpoint: findEndpoint(options, pathname),
-    method: req.method!,
-    path: pathname,
-    query: Object.fromEntries(searchParams),
-    headers: req.headers,
-    body: Object.fromEntries(fields),
-    rawBody,
-    ...certificateName(req)
-  }
-  return { request, duplicate: findDuplicate(searchParams) ?? findDuplicate(fields) }
-}
-
-const dispatch = async (exchange: Exchange, duplicate: string | undefined): Promise<Answer> => {
-  const { endpoint, method } = exchange.request
-  if (endpoint === 'unknown') return html('<p>Not found</p>', 404)
-  const { methods, handle } = routes[endpoint]
-  if (!methods.includes(method)) return html('<p>Method not allowed</p>', 405, { allow: methods.join(', ') })
-  if (duplicate) return refusal('invalid_request', `"${duplicate}" occurs twice`).answer
-  return await handle(exchange)
-}
+import type { ProviderOptions } from './options.ts'
 
 const refused = (error: unknown): Answer => {
   if (isRefusal(error)) return error.answer
@@ -106,7 +30,7 @@ const answerFor = async (exchange: Exchange, duplicate: string | undefined): Pro
   return exchange.faults.reduce(deform, answer)
 }
 
-/** Handles one request from its arrival to its last byte. */
+/** Handles one request, until its last byte is sent. */
 const serve = async (
   context: Context, req: IncomingMessage, res: ServerResponse, signal: AbortSignal
 ): Promise<void> => {
@@ -125,7 +49,7 @@ export interface Listening {
 
 const makeServer = ({ tls }: ProviderOptions): Server => tls ? createTlsServer(tls) : createServer()
 
-// `closeAllConnections` does not know of connections that are still in the TLS handshake
+// `closeAllConnections` does not include connections that are still in the TLS handshake
 const trackSockets = (server: Server): Set<Socket> => {
   const sockets = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
@@ -145,7 +69,7 @@ const stop = async (server: Server, sockets: Set<Socket>): Promise<void> => {
 /** Listens on the loopback interface. */
 export const listen = async (options: ProviderOptions, context: () => Context): Promise<Listening> => {
   const closing = new AbortController()
-  setMaxListeners(0, closing.signal) // each answer that waits listens
+  setMaxListeners(0, closing.signal) // each delayed response adds a listener
   const server = makeServer(options)
   const sockets = trackSockets(server)
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {

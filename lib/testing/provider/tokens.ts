@@ -1,110 +1,27 @@
 import { createHash } from 'node:crypto'
-import { now, random, words } from './context.ts'
-import { compact, currentKey, foreignKey, hmacWith, publicJwk, signatureWith } from './keys.ts'
+import { now, random } from './context.ts'
+import { compact } from './jws.ts'
+import { signerFor } from './signers.ts'
+import { userClaims } from './user-claims.ts'
 import type { AccessToken, Context, Grant } from './context.ts'
-import type { Fault } from './fault.ts'
-import type { KeyAlg, SigningKey } from './keys.ts'
-import type {
-  Alg, Claims, LogoutTokenOptions, Overrides, ProviderClient, ProviderUser, SignWith, TokenOptions
-} from './types.ts'
+import type { Alg, ProviderClient, ProviderUser } from './options.ts'
+import type { SignatureChoice } from './signers.ts'
+import type { Claims, LogoutTokenOptions, Overrides, SignWith, TokenOptions } from './token-options.ts'
+import type { Fault } from './types.ts'
 
-const scopeClaims: Record<string, string[]> = {
-  profile: [
-    'name', 'family_name', 'given_name', 'middle_name', 'nickname', 'preferred_username', 'profile', 'picture',
-    'website', 'gender', 'birthdate', 'zoneinfo', 'locale', 'updated_at'
-  ],
-  email: ['email', 'email_verified'],
-  address: ['address'],
-  phone: ['phone_number', 'phone_number_verified']
-}
-const standardClaims = new Set(Object.values(scopeClaims).flat())
-
-/** The claims a scope gives access to (Core 5.4), and every claim that belongs to no standard scope. */
-export const userClaims = (user: ProviderUser, scope: string): Claims => {
-  const granted = new Set(words(scope).flatMap((name) => scopeClaims[name] ?? []))
-  return Object.fromEntries(Object.entries(user).filter(([name]) => granted.has(name) || !standardClaims.has(name)))
-}
-
-interface Signer {
-  header: Claims
-  sign: (data: Buffer) => Buffer
-}
-
-const keySigner = (key: SigningKey): Signer =>
-  ({ header: { alg: key.alg, kid: key.kid }, sign: signatureWith(key) })
-
-const secretSigner = (client: ProviderClient): Signer =>
-  ({ header: { alg: 'HS256' }, sign: hmacWith(client.client_secret ?? '') })
-
-const regularSigner = (context: Context, alg: Alg, client: ProviderClient): Signer =>
-  alg === 'HS256' ? secretSigner(client) : keySigner(currentKey(context.keys, alg))
-
-interface TrickParts {
-  key: SigningKey
-  /** A key that is in no key set. */
-  attackerKey: () => SigningKey
-  context: Context
-  client: ProviderClient
-}
-
-const attackerSigner = ({ attackerKey }: TrickParts, header: (key: SigningKey) => Claims): Signer => {
-  const key = attackerKey()
-  return { header: { alg: key.alg, ...header(key) }, sign: signatureWith(key) }
-}
-
-const breakSignature = (signature: Buffer): Buffer => Buffer.from(signature.map((byte, i) => i === 9 ? byte ^ 1 : byte))
-
-const tricks: Record<Exclude<SignWith, Alg>, (parts: TrickParts) => Signer> = {
-  none: () => ({ header: { alg: 'none' }, sign: () => Buffer.alloc(0) }),
-  'alternate-alg': ({ key, context }) => keySigner(currentKey(context.keys, key.alg === 'PS256' ? 'RS256' : 'PS256')),
-  'other-key': (parts) => attackerSigner(parts, () => ({ kid: parts.key.kid })),
-  'broken-signature': ({ key }) => ({ ...keySigner(key), sign: (data) => breakSignature(signatureWith(key)(data)) }),
-  'public-pem': ({ key }) => ({
-    header: { alg: 'HS256', kid: key.kid },
-    sign: hmacWith(key.publicKey.export({ type: 'spki', format: 'pem' }) as string)
-  }),
-  'public-jwk': ({ key }) => ({
-    header: { alg: 'HS256', kid: key.kid },
-    sign: hmacWith(JSON.stringify(publicJwk(key)))
-  }),
-  'client-secret': ({ client }) => secretSigner(client),
-  'no-kid': ({ key }) => ({ ...keySigner(key), header: { alg: key.alg } }),
-  'unknown-kid': ({ key }) => ({ ...keySigner(key), header: { alg: key.alg, kid: `unknown-${random()}` } }),
-  'embedded-jwk': (parts) => attackerSigner(parts, (key) => ({ jwk: publicJwk(key) })),
-  jku: (parts) => attackerSigner(parts, ({ kid }) => ({ kid, jku: `${parts.context.issuer}/attacker` })),
-  x5u: (parts) => attackerSigner(parts, ({ kid }) => ({ kid, x5u: `${parts.context.issuer}/attacker` })),
-  crit: ({ key }) => {
-    const { header, sign } = keySigner(key)
-    return { header: { ...header, crit: ['urn:unknown'], 'urn:unknown': true }, sign }
-  }
-}
-
-const isTrick = (signWith: SignWith): signWith is Exclude<SignWith, Alg> => signWith in tricks
-
-/** The signature for a client's tokens: the registered algorithm, or what a fault asks for. */
-const signerFor = (context: Context, { client, signWith, alg = 'RS256' }: Draft): Signer => {
-  if (!signWith || !isTrick(signWith)) return regularSigner(context, signWith ?? alg, client)
-  const keyAlg: KeyAlg = alg === 'HS256' ? 'RS256' : alg
-  const key = currentKey(context.keys, keyAlg)
-  return tricks[signWith]({ key, attackerKey: () => foreignKey(context.keys, keyAlg), context, client })
+interface Draft extends SignatureChoice {
+  claims: Claims
+  overrides?: Overrides | undefined
+  header?: Claims | undefined
+  changes?: Overrides[]
 }
 
 const clean = (claims: Claims): Claims => JSON.parse(JSON.stringify(claims)) as Claims
 
-interface Draft {
-  client: ProviderClient
-  claims: Claims
-  overrides?: Overrides | undefined
-  header?: Claims | undefined
-  signWith?: SignWith | undefined
-  alg?: Alg | undefined
-  changes?: Overrides[]
-}
-
 const override = (claims: Claims, header: Claims, overrides: Overrides): Claims =>
   typeof overrides === 'function' ? overrides(claims, header) ?? claims : { ...claims, ...overrides }
 
-/** Signs a token, after whatever overrides and faults do to its claims and header. */
+/** Signs a token, after overrides and faults have changed its claims and header. */
 export const issue = (context: Context, draft: Draft): string => {
   const { claims, overrides = {}, header, changes = [] } = draft
   const signer = signerFor(context, draft)
@@ -149,7 +66,7 @@ const idTokenClaims = ({ options, issuer }: Context, { grant, nonce, access_toke
 
 const defined = <T>(value: T | undefined): value is T => value !== undefined
 
-/** The ID token of a grant (Core 2). */
+/** The ID token of a grant (OpenID Connect Core 1.0, section 2). */
 export const issueIdToken = (context: Context, parts: IdTokenParts): string => {
   const { grant: { client }, faults = [], overrides, header } = parts
   const jwt = issue(context, {
@@ -166,7 +83,7 @@ export const issueIdToken = (context: Context, parts: IdTokenParts): string => {
   return final
 }
 
-/** The JWT access token of a grant (RFC 9068 section 2.2). */
+/** The JWT access token of a grant (RFC 9068, section 2.2). */
 export const issueJwtAccessToken = (
   context: Context, { grant, scope, issued, expires }: AccessToken, faults: Fault[] = [], token: TokenOptions = {}
 ): string => issue(context, {
@@ -190,9 +107,10 @@ export const issueJwtAccessToken = (
   changes: faults.map((fault) => fault.accessToken).filter(defined)
 })
 
-const logoutEvent = 'http://schemas.openid.net/event/backchannel-logout'
+/** The event of every logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4). */
+export const logoutEvent = 'http://schemas.openid.net/event/backchannel-logout'
 
-/** A logout token (Back-Channel Logout 2.4). */
+/** A logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4). */
 export const issueLogoutToken = (context: Context, client: ProviderClient, options: LogoutTokenOptions): string => {
   const iat = now()
   return issue(context, {

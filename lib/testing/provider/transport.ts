@@ -2,17 +2,18 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
-import { change } from './fault.ts'
+import { change } from './fault-effects.ts'
 import type { ServerResponse } from 'node:http'
 import type { Answer } from './answer.ts'
-import type { Fault, Garbage } from './fault.ts'
+import type { Fault } from './types.ts'
+import type { Garbage } from './fault-effects.ts'
 
 const text = ({ body }: Answer): string => body.toString()
 
 const withBody = (answer: Answer, body: Answer['body'], headers: Record<string, string> = {}): Answer =>
   ({ ...answer, headers: { ...answer.headers, ...headers }, body })
 
-// The padding comes first in the right answer, so a client that swallows it works on as if nothing had happened
+// The padding comes first in the right response, so a client that accepts it continues without an error
 const padded = (answer: Answer, padding: string): string => {
   const body = text(answer)
   return body.length > 2 && body.startsWith('{') ? `{"padding":${padding},${body.slice(1)}` : `{"padding":${padding}}`
@@ -57,7 +58,7 @@ const garbages: Record<Garbage, (answer: Answer, megabytes: number) => Answer> =
 const replaces = ({ status, body, redirect, hang, reset }: Fault): boolean =>
   status !== undefined || body !== undefined || redirect !== undefined || hang === true || reset === true
 
-/** Is the endpoint's own answer not needed at all? */
+/** Whether the faults replace the response, so that the endpoint does not handle the request. */
 export const skipsEndpoint = (faults: Fault[]): boolean => faults.some((fault) => replaces(fault) && !fault.after)
 
 export const blank: Answer = { status: 200, headers: { 'content-type': 'text/plain' }, body: '' }
@@ -68,7 +69,7 @@ const substitute = (answer: Answer, { status, body, redirect }: Fault): Answer =
   return { ...answer, status: status ?? answer.status, body: body ?? `status ${status}` }
 }
 
-/** The answer after the faults of the wire. */
+/** Applies a fault of the network to a response. */
 export const deform = (answer: Answer, fault: Fault): Answer => {
   const replaced = substitute(answer, fault)
   const spoiled = fault.garbage ? garbages[fault.garbage](replaced, fault.megabytes ?? 50) : replaced
@@ -108,10 +109,10 @@ const write: Send = async (res, { status, headers, body }, faults, signal) => {
   else await writeBody(res, body)
 }
 
-/** Sends the answer, or does what a fault does instead. */
+/** Sends the response, or what a fault does instead. */
 export const send: Send = async (res, answer, faults, signal) => {
   if (faults.some((fault) => fault.hang)) return
-  // A client that goes away in the middle is what these faults are for
+  // These faults make clients disconnect, which is not an error here
   if (faults.some((fault) => fault.reset)) res.destroy()
   else await write(res, answer, faults, signal).catch(() => res.destroy())
 }

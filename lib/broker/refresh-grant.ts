@@ -1,0 +1,165 @@
+import { decodeJwt } from 'jose'
+import { demand, oauthError } from '../provider/oauth-error.ts'
+import { isSameLogin } from '../session/refresh-once.ts'
+import { now } from '../util/time.ts'
+import { REUSE_GRACE } from './grant-records.ts'
+import { narrowScope } from './request-params.ts'
+import type { FastifyRequest } from 'fastify'
+import type { OidcError } from '../errors.ts'
+import type { UserClaims } from '../login/claims.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { Providers } from '../provider/providers.ts'
+import type { TokenSet } from '../provider/token-request.ts'
+import type { Refreshes } from '../session/refresh-once.ts'
+import type { Entry } from '../store/sealed-store.ts'
+import type { AccessTokens, IssueRequest } from './access-tokens.ts'
+import type { GrantEnd } from './end-grants.ts'
+import type { GrantRecord, GrantRecords } from './grant-records.ts'
+import type { TokenResponse } from './token-response.ts'
+import type { IdTokenClaims, OidcClaims, OidcTokens } from '../../types/claims.ts'
+
+export interface RefreshRequest extends IssueRequest {
+  clientId: string | undefined
+  scope: string | undefined
+}
+
+/** New tokens for a refresh token, with a new refresh token (RFC 9700, section 4.14.2). Throws FST_OIDC_GRANT. */
+export type RefreshGrant = (token: string, context: RefreshRequest) => Promise<TokenResponse>
+
+export interface RefreshGrantParts {
+  records: GrantRecords
+  accessTokens: AccessTokens
+  grantEnd: GrantEnd
+  providers: Providers
+  refreshes: Refreshes
+  userClaims: UserClaims
+}
+
+export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
+  const { records, accessTokens, grantEnd, providers, refreshes, userClaims } = parts
+
+  async function endAndRefuse (record: GrantRecord): Promise<never> {
+    await grantEnd.end(record)
+    throw oauthError('invalid_grant', 'The identity provider has ended the login.')
+  }
+
+  /** The provider of a grant. If it was removed, or another one has its name, the grant ends. */
+  async function providerOf (record: GrantRecord, request: FastifyRequest): Promise<Provider> {
+    const provider = await providers.find(request, record.provider)
+    return provider?.id === record.issuedBy ? provider : await endAndRefuse(record)
+  }
+
+  /** New tokens from the provider, if the grant has its refresh token. When the provider refuses, the grant ends. */
+  async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
+    const { tokens, authTime, claims: { sub } } = record
+    if (tokens === undefined) return undefined
+    const fresh = await refreshes.refresh(provider, tokens).catch(async (error: OidcError) => {
+      if (error.code !== 'FST_OIDC_LOGIN_REQUIRED') throw error
+      // A token that the provider refuses need not be revoked.
+      return await endAndRefuse({ ...record, tokens: undefined })
+    })
+    if (isSameLogin({ sub, authTime, idToken: tokens.id_token }, fresh)) return fresh
+    return await endAndRefuse(renew(record, fresh))
+  }
+
+  /** The user's current claims. A role that the provider has taken away is no longer in them. */
+  async function claimsOf (
+    provider: Provider,
+    record: GrantRecord,
+    fresh: TokenSet | undefined
+  ): Promise<OidcClaims> {
+    const claims = fresh === undefined ? undefined : await freshClaims(provider, record, fresh)
+    return claims === undefined ? record.claims : await userClaims.parse(claims)
+  }
+
+  async function freshClaims (
+    provider: Provider,
+    record: GrantRecord,
+    { tokens, claims }: TokenSet
+  ): Promise<IdTokenClaims | undefined> {
+    if (claims !== undefined) return await userClaims.read(provider, tokens, claims)
+    const first = firstClaims(provider, record)
+    return first === undefined ? undefined : await userClaims.renew(provider, tokens, first)
+  }
+
+  /** Replaces the refresh token of a grant; `null` when another request was faster. */
+  async function rotate (found: Entry<GrantRecord>, context: RefreshRequest): Promise<TokenResponse | null> {
+    const { content: before } = found
+    const provider = await providerOf(before, context.request)
+    const fresh = await askProvider(provider, before)
+    const renewed = fresh === undefined ? before : renew(before, fresh)
+
+    const save = async (record: GrantRecord): Promise<boolean> => {
+      const isSaved = await records.replace(found, record).catch((error: unknown) => {
+        if (fresh !== undefined) refreshes.keep(provider, before.tokens as OidcTokens, fresh)
+        throw error
+      })
+      // If the grant has ended in the meantime, only the old token was revoked.
+      if (!isSaved && !(await records.has(record.id))) grantEnd.revoke(renewed)
+      return isSaved
+    }
+    const issue = async (): Promise<[OidcClaims, TokenResponse]> => {
+      const claims = await claimsOf(provider, renewed, fresh)
+      const scope = narrowScope(renewed.scope, context.scope)
+      return [claims, await accessTokens.issue({ ...renewed, claims, scope }, context)]
+    }
+
+    const [claims, response] = await issue().catch(async (error: unknown) => {
+      // The provider's old refresh token may be used up: the new one must be saved even when this request fails.
+      await save(renewed)
+      throw error
+    })
+    const { token, hash } = records.newRefreshToken(renewed.id)
+    const previous = { hash: before.current as string, until: now() + REUSE_GRACE, next: token }
+    const after = { ...renewed, claims, current: hash, previous }
+    return (await save(after)) ? withRefreshToken(response, token, after) : null
+  }
+
+  async function endReused (id: string, { request }: RefreshRequest): Promise<never> {
+    await grantEnd.endById(id)
+    request.log.warn({ sid: id }, 'a refresh token was used again: it may be stolen, and the grant has ended')
+    throw oauthError('invalid_grant', 'The refresh token was used before.')
+  }
+
+  return async (token, context) => {
+    const { clientId, scope } = context
+    for (;;) {
+      const lookup = await records.lookUp(token)
+      demand(lookup.status !== 'unknown', 'invalid_grant', 'The refresh token is not known, or no longer valid.')
+      if (lookup.status === 'reused') return await endReused(lookup.id, context)
+      const { content: record } = lookup.found
+      const isOwnClient = clientId === undefined || clientId === record.clientId
+      demand(isOwnClient, 'invalid_grant', 'The refresh token is of another client.')
+      // A logout that failed after some grants applies to the other grants as well.
+      await grantEnd.refuseEnded(record)
+      const granted = narrowScope(record.scope, scope)
+      if (lookup.status === 'repeated') {
+        return withRefreshToken(await accessTokens.issue({ ...record, scope: granted }, context), lookup.next, record)
+      }
+      const response = await rotate(lookup.found, context)
+      if (response !== null) return response
+    }
+  }
+}
+
+/** A grant with the provider's new tokens. */
+function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: TokenSet): GrantRecord {
+  const { tokens: before, scope } = record
+  const granted = tokens.scope?.split(' ')
+  return {
+    ...record,
+    // A scope that the provider no longer grants is no longer granted here.
+    scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
+    // Without the new ID token: later ID tokens are also compared with that of the login.
+    tokens: { ...before, ...tokens }
+  }
+}
+
+/** The claims of the login's ID token, if UserInfo gives the current ones. */
+function firstClaims ({ settings: { userinfo } }: Provider, { tokens }: GrantRecord): IdTokenClaims | undefined {
+  return userinfo && tokens?.id_token !== undefined ? decodeJwt<IdTokenClaims>(tokens.id_token) : undefined
+}
+
+export function withRefreshToken (response: TokenResponse, token: string, { expiresAt }: GrantRecord): TokenResponse {
+  return { ...response, refresh_token: token, refresh_expires: expiresAt }
+}

@@ -1,0 +1,74 @@
+import { createBrokerAdmin } from './broker/admin.ts'
+import { COOKIE_BUDGET } from './http/cookies.ts'
+import { parseLoginOptions } from './login/login-parameters.ts'
+import { createSessionAdmin } from './logout/session-admin.ts'
+import type { FastifyInstance } from 'fastify'
+import type { Parts } from './compose.ts'
+import type { Provider } from './provider/provider.ts'
+import type { Oidc } from '../types/fastify.ts'
+
+/** `app.oidc` */
+export function createOidc (parts: Parts): Oidc {
+  const oidc: Oidc = {
+    ...parts.guards,
+    accessToken: parts.accessToken,
+    userinfo: parts.userinfo,
+    login: createLoginFunction(parts),
+    logout: createLogoutFunction(parts),
+    sessions: createSessionAdmin(parts),
+    broker: createBrokerAdmin(parts.broker),
+    health: createHealth(parts)
+  }
+  partsByOidc.set(oidc, parts)
+  return oidc
+}
+
+function createLoginFunction ({ login, providers, urls }: Pick<Parts, 'login' | 'providers' | 'urls'>): Oidc['login'] {
+  return async (request, reply, options = {}) => {
+    const { provider: name } = options
+    const returnTo = urls.returnTo(options.returnTo)
+    const parameters = parseLoginOptions(options)
+    const provider = name === undefined ? await providers.ofRequest(request) : await providers.get(request, name)
+    if (provider === null) login.choose(request, reply, returnTo)
+    else await login.start(provider, request, reply, { ...parameters, returnTo })
+    return reply
+  }
+}
+
+function createLogoutFunction ({ logout, urls }: Pick<Parts, 'logout' | 'urls'>): Oidc['logout'] {
+  return async (request, reply, { returnTo, federated = true } = {}) => {
+    await logout(request, reply, { returnTo: urls.returnTo(returnTo), federated })
+    return reply
+  }
+}
+
+function createHealth ({ providers }: Pick<Parts, 'providers'>): Oidc['health'] {
+  const healthOf = async ({ name, health }: Provider) => [name, await health()] as const
+  return async () => {
+    const all = await Promise.all(providers.all().map(healthOf))
+    const isOk = all.every(([, { status }]) => status === 'ok')
+    return { status: isOk ? 'ok' : 'degraded', providers: Object.fromEntries(all) }
+  }
+}
+
+/** Adds `app.oidc`, and the properties that the guards set on a request. */
+export function decorate (app: FastifyInstance, oidc: Oidc, { sessions, pendingLogins }: Parts): void {
+  app.decorate('oidc', oidc)
+  app.decorateRequest('oidcClaims', null)
+  app.decorateRequest('oidcUser', null)
+  app.decorateRequest('oidcSession', null)
+  app.decorateRequest('oidcToken', null)
+  app.decorateRequest(sessions.key, null)
+  app.addHook('onSend', (request, reply, _payload, done) => {
+    const bytes = sessions.finish(request, reply)
+    if (bytes > 0) pendingLogins.fit(request, reply, COOKIE_BUDGET - bytes)
+    done()
+  })
+}
+
+const partsByOidc = new WeakMap<Oidc, Parts>()
+
+/** The parts behind `app.oidc`, for the test kit. */
+export function partsOf (oidc: Oidc): Parts {
+  return partsByOidc.get(oidc) as Parts
+}

@@ -1,0 +1,53 @@
+import { checkWith } from '../errors.ts'
+import { sha256 } from '../util/crypto.ts'
+import type { FastifyRequest } from 'fastify'
+import type { Check } from '../errors.ts'
+import type { BearerSettings } from '../options/bearer.ts'
+import type { PresentedToken } from './authorization-header.ts'
+import type { DpopProofs } from './dpop.ts'
+import type { Confirmation } from './verified-token.ts'
+
+/**
+ * Checks that the request proves the key or the certificate to which its token is bound
+ * (RFC 9449, section 7.1; RFC 8705, section 3). Throws FST_OIDC_TOKEN, FST_OIDC_DPOP, FST_OIDC_DPOP_NONCE.
+ */
+export type SenderConstraint = (
+  request: FastifyRequest,
+  presented: PresentedToken,
+  confirmation: Confirmation | undefined
+) => Promise<void>
+
+const check: Check = checkWith('FST_OIDC_TOKEN')
+
+export function createSenderConstraint (settings: BearerSettings, proofs: DpopProofs): SenderConstraint {
+  // The token of each request whose proof was verified: a second guard must not treat the proof as a replay.
+  const proven = new WeakMap<FastifyRequest, string>()
+
+  function checkCertificate (request: FastifyRequest, expected: unknown): void {
+    if (expected === undefined) return
+    check(expected === thumbprintOf(settings.clientCertificate(request)), 'it is bound to another certificate')
+  }
+
+  return async (request, { scheme, token }, confirmation = {}) => {
+    const { jkt, 'x5t#S256': certificate, ...unknown } = confirmation
+    const isBoundToKey = jkt !== undefined
+    check(Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
+    check(isBoundToKey || scheme !== 'dpop', 'it is not bound to a key')
+    check(!isBoundToKey || scheme === 'dpop', 'it is bound to a key, and needs a proof')
+    check(!isBoundToKey || settings.dpop, 'it is bound to a key, which is not accepted here')
+    check(isBoundToKey || !settings.dpopRequired, 'it is not bound to a key')
+    checkCertificate(request, certificate)
+    if (!isBoundToKey || proven.get(request) === token) return
+    check((await proofs.verify(request, token)) === jkt, 'it is bound to another key')
+    proven.set(request, token)
+  }
+}
+
+/** `x5t#S256` of a certificate (RFC 8705, section 3.1). */
+function thumbprintOf (certificate: Uint8Array | string | undefined): string | undefined {
+  if (certificate === undefined) return undefined
+  const der = typeof certificate === 'string'
+    ? Buffer.from(certificate.replace(/-----[^-]+-----|\s/g, ''), 'base64')
+    : certificate
+  return sha256(der)
+}

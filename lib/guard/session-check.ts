@@ -1,0 +1,44 @@
+import { OidcError } from '../errors.ts'
+import { isSameOrigin, isUnsafe } from '../http/fetch-metadata.ts'
+import { findViolation } from './constraints.ts'
+import type { FastifyRequest } from 'fastify'
+import type { Settings } from '../options/settings.ts'
+import type { Session } from '../session/session.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { Constraints } from './constraints.ts'
+
+export interface SessionCheck {
+  /** The session, if it is from one of the guard's providers. It becomes the identity of the request. */
+  identify: (constraints: Constraints, request: FastifyRequest) => Session | null
+  /** The error for the first constraint that the session violates. */
+  findViolation: (constraints: Constraints, request: FastifyRequest, session: Session) => OidcError | undefined
+}
+
+export function createSessionCheck (
+  { origin, session: { trustedOrigins } }: Settings,
+  sessions: Sessions
+): SessionCheck {
+  return {
+    identify ({ providers, accept }, request) {
+      const session = accept.has('session') ? sessions.read(request) : null
+      if (session === null || providers?.(request).includes(session.session.provider) === false) {
+        // An earlier guard with other constraints may have set them.
+        request.oidcClaims = request.oidcUser = request.oidcSession = request.oidcToken = null
+        return null
+      }
+      sessions.touch(request)
+      request.oidcClaims = session.claims
+      request.oidcUser = session.user
+      request.oidcSession = session.session
+      request.oidcToken = null
+      return session
+    },
+
+    findViolation (constraints, request, { session, claims }) {
+      // The browser sends the cookie also when another site causes the request (security.md S43).
+      const isCrossSite = isUnsafe(request) && !isSameOrigin(request, origin, trustedOrigins)
+      if (isCrossSite) return new OidcError('FST_OIDC_CROSS_SITE')
+      return findViolation(constraints, session, claims, sessions.provider(request).settings)
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { now } from '../util/time.ts'
+import type { FastifyRequest } from 'fastify'
+import type { SessionSettings } from '../options/session.ts'
+import type { Provider } from '../provider/provider.ts'
+import type { Providers } from '../provider/providers.ts'
+import type { EndedSessions } from './ended-sessions.ts'
+import type { OpenedSession, SessionCookies } from './session-cookies.ts'
+import type { SessionRecords } from './session-records.ts'
+import type { Session } from './session.ts'
+
+/** What the session cookie of a request means. */
+export type Lookup = Resolved | {
+  /** The tenant or the store must be asked first. */
+  status: 'unresolved'
+  opened: OpenedSession
+}
+
+export type Resolved =
+  /** The request has no session cookie. */
+  { status: 'none' } |
+  /** No key opens the cookie, the session has expired, or another provider issued it. The cookie is removed. */
+  { status: 'invalid' } |
+  /** A logout has ended the session. The cookie stays: another tab may have logged in since, under the same name. */
+  { status: 'ended' } |
+  { status: 'live', session: Session, provider: Provider, rotated: boolean }
+
+export interface SessionLookup {
+  /** Looks at the cookie, without asking the tenant or the store. */
+  lookUp: (opened: OpenedSession | null | undefined) => Lookup
+  /** Asks the tenant and the store. */
+  resolve: (request: FastifyRequest, opened: OpenedSession) => Promise<Resolved>
+  isUnexpired: (session: Session) => boolean
+}
+
+const NONE: Resolved = { status: 'none' }
+const INVALID: Resolved = { status: 'invalid' }
+const ENDED: Resolved = { status: 'ended' }
+/** How far the clock of another process may be ahead, in seconds. */
+const CLOCK_TOLERANCE = 60
+
+export interface SessionLookupParts {
+  cookies: SessionCookies
+  providers: Providers
+  endedSessions: EndedSessions
+  /** `undefined` when the sessions are in cookies. */
+  records: SessionRecords | undefined
+}
+
+/** What is known about a session. `undefined`: the tenant or the store must be asked. */
+interface Known {
+  providerOf: Providers['known']
+  isEnded: EndedSessions['isEndedHere']
+}
+
+export function createSessionLookup (
+  { maxAge, idleTimeout }: SessionSettings,
+  { providers, endedSessions, records }: SessionLookupParts
+): SessionLookup {
+  const knownHere: Known = { providerOf: providers.known, isEnded: endedSessions.isEndedHere }
+
+  function isUnexpired ({ version, session, seenAt }: Session): boolean {
+    const time = now()
+    const end = Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout)
+    return version === 2 && time < end && seenAt <= time + CLOCK_TOLERANCE
+  }
+
+  function lookUp (opened: OpenedSession | null | undefined, { providerOf, isEnded: isEndedOf } = knownHere): Lookup {
+    if (opened === undefined) return NONE
+    if (opened === null || !isUnexpired(opened.session)) return INVALID
+    const { session, rotated } = opened
+    const provider = providerOf(session.session.provider)
+    const isEnded = isEndedOf(session)
+    if (provider === undefined || isEnded === undefined) return { status: 'unresolved', opened }
+    if (isEnded) return ENDED
+    // The provider may have been removed, or replaced by another one with the same name.
+    return provider?.id === session.issuedBy ? { status: 'live', session, provider, rotated } : INVALID
+  }
+
+  return {
+    lookUp: (opened) => lookUp(opened),
+    isUnexpired,
+
+    async resolve (request, opened) {
+      const { session, rotated } = opened
+      const [provider, isEnded] = await Promise.all([
+        providers.known(session.session.provider) ?? providers.find(request, session.session.provider),
+        endedSessions.isEndedHere(session) ?? endedSessions.isEnded(session),
+        rotated ? records?.find(session.session.id) : undefined // seals the record with the newest key as well
+      ])
+      return lookUp(opened, { providerOf: () => provider, isEnded: () => isEnded }) as Resolved
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { openStore } from './open.ts'
+import { createSealedStore } from './sealed-store.ts'
+import type { FastifyInstance } from 'fastify'
+import type { OidcError } from '../errors.ts'
+import type { Settings } from '../options/settings.ts'
+import type { Sealer } from '../sealer.ts'
+import type { SealedStore } from './sealed-store.ts'
+
+/** How often expired entries are removed, in milliseconds. */
+const PURGE_INTERVAL = 600_000
+
+/** Opens the store of the options, if there is one. Purges it regularly, and closes it with the application. */
+export async function openSealedStore (
+  app: FastifyInstance,
+  { store, baseUrl, prefix, session: { cookieName } }: Settings,
+  sealer: Sealer
+): Promise<SealedStore | undefined> {
+  if (store === undefined) return undefined
+  const sealedStore = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, cookieName])
+  const timer = setInterval(() => {
+    sealedStore.purge().catch(({ code, detail }: OidcError) => {
+      app.log.warn({ code, detail }, 'the store could not be purged')
+    })
+  }, PURGE_INTERVAL).unref()
+  app.addHook('onClose', async () => {
+    clearInterval(timer)
+    // A store that the application has opened is closed by the application.
+    if (typeof store === 'string') await sealedStore.close()
+  })
+  return sealedStore
+}

@@ -1,0 +1,137 @@
+import { decodeJwt } from 'jose'
+import t from 'tap'
+import { stopClock } from '../support/app.ts'
+import { DEVICE, refusal, start } from '../support/broker.ts'
+import type { LightMyRequestResponse } from 'fastify'
+
+t.test('S79 the device flow passes on the answers of the provider', async (t) => {
+  const { provider, post, token, app } = await start(t, {
+    telemetry: false,
+    onClaims: (claims) => {
+      if (claims.sub === 'mallory') throw new Error('not here')
+    }
+  })
+  const device = await post('device', {})
+  t.match(device.json(), {
+    device_code: String,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: String,
+    expires_in: 600,
+    interval: 1
+  })
+  t.equal(device.headers['cache-control'], 'no-store')
+  const { device_code: deviceCode } = device.json()
+  t.notMatch(
+    provider.requests.map(({ body }) => body),
+    [{ device_code: deviceCode }]
+  )
+  const poll = async (form: Record<string, string> = {}): Promise<LightMyRequestResponse> =>
+    await token({ grant_type: DEVICE, device_code: deviceCode, ...form })
+  const pending = await poll()
+  t.match([pending.statusCode, pending.json()], [400, { error: 'authorization_pending' }])
+  for (const error of ['slow_down', 'expired_token', 'access_denied', 'invalid_grant']) {
+    const off = provider.fault(refusal(error))
+    t.match([(await poll()).statusCode, (await poll()).json().error], [400, error])
+    off()
+  }
+  const off = provider.fault(refusal('invalid_client', 401))
+  t.match(
+    [(await poll()).statusCode, (await poll()).json().error],
+    [502, 'server_error'],
+    'wrong credentials of this application are not an error of the client'
+  )
+  off()
+  provider.denyDevice()
+  t.match((await poll()).json(), { error: 'access_denied' })
+
+  const count = provider.count('token')
+  for (const forged of ['x', deviceCode.slice(0, -3), `${deviceCode}a`]) {
+    t.match((await token({ grant_type: DEVICE, device_code: forged })).json(), { error: 'invalid_grant' })
+  }
+  t.match((await poll({ client_id: 'cli' })).json(), { error: 'invalid_grant' }, 'of another client')
+  t.equal(provider.count('token'), count, 'the provider gets no request')
+
+  const second = (await post('device', { client_id: 'cli' })).json()
+  provider.approveDevice(undefined, 'mallory')
+  t.match(
+    (await token({ grant_type: DEVICE, device_code: second.device_code, client_id: 'cli' })).json(),
+    { error: 'access_denied' },
+    'onClaims can refuse a device login'
+  )
+  const third = (await post('device', { client_id: 'cli' })).json()
+  provider.approveDevice(undefined, 'bob')
+  t.equal(
+    decodeJwt(
+      (await token({ grant_type: DEVICE, device_code: third.device_code, client_id: 'cli' })).json().access_token
+    )['client_id'],
+    'cli'
+  )
+
+  const fourth = (await post('device', {})).json()
+  provider.approveDevice(undefined, 'bob')
+  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, aud: 'other' }) })
+  t.match(
+    (await token({ grant_type: DEVICE, device_code: fourth.device_code })).json(),
+    { error: 'invalid_request' },
+    'S21 the ID token is verified'
+  )
+  t.equal((await app.inject({ method: 'GET', url: '/auth/device' })).statusCode, 405)
+
+  provider.clearFaults()
+  const fifth = (await post('device', {})).json()
+  provider.approveDevice(undefined, 'bob')
+  provider.fault({ on: 'token', tokenResponse: (answer) => ({ ...answer, scope: undefined }) })
+  t.equal(
+    (await token({ grant_type: DEVICE, device_code: fifth.device_code })).json().scope,
+    'openid profile email',
+    'a response without scope grants the requested scope'
+  )
+})
+
+t.test('S79 the device flow needs its endpoint, a safe verification_uri and an ID token', async (t) => {
+  const { post } = await start(t, {}, { metadata: { device_authorization_endpoint: undefined } })
+  const none = await post('device', {})
+  t.match([none.statusCode, none.json()], [503, { error: 'temporarily_unavailable', detail: /does not support the device flow/ }])
+  const other = await start(t)
+  other.provider.fault({
+    on: 'device',
+    answer: (given) => {
+      given.body = JSON.stringify({ ...JSON.parse(String(given.body)), verification_uri: 'javascript:alert(1)' })
+    }
+  })
+  t.equal((await other.post('device', {})).statusCode, 502)
+  const { provider, post: postTo, token } = await start(t)
+  const { device_code: deviceCode } = (await postTo('device', {})).json()
+  provider.approveDevice()
+  provider.fault({
+    on: 'token',
+    answer: (given) => {
+      given.body = JSON.stringify({ ...JSON.parse(String(given.body)), id_token: undefined })
+    }
+  })
+  t.match(
+    (await token({ grant_type: DEVICE, device_code: deviceCode })).json(),
+    { error: 'invalid_grant' },
+    'without an ID token there is no user'
+  )
+})
+
+t.test('S79 a device code expires', async (t) => {
+  const clock = stopClock(t)
+  const { post, token } = await start(t)
+  const { device_code: deviceCode } = (await post('device', {})).json()
+  clock.advance(601)
+  t.match((await token({ grant_type: DEVICE, device_code: deviceCode })).json(), { error: 'expired_token' })
+})
+
+t.test('onClaims can answer a device login itself', async (t) => {
+  const { post, token, provider } = await start(t, {
+    onClaims: (_claims, { reply }) => {
+      reply.code(403).send({ error: 'access_denied', why: 'suspended' })
+    }
+  })
+  const { device_code: deviceCode } = (await post('device', {})).json()
+  provider.approveDevice()
+  t.match((await token({ grant_type: DEVICE, device_code: deviceCode })).json(), { why: 'suspended' })
+})

@@ -1,0 +1,155 @@
+import t from 'tap'
+import { BASE_URL, logIn, startApp, stopClock } from '../support/app.ts'
+import { API, call, identity, start } from '../support/bearer.ts'
+import type { LightMyRequestResponse } from 'fastify'
+
+t.test('S73 introspection verifies opaque tokens', async (t) => {
+  let refreshToken = ''
+  const { app, provider, send } = await start(
+    t,
+    { introspection: true },
+    {
+      offlineAccess: true,
+      onClaims: (_claims, { tokens }) => {
+        refreshToken = tokens.refresh_token as string
+      }
+    }
+  )
+  const browser = await logIn({ app, provider }, 'alice')
+  const token = (await browser.fetch('/token')).text()
+  let answer: Record<string, unknown> = {}
+  provider.fault({
+    on: 'introspection',
+    answer: (given) => {
+      given.body = JSON.stringify({ ...JSON.parse(String(given.body)), aud: undefined, ...answer })
+    }
+  })
+  const asked = (): number => provider.count('introspection')
+  const introspect = async (more: Record<string, unknown>, text = token): Promise<LightMyRequestResponse> => {
+    answer = more
+    return await send(`Bearer ${text}`)
+  }
+  t.match(
+    (await introspect({}, refreshToken)).json(),
+    { code: 'FST_OIDC_TOKEN' },
+    'an active refresh token is not an access token'
+  )
+  t.equal(asked(), 1)
+  const bad: Array<Record<string, unknown>> = [
+    { active: false },
+    { active: 'true' },
+    { active: 1 },
+    { aud: 'other' },
+    { aud: ['other'] },
+    { aud: null },
+    { client_id: 'other' },
+    { iss: 'https://evil.test' },
+    { aud: API, token_type: 'Refresh' },
+    { aud: API, token_type: 'N_A' },
+    { token_type: undefined },
+    { token_type: ['Bearer'] },
+    { exp: 1 },
+    { exp: 'x' },
+    { exp: null },
+    { nbf: 9e9 },
+    { nbf: 'x' }
+  ]
+  for (const [index, more] of bad.entries()) {
+    t.match(
+      (await introspect({ active: true, ...more }, `bad${index}`)).json(),
+      { code: typeof (more['active'] ?? true) === 'boolean' ? 'FST_OIDC_TOKEN' : 'FST_OIDC_PROVIDER_RESPONSE' },
+      JSON.stringify(more)
+    )
+  }
+  const good = await introspect({ nbf: 1 })
+  t.match(
+    [good.statusCode, good.json()],
+    [200, { sub: 'alice', token: { clientId: 'web', isClient: false } }],
+    'a token for this client needs no audience'
+  )
+  t.match(provider.requests.filter(({ endpoint }) => endpoint === 'introspection').at(-1), {
+    body: { token, token_type_hint: 'access_token' },
+    headers: { authorization: /^Basic / }
+  })
+  const count = asked()
+  for (let more = 0; more < 20; more++) t.equal((await introspect({ active: false })).statusCode, 200)
+  t.equal(asked(), count, 'the response is cached')
+  t.equal((await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { app, sub: 'alice' })).status, 200)
+  t.equal((await introspect({ active: false })).statusCode, 401, 'a logout clears the cached response')
+  t.match(
+    (await introspect({ active: true, aud: API, client_id: 'other', sub: 'bob' }, 'another')).json(),
+    { sub: 'bob' },
+    'a token for another client needs the audience of this API'
+  )
+
+  provider.fault({ on: 'introspection', status: 500 })
+  t.match(
+    [(await send('Bearer third')).statusCode, (await send('Bearer third')).json().code],
+    [503, 'FST_OIDC_PROVIDER_UNAVAILABLE']
+  )
+  provider.clearFaults()
+  t.equal((await send('Bearer third')).statusCode, 401, 'a failure is not cached')
+})
+
+t.test('S73 an introspection response is cached until exp and for no longer than introspectionMaxAge', async (t) => {
+  const clock = stopClock(t)
+  const { provider, send } = await start(t, { introspection: 'default', introspectionMaxAge: 60 })
+  const at = (): number => Math.floor(Date.now() / 1000)
+  let body: Record<string, unknown> = { active: true, aud: API, sub: 'alice', client_id: 'x', exp: at() + 20 }
+  provider.fault({ on: 'introspection', answer: (given) => { given.body = JSON.stringify(body) } })
+  t.equal((await send('Bearer opaque')).statusCode, 200)
+  clock.advance(21)
+  t.equal((await send('Bearer opaque')).statusCode, 401)
+  body = { active: true, aud: API, sub: 'alice', client_id: 'x' }
+  t.match((await send('Bearer other')).json(), { token: { expiresAt: at() + 3600 } })
+  body = { active: false }
+  clock.advance(59)
+  t.equal((await send('Bearer other')).statusCode, 200)
+  clock.advance(1)
+  t.equal((await send('Bearer other')).statusCode, 401)
+  const without = await start(t)
+  t.equal((await without.send('Bearer opaque')).statusCode, 401, 'without introspection no request is sent')
+  t.equal(without.provider.count('introspection'), 0)
+  const { app: lacking, provider: poor } = await startApp(
+    t,
+    { bearer: { audience: API, introspection: true } },
+    { metadata: { introspection_endpoint: undefined } }
+  )
+  t.ok(poor)
+  t.equal((await lacking.inject({ url: '/me', headers: { authorization: 'Bearer opaque' } })).statusCode, 502)
+})
+
+t.test('S72 an introspection response must describe an access token of a subject', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: API, introspection: true } })
+  app.get('/api', { preHandler: app.oidc.required() }, identity)
+  let body: Record<string, unknown> = {}
+  provider.fault({
+    on: 'introspection',
+    answer: (given) => {
+      given.body = JSON.stringify({ active: true, aud: [API], sub: 'alice', client_id: 'web', ...body })
+    }
+  })
+  let count = 0
+  const introspect = async (answer: Record<string, unknown>): Promise<number> => {
+    body = answer
+    return (await call(app, '/api', `opaque${count++}`)).status
+  }
+  for (const good of [
+    {},
+    { token_type: 'Bearer' },
+    { token_use: 'access_token' },
+    { token_use: 'access', typ: 'Bearer' },
+    { typ: 'JWT' }
+  ]) { t.equal(await introspect(good), 200, JSON.stringify(good)) }
+  const bad = [
+    { token_use: 'refresh_token' },
+    { token_use: 'id' },
+    { token_use: null },
+    { typ: 'Refresh' },
+    { typ: 'Offline' },
+    { typ: 'ID' },
+    { token_type: 'Bearer', typ: 'Refresh' },
+    ...[null, '', 5, ['alice'], {}].map((sub) => ({ sub }))
+  ]
+  for (const answer of bad) t.equal(await introspect(answer), 401, JSON.stringify(answer))
+})
