@@ -1,0 +1,46 @@
+import t from 'tap'
+import { client, sessionCookie, startProvider } from '../../lib/testing/index.ts'
+import { BASE_URL, optionsFor } from '../support/app.ts'
+import { memberNames, openPage } from '../support/pages.ts'
+import type { Test } from 'tap'
+
+const page = openPage('docs/guards.md')
+
+async function start (t: Test) {
+  const provider = await startProvider({ users: [{ sub: 'alice', name: 'Alice', email: 'alice@example.com' }] })
+  t.teardown(async () => await provider.close())
+  return provider
+}
+
+t.test('guards', async (t) => {
+  const provider = await start(t)
+  const options = optionsFor(provider, { scope: 'openid email profile' })
+  const app = await page.run(t, "'/reports'", { context: { options } })
+  const browser = client({ app, baseUrl: BASE_URL })
+  t.equal(await (await browser.goto('/home')).text(), 'anonymous')
+  t.equal((await browser.goto('/reports')).status, 403, 'the provider did not tell the department')
+  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, department: { name: 'finance' } }) })
+  await browser.goto('/auth/login')
+  t.equal(await (await browser.goto('/reports')).text(), 'reports')
+  t.equal(await (await browser.goto('/home')).text(), 'alice')
+  t.equal((await browser.fetch('/transfer', { method: 'POST' })).status, 200)
+  const postFrom = async (from: string): Promise<number> =>
+    (await browser.fetch('/transfer', { method: 'POST', from, credentials: 'include' })).status
+  t.equal(await postFrom('https://evil.example.com'), 403, 'a sibling sends the cookie')
+  t.equal(await postFrom('https://evil.test'), 401, 'another site does not')
+})
+
+t.test('a check of its own', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "'/teams/:team'", { context: { options: optionsFor(provider) } })
+  const cookie = sessionCookie(app, { claims: { sub: 'alice', teams: ['red'] } })
+  t.equal((await app.inject({ url: '/teams/red', headers: { cookie } })).body, 'the team')
+  t.equal((await app.inject({ url: '/teams/blue', headers: { cookie } })).statusCode, 403)
+})
+
+t.test('the table has every condition', async (t) => {
+  const rows = [...page.rowsOf('option').keys()].map((cell) => cell.replaceAll('`', ''))
+  t.same(rows.sort(), memberNames('GuardOptions', 'OptionalGuardOptions').sort())
+})
+
+t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))

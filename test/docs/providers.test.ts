@@ -1,0 +1,53 @@
+import t from 'tap'
+import { client, startProvider } from '../../lib/testing/index.ts'
+import { BASE_URL, SESSION_KEY } from '../support/app.ts'
+import { openPage } from '../support/pages.ts'
+import type { Test } from 'tap'
+import type { Provider } from '../../lib/testing/index.ts'
+
+const page = openPage('docs/providers.md')
+
+async function start (t: Test) {
+  const provider = await startProvider({ users: [{ sub: 'alice', name: 'Alice', email: 'alice@example.com' }] })
+  t.teardown(async () => await provider.close())
+  return provider
+}
+
+function clientOf ({ clients }: Provider) {
+  return { clientId: 'web', clientSecret: clients[0]?.client_secret as string }
+}
+
+/** Puts the providers of a test, which have no certificates, in place of those of a block. */
+function withProviders (issuers: Record<string, string> = {}): (code: string) => string {
+  return (code) => Object.entries(issuers)
+    .reduce((text, [issuer, test]) => text.replace(`'${issuer}'`, `'${test}'`), code)
+    .replace('session: { key }', 'session: { key }, allowInsecureLoopback: true')
+}
+
+t.test('several providers', async (t) => {
+  const [google, corp] = [await start(t), await start(t)]
+  const app = await page.run(t, "'/intranet'", {
+    context: { key: SESSION_KEY, clients: { google: clientOf(google), corp: clientOf(corp) } },
+    change: withProviders({
+      'https://accounts.google.com': google.issuer,
+      'https://id.example.com/realms/corp': corp.issuer
+    })
+  })
+  const browser = client({ app, baseUrl: BASE_URL })
+  t.match((await browser.goto('/auth/login')).text(), /Google.*Employees/)
+  await browser.goto('/auth/google/login')
+  t.equal((await browser.fetch('/intranet')).status, 401)
+  t.equal((await browser.goto('/intranet')).text(), 'Only employees see this.')
+})
+
+t.test('tenants', async (t) => {
+  const acme = await start(t)
+  const find = async (name: string) => name === 'acme' ? { issuer: acme.issuer, ...clientOf(acme) } : null
+  const context = { key: SESSION_KEY, tenants: { find } }
+  const app = await page.run(t, 'resolveProvider', { context, change: withProviders() })
+  const browser = client({ app, baseUrl: BASE_URL })
+  t.match((await browser.goto('/t/acme/home')).json(), { sub: 'alice', iss: acme.issuer })
+  t.equal((await browser.goto('/t/other/home')).status, 404)
+})
+
+t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))
