@@ -26,6 +26,7 @@ const table = {
   FST_OIDC_PROVIDER_UNKNOWN: [404, 'There is no such identity provider.'],
   FST_OIDC_PROVIDER_UNAVAILABLE: [503, 'The identity provider does not answer at the moment.'],
   FST_OIDC_PROVIDER_RESPONSE: [502, 'The identity provider sent a response that cannot be used.'],
+  FST_OIDC_CLIENT_AUTHENTICATION: [503, 'The identity provider does not accept this application.'],
   FST_OIDC_GRANT: [400, 'The grant is not valid.'],
   FST_OIDC_DEVICE: [503, 'The identity provider does not support the device flow.'],
   FST_OIDC_LOGOUT_TOKEN: [400, 'The logout token could not be verified.'],

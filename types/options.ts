@@ -97,6 +97,17 @@ export interface ProviderOptions {
   clientAuth?: ClientAuth
   /** The key that signs client assertions. Required by `private_key_jwt`, and not allowed otherwise. */
   clientKey?: Rotatable<ClientKey>
+  /**
+   * How `client_secret_basic` sends `clientId` and `clientSecret`: `form` encodes them (RFC 6749, section 2.3.1), `raw`
+   * does not, for a server that never decodes them. Identifiers and secrets of letters, digits and `-._*` are the same
+   * in both. Default: `form`.
+   */
+  basicEncoding?: 'form' | 'raw'
+  /**
+   * The `aud` of the assertions for `private_key_jwt` and `client_secret_jwt`, for a provider that requires another
+   * value than its issuer, such as the URL of its token endpoint. Default: the issuer.
+   */
+  clientAssertionAudience?: string
   /** The scopes to request, separated by spaces. Must contain `openid`. Default: `openid profile email`. */
   scope?: string
   /**

@@ -36,6 +36,8 @@ interface ClientSettings {
   /** The current secret, which may differ from call to call. */
   clientSecret: () => Promise<string>
   clientKey: () => Promise<ClientKey>
+  basicEncoding: 'form' | 'raw'
+  clientAssertionAudience: string | undefined
 }
 
 interface TokenSettings {
@@ -48,8 +50,8 @@ interface TokenSettings {
 }
 
 export const PROVIDER_OPTIONS = [
-  'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey', 'scope',
-  'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
+  'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey',
+  'basicEncoding', 'clientAssertionAudience', 'scope', 'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
   'idTokenSigningAlg', 'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey',
   'trustedAudiences', 'jwksUri', 'expectedIssuer', 'userinfo', 'discovery', 'clockTolerance', 'fetch',
   'dispatcher', 'timeout', 'maxResponseBytes'
@@ -130,20 +132,39 @@ function parseMetadata (value: unknown): ProviderMetadata {
 }
 
 function parseClient (options: ProviderOptions): ClientSettings {
-  const clientId = text(options.clientId, 'clientId')
+  const clientId = credential(options.clientId, 'clientId')
   const clientAuth = oneOf<ClientAuth>(options.clientAuth ?? defaultAuth(options), CLIENT_AUTHS, 'clientAuth')
   const needsSecret = SECRET_AUTHS.includes(clientAuth)
   const needsKey = clientAuth === 'private_key_jwt'
   const hasSecret = options.clientSecret !== undefined
+  // An unset environment variable must not make a public client of it.
+  const isPublic = clientAuth === 'none' && options.clientAuth === undefined
+  const isUnset = 'clientSecret' in options && !hasSecret && (needsSecret || isPublic)
+  check(!isUnset, '"clientSecret" is undefined: is its environment variable set?')
   const hasKey = options.clientKey !== undefined
   check(needsSecret === hasSecret, `"clientSecret" does not go with "clientAuth" ${clientAuth}`)
   check(needsKey === hasKey, `"clientKey" does not go with "clientAuth" ${clientAuth}`)
   return {
     clientId,
     clientAuth,
-    clientSecret: rotatable(options.clientSecret, 'clientSecret', text),
-    clientKey: rotatable(options.clientKey, 'clientKey', privateKey)
+    clientSecret: rotatable(options.clientSecret, 'clientSecret', credential),
+    clientKey: rotatable(options.clientKey, 'clientKey', privateKey),
+    basicEncoding: parseBasicEncoding(options.basicEncoding ?? 'form', clientId),
+    clientAssertionAudience: optional(options.clientAssertionAudience, 'clientAssertionAudience', text)
   }
+}
+
+// A line break at the end comes from a file. The provider would refuse the client without a reason.
+function credential (value: unknown, key: string): string {
+  const credential = text(value, key)
+  check(credential.trimEnd() === credential, `"${key}" ends with white space: does it come from a file with a line break?`)
+  return credential
+}
+
+function parseBasicEncoding (value: unknown, clientId: string): ProviderSettings['basicEncoding'] {
+  const encoding = oneOf<ProviderSettings['basicEncoding']>(value, ['form', 'raw'], 'basicEncoding')
+  check(encoding === 'form' || !clientId.includes(':'), '"basicEncoding" raw cannot send a "clientId" with a colon')
+  return encoding
 }
 
 function defaultAuth ({ clientSecret, clientKey }: ProviderOptions): ClientAuth {

@@ -33,7 +33,8 @@ export async function authorizationUrl (
   if (!pushed) return client.buildAuthorizationUrl(config, query)
   return await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
-    async () => await client.buildAuthorizationUrlWithPAR(config, query)
+    async () => await client.buildAuthorizationUrlWithPAR(config, query),
+    settings
   )
 }
 

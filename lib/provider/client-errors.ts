@@ -1,17 +1,28 @@
 import * as client from 'openid-client'
 import { OidcError, findOidcError } from '../errors.ts'
+import { isRecord } from '../util/json.ts'
 import { oauthError } from './oauth-error.ts'
 import type { OidcErrorCode } from '../errors.ts'
+import type { ProviderSettings } from '../options/provider.ts'
 
 /**
  * Calls openid-client and throws an OidcError when the call fails. The code is `refused` when the provider rejects
- * what was sent: a code, a refresh token or an access token.
+ * what was sent: a code, a refresh token or an access token. `settings` are those of a call that authenticates the
+ * client; it throws FST_OIDC_CLIENT_AUTHENTICATION when the provider does not accept the client.
  */
-export async function attempt<T> (refused: OidcErrorCode, call: () => Promise<T>): Promise<T> {
+export async function attempt<T> (
+  refused: OidcErrorCode,
+  call: () => Promise<T>,
+  settings?: Pick<ProviderSettings, 'clientAuth'>
+): Promise<T> {
   try {
     return await call()
   } catch (cause) {
-    throw findOidcError(cause) ?? new OidcError(codeOf(cause, refused), { cause, detail: describe(cause) })
+    const known = findOidcError(cause)
+    if (known !== undefined) throw known
+    const error = await oauthErrorOf(cause)
+    if (settings !== undefined && isAboutClient(cause, error)) throw clientError(cause, settings)
+    throw new OidcError(codeOf(cause, error, refused), { cause, detail: describe(cause, error) })
   }
 }
 
@@ -21,24 +32,48 @@ const PASSED_ON = [
 ] as const
 
 /** Throws FST_OIDC_GRANT with the provider's error code when the error is about the grant that an application sent. */
-export function passOn (cause: unknown): never {
-  const error = PASSED_ON.find((code) => cause instanceof client.ResponseBodyError && cause.error === code)
-  if (error === undefined) throw cause
-  throw oauthError(error, 'The identity provider returned this error.', cause)
+export async function passOn (cause: unknown): Promise<never> {
+  const error = await oauthErrorOf(cause)
+  const passedOn = PASSED_ON.find((code) => code === error)
+  if (passedOn === undefined) throw cause
+  throw oauthError(passedOn, 'The identity provider returned this error.', cause)
 }
 
-function codeOf (cause: unknown, refused: OidcErrorCode): OidcErrorCode {
-  if (isRefusedGrant(cause) || isRefusedAccess(cause, refused)) return refused
+/** The error code of OAuth in the provider's response. openid-client does not read the body beside a challenge. */
+async function oauthErrorOf (cause: unknown): Promise<string | undefined> {
+  if (cause instanceof client.ResponseBodyError) return cause.error
+  if (!(cause instanceof client.WWWAuthenticateChallengeError)) return undefined
+  const body: unknown = await cause.response.json().catch(() => undefined)
+  if (isRecord(body) && typeof body['error'] === 'string') return body['error']
+  return cause.cause[0]?.parameters.error
+}
+
+/** Whether the provider refuses the client itself (RFC 6749, section 5.2), and not what it has sent. */
+function isAboutClient (cause: unknown, error: string | undefined): boolean {
+  if (error !== undefined) return error === 'invalid_client'
+  return cause instanceof client.WWWAuthenticateChallengeError && cause.status === 401
+}
+
+function clientError (cause: unknown, { clientAuth }: Pick<ProviderSettings, 'clientAuth'>): OidcError {
+  const { status } = cause as { status: number }
+  const credentials = clientAuth === 'private_key_jwt' ? '"clientId" and "clientKey"' : '"clientId" and "clientSecret"'
+  return new OidcError('FST_OIDC_CLIENT_AUTHENTICATION', {
+    cause,
+    detail: `the provider answered ${status} invalid_client: check ${credentials}, and that ${clientAuth} ` +
+      '("clientAuth") is the method that is registered for the client'
+  })
+}
+
+function codeOf (cause: unknown, error: string | undefined, refused: OidcErrorCode): OidcErrorCode {
+  if (isRefusedGrant(error) || isRefusedAccess(cause, refused)) return refused
   return isTokenProblem(cause) ? 'FST_OIDC_ID_TOKEN' : 'FST_OIDC_PROVIDER_RESPONSE'
 }
 
-function isRefusedGrant (cause: unknown): boolean {
-  return cause instanceof client.ResponseBodyError &&
-    ['invalid_grant', 'invalid_target', 'access_denied'].includes(cause.error)
+function isRefusedGrant (error: string | undefined): boolean {
+  return error !== undefined && ['invalid_grant', 'invalid_target', 'access_denied'].includes(error)
 }
 
-// A challenge from the UserInfo endpoint is about the access token. A challenge from the token endpoint is about the
-// client's own credentials.
+// A challenge from the UserInfo endpoint is about the access token.
 function isRefusedAccess (cause: unknown, refused: OidcErrorCode): boolean {
   return refused === 'FST_OIDC_USERINFO' && cause instanceof client.WWWAuthenticateChallengeError
 }
@@ -53,10 +88,7 @@ function isTokenProblem (cause: unknown): boolean {
 }
 
 // The error code of OAuth is short text from the provider. The rest of the cause may contain a token.
-function describe (cause: unknown): string {
-  if (cause instanceof client.ResponseBodyError) return `the provider answered ${cause.status} ${cause.error}`
-  if (cause instanceof client.WWWAuthenticateChallengeError) {
-    return `the provider answered ${cause.status} ${String(cause.cause[0]?.parameters.error)}`
-  }
-  return String((cause as Error).message)
+function describe (cause: unknown, error: string | undefined): string {
+  const { status, message } = cause as { status?: number, message?: string }
+  return status === undefined ? String(message) : `the provider answered ${status} ${String(error).slice(0, 100)}`
 }

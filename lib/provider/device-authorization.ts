@@ -14,7 +14,8 @@ export async function authorizeDevice (
   if (metadata['device_authorization_endpoint'] === undefined) throw new OidcError('FST_OIDC_DEVICE')
   const response = await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
-    async () => await client.initiateDeviceAuthorization(config, deviceParams(settings, scope))
+    async () => await client.initiateDeviceAuthorization(config, deviceParams(settings, scope)),
+    settings
   )
   // The device shows these to the user.
   checkEndpoint('verification_uri', response.verification_uri, settings.allowInsecureLoopback, true)

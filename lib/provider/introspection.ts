@@ -23,7 +23,8 @@ export async function introspect (
   }
   const response = await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
-    async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' })
+    async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' }),
+    settings
   )
   return readIntrospection(response, settings, rules)
 }

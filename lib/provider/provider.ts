@@ -98,11 +98,13 @@ export function createProvider (settings: ProviderSettings): Provider {
   }
 }
 
-async function revoke ({ config, metadata }: Discovered, token: string, tokenTypeHint: string): Promise<void> {
+async function revoke (discovered: Discovered, token: string, tokenTypeHint: string): Promise<void> {
+  const { config, metadata, settings } = discovered
   if (metadata.revocation_endpoint === undefined) return
   await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
-    async () => await client.tokenRevocation(config, token, { token_type_hint: tokenTypeHint })
+    async () => await client.tokenRevocation(config, token, { token_type_hint: tokenTypeHint }),
+    settings
   )
 }
 

@@ -37,7 +37,7 @@ export async function exchangeCode (
       ...(maxAge !== undefined && { maxAge })
     },
     resourceParams(request.resource)
-  ))
+  ), discovered.settings)
   const claims = await verifyIdToken(response.id_token as string, discovered.keySet, discovered.settings, {
     issuer: discovered.metadata.issuer,
     nonce,
@@ -56,7 +56,8 @@ export async function refreshTokens (
 ): Promise<TokenSet> {
   const response = await attempt(
     'FST_OIDC_LOGIN_REQUIRED',
-    async () => await client.refreshTokenGrant(discovered.config, refreshToken, resourceParams(resource))
+    async () => await client.refreshTokenGrant(discovered.config, refreshToken, resourceParams(resource)),
+    discovered.settings
   )
   const { id_token: idToken, ...tokens } = toTokens(response)
   const claims = await verifyLaterIdToken(discovered, idToken, tokens.access_token).catch(ignoreOutage)
@@ -80,7 +81,8 @@ export async function sendGrant (
   const body = new URLSearchParams([...Object.entries(params), ...resourceParams(resource)])
   const response = await attempt(
     'FST_OIDC_LOGIN_REQUIRED',
-    async () => await client.genericGrantRequest(discovered.config, grantType, body).catch(passOn)
+    async () => await client.genericGrantRequest(discovered.config, grantType, body).catch(passOn),
+    discovered.settings
   )
   const tokens = toTokens(response)
   return { tokens, claims: await verifyLaterIdToken(discovered, tokens.id_token, tokens.access_token) }

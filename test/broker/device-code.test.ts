@@ -38,8 +38,8 @@ t.test('S79 the device flow passes on the answers of the provider', async (t) =>
   const off = provider.fault(refusal('invalid_client', 401))
   t.match(
     [(await poll()).statusCode, (await poll()).json().error],
-    [502, 'server_error'],
-    'wrong credentials of this application are not an error of the client'
+    [503, 'temporarily_unavailable'],
+    'K9 wrong credentials of this application are not an error of the client'
   )
   off()
   provider.denyDevice()

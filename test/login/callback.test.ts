@@ -955,8 +955,18 @@ t.test('S80 an error of the token endpoint gets the right code, and its text doe
     ['invalid_grant', error(400, 'invalid_grant'), 400, 'FST_OIDC_CODE'],
     ['access_denied', error(400, 'access_denied'), 400, 'FST_OIDC_CODE'],
     ['invalid_target', error(400, 'invalid_target'), 400, 'FST_OIDC_CODE'],
-    ['invalid_client', error(401, 'invalid_client'), 502, 'FST_OIDC_PROVIDER_RESPONSE'],
-    ['invalid_client with a challenge', error(401, 'invalid_client', challenge), 502, 'FST_OIDC_PROVIDER_RESPONSE'],
+    ['K9 invalid_client', error(401, 'invalid_client'), 503, 'FST_OIDC_CLIENT_AUTHENTICATION'],
+    ['K9 invalid_client with 400', error(400, 'invalid_client'), 503, 'FST_OIDC_CLIENT_AUTHENTICATION'],
+    [
+      'K9 invalid_client with a challenge', error(401, 'invalid_client', challenge), 503, 'FST_OIDC_CLIENT_AUTHENTICATION'
+    ],
+    ['K3 invalid_grant with 401 and a challenge', error(401, 'invalid_grant', challenge), 400, 'FST_OIDC_CODE'],
+    ['K9 a bare challenge', { ...error(401, ''), headers: challenge, body: 'no' }, 503, 'FST_OIDC_CLIENT_AUTHENTICATION'],
+    [
+      'K9 a challenge beside an error that is no text', { ...error(401, '', challenge), body: '{"error":7}' }, 503,
+      'FST_OIDC_CLIENT_AUTHENTICATION'
+    ],
+    ['a challenge with 403', { ...error(403, ''), headers: challenge, body: 'no' }, 502, 'FST_OIDC_PROVIDER_RESPONSE'],
     ['unauthorized_client', error(400, 'unauthorized_client'), 502, 'FST_OIDC_PROVIDER_RESPONSE'],
     ['unsupported_grant_type', error(400, 'unsupported_grant_type'), 502, 'FST_OIDC_PROVIDER_RESPONSE'],
     ['invented', error(400, '<script>'), 502, 'FST_OIDC_PROVIDER_RESPONSE'],

@@ -37,8 +37,15 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ clientSecret: '' }, /"clientSecret" must be/],
     [
       { clientSecret: undefined, clientAuth: 'client_secret_post' },
-      /"clientSecret" does not go with "clientAuth" client_secret_post/
+      /^"clientSecret" is undefined: is its environment variable set\?$/
     ],
+    [{ clientSecret: undefined }, /"clientSecret" is undefined: is its environment variable set\?/],
+    [{ clientSecret: 'secret\n' }, /"clientSecret" ends with white space: does it come from a file with a line break\?/],
+    [{ clientSecret: 'secret ' }, /"clientSecret" ends with white space/],
+    [{ clientId: 'web\r\n' }, /"clientId" ends with white space/],
+    [{ basicEncoding: 'none' }, /"basicEncoding" must be one of form, raw/],
+    [{ basicEncoding: 'raw', clientId: 'a:b' }, /"basicEncoding" raw cannot send a "clientId" with a colon/],
+    [{ clientAssertionAudience: '' }, /"clientAssertionAudience" must be/],
     [{ clientAuth: 'none' }, /"clientSecret" does not go with "clientAuth" none/],
     [{ clientAuth: 'basic' }, /"clientAuth" must be one of/],
     [{ scope: 'profile' }, /"scope" must contain openid/],
@@ -179,7 +186,7 @@ t.test('the defaults are those of the type documentation', async (t) => {
 })
 
 t.test('the options have the meaning of the type documentation', async (t) => {
-  t.equal(parseOne({ clientSecret: undefined }).clientAuth, 'none')
+  t.equal(parseOne({ clientSecret: undefined, clientAuth: 'none' }).clientAuth, 'none', 'K9 a public client by choice')
   t.match(parseOne({ offlineAccess: true }), {
     scope: 'openid profile email offline_access',
     authorizationParams: { prompt: 'consent' }

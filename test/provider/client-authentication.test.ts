@@ -1,6 +1,8 @@
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { decodeJwt, decodeProtectedHeader, exportPKCS8, generateKeyPair } from 'jose'
+import fc from 'fast-check'
 import t from 'tap'
+import { createClientAuthentication } from '../../lib/provider/client-authentication.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor } from '../support/app.ts'
 import { startOidcProvider } from '../support/oidc-provider.ts'
@@ -68,6 +70,79 @@ t.test(
     }
   }
 )
+
+/** The identifier and secret of an Authorization header, as the server receives them. */
+function basicCredentials ({ headers }: ProviderRequest): string {
+  return Buffer.from(String(headers.authorization).slice('Basic '.length), 'base64').toString()
+}
+
+/** What client_secret_basic makes of an identifier and a secret. */
+async function sentCredentials (clientId: string, clientSecret: string, basicEncoding: 'form' | 'raw'): Promise<string> {
+  const authenticate = createClientAuthentication({
+    clientAuth: 'client_secret_basic',
+    clientSecret: async () => clientSecret,
+    clientKey: async () => '',
+    basicEncoding,
+    clientAssertionAudience: undefined
+  })
+  const headers = new Headers()
+  await authenticate({ issuer: 'x' }, { client_id: clientId }, new URLSearchParams(), headers)
+  return Buffer.from(String(headers.get('authorization')).slice('Basic '.length), 'base64').toString()
+}
+
+/** What each kind of server reads: one that decodes forms, one that decodes URIs, and one that decodes nothing. */
+const READERS: Array<(credential: string) => string> = [
+  (credential) => new URLSearchParams(`x=${credential}`).get('x') as string,
+  decodeURIComponent,
+  (credential) => credential
+]
+
+t.test('K9 every server reads an ordinary identifier and secret as they are', async (t) => {
+  const clientId = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'
+  const clientSecret = 'Az09-._*'
+  const provider = await startedProvider(t, { client_id: clientId, client_secret: clientSecret })
+  for (const request of await visit(t, provider, { clientId, clientSecret })) {
+    const credentials = basicCredentials(request).split(':')
+    for (const read of READERS) t.same(credentials.map(read), [clientId, clientSecret])
+  }
+})
+
+t.test('K9 a server that decodes reads any identifier and secret', async (t) => {
+  const texts = fc.string({ unit: 'grapheme', minLength: 1 })
+  await fc.assert(fc.asyncProperty(texts, texts, async (clientId, clientSecret) => {
+    const credentials = (await sentCredentials(clientId, clientSecret, 'form')).split(':')
+    t.equal(credentials.length, 2)
+    for (const read of READERS.slice(0, 2)) t.same(credentials.map(read), [clientId, clientSecret])
+  }))
+})
+
+t.test('K9 basicEncoding raw sends what is configured, for a server that never decodes', async (t) => {
+  t.equal(await sentCredentials('my client', 'a+b c%20ä:~', 'raw'), 'my client:a+b c%20ä:~')
+  const provider = await startedProvider(t, { client_secret: 'a~b' })
+  const app = await buildApp(t, { ...optionsFor(provider), clientSecret: 'a~b', basicEncoding: 'raw' })
+  t.equal((await client({ app, baseUrl: BASE_URL }).goto('/me')).status, 200)
+  t.same(provider.requests.filter(({ endpoint }) => endpoint === 'token').map(basicCredentials), ['web:a~b'])
+})
+
+t.test('K9 clientAssertionAudience replaces the audience of client assertions', async (t) => {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const publicJwk = publicKey.export({ format: 'jwk' }) as JWK
+  const secret = randomBytes(32).toString('base64url')
+  const methods: Array<[registered: Partial<ProviderClient>, options: Partial<OidcOptions>]> = [
+    [{ jwks: { keys: [publicJwk] }, token_endpoint_auth_method: 'private_key_jwt' }, { clientKey: privateKey }],
+    [
+      { client_secret: secret, token_endpoint_auth_method: 'client_secret_jwt' },
+      { clientSecret: secret, clientAuth: 'client_secret_jwt' }
+    ]
+  ]
+  for (const [registered, options] of methods) {
+    const provider = await startedProvider(t, registered)
+    const clientAssertionAudience = `${provider.issuer}/token`
+    for (const request of await visit(t, provider, { ...options, clientAssertionAudience })) {
+      t.equal(decodeJwt(assertionOf(request)).aud, clientAssertionAudience)
+    }
+  }
+})
 
 t.test('S56 private_key_jwt: for this provider, short-lived, never the same twice', async (t) => {
   const pairs: Array<[alg: string, key: ClientKey, publicJwk: JWK]> = []
@@ -146,7 +221,7 @@ t.test('secret and key change while the application runs', async (t) => {
   const logIn = async (): Promise<number> => (await client({ app, baseUrl: BASE_URL }).goto('/me')).status
   t.equal(await logIn(), 200)
   registered.client_secret = 'second'
-  t.equal(await logIn(), 502)
+  t.equal(await logIn(), 503, 'K9 the provider does not accept the old secret')
   secret = 'second'
   t.equal(await logIn(), 200)
 
@@ -164,7 +239,7 @@ t.test('secret and key change while the application runs', async (t) => {
     (await client({ app: signing, baseUrl: BASE_URL }).goto('/me')).status
   t.equal(await logInSigning(), 200)
   ;(other.clients[0] as ProviderClient).jwks = { keys: [jwks[1] as JWK] }
-  t.equal(await logInSigning(), 502)
+  t.equal(await logInSigning(), 503, 'K9 nor the old key')
   pem = pems[1] as string
   t.equal(await logInSigning(), 200)
 })
@@ -218,7 +293,11 @@ t.test('S56 a wrong client secret is not logged', async (t) => {
     }
   )
   const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
-  t.match([page.status, page.text()], [502, /FST_OIDC_PROVIDER_RESPONSE/])
-  t.match(lines.join(''), /invalid_client/)
+  t.match([page.status, page.text()], [503, /FST_OIDC_CLIENT_AUTHENTICATION/])
+  const entry = lines.map((line) => JSON.parse(line)).find(({ code }) => code === 'FST_OIDC_CLIENT_AUTHENTICATION')
+  t.match(entry, {
+    level: 50,
+    detail: /401 invalid_client: check "clientId" and "clientSecret", and that client_secret_basic \("clientAuth"\)/
+  }, 'K9 the log says what to check')
   t.notOk(lines.join('').includes(other))
 })

@@ -427,7 +427,7 @@ t.test('C14 a client that the provider refuses is an error for the operator', as
       clientSecret: 'another secret than the one of the provider',
       clientAuth
     })
-    await assertRefused(t, tried, 502, 'FST_OIDC_PROVIDER_RESPONSE')
+    await assertRefused(t, tried, 503, 'FST_OIDC_CLIENT_AUTHENTICATION')
     t.equal(provider.count('token'), 1)
   }
 })

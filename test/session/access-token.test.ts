@@ -237,8 +237,8 @@ t.test('S58 R3 a temporary failure of the provider does not end the session', as
         headers: { 'content-type': 'application/json', 'www-authenticate': 'Basic' },
         body: '{"error":"invalid_client"}'
       },
-      502,
-      'FST_OIDC_PROVIDER_RESPONSE'
+      503,
+      'FST_OIDC_CLIENT_AUTHENTICATION'
     ],
     [
       {
