@@ -4,6 +4,7 @@ import { isRecord } from '../util/json.ts'
 import { oauthError } from './oauth-error.ts'
 import type { OidcErrorCode } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
+import type { ClientAuth } from '../../types/options.ts'
 
 /**
  * Calls openid-client and throws an OidcError when the call fails. The code is `refused` when the provider rejects
@@ -54,12 +55,21 @@ function isAboutClient (cause: unknown, error: string | undefined): boolean {
   return cause instanceof client.WWWAuthenticateChallengeError && cause.status === 401
 }
 
+/** The options that hold the credentials of each method. */
+const CREDENTIALS: Record<ClientAuth, string> = {
+  client_secret_basic: '"clientId" and "clientSecret"',
+  client_secret_post: '"clientId" and "clientSecret"',
+  client_secret_jwt: '"clientId" and "clientSecret"',
+  private_key_jwt: '"clientId" and "clientKey"',
+  tls_client_auth: '"clientId" and the certificate of "dispatcher"',
+  none: '"clientId"'
+}
+
 function clientError (cause: unknown, { clientAuth }: Pick<ProviderSettings, 'clientAuth'>): OidcError {
   const { status } = cause as { status: number }
-  const credentials = clientAuth === 'private_key_jwt' ? '"clientId" and "clientKey"' : '"clientId" and "clientSecret"'
   return new OidcError('FST_OIDC_CLIENT_AUTHENTICATION', {
     cause,
-    detail: `the provider answered ${status} invalid_client: check ${credentials}, and that ${clientAuth} ` +
+    detail: `the provider answered ${status} invalid_client: check ${CREDENTIALS[clientAuth]}, and that ${clientAuth} ` +
       '("clientAuth") is the method that is registered for the client'
   })
 }

@@ -124,8 +124,8 @@ t.test('S11 S81 every call uses the client certificate, at the mTLS endpoint ali
   const without = await buildApp(t, { ...options, clientAuth: 'tls_client_auth', dispatcher: bare })
   t.equal(
     (await client({ app: without, baseUrl: BASE_URL, ca: server.cert }).goto('/me')).status,
-    502,
-    'the provider insists on it'
+    503,
+    'K9 the provider insists on it'
   )
 })
 
@@ -216,33 +216,39 @@ t.test(
 t.test('R2 R5 every call ends in time and follows no redirect', async (t) => {
   const agent = new Agent({ connect: trusting })
   t.teardown(async () => await agent.close())
-  const trouble: Array<[Omit<Fault, 'on'>, number]> = [
-    [{ hang: true }, 503],
-    [{ stall: true }, 503],
-    [{ drip: 400 }, 503],
-    [{ redirect: 'https://127.0.0.1:1/elsewhere' }, 502],
-    [{ garbage: 'huge', megabytes: 2 }, 502]
+  // The calls before the faulty one must end in time as well, also where other work shares the cores.
+  const trouble: Array<[Omit<Fault, 'on'>, status: number, timeout: number]> = [
+    [{ hang: true }, 503, 5],
+    [{ stall: true }, 503, 5],
+    [{ drip: 400 }, 503, 5],
+    [{ redirect: 'https://127.0.0.1:1/elsewhere' }, 502, 30],
+    [{ garbage: 'huge', megabytes: 2 }, 502, 30]
   ]
-  for (const [fault, status] of trouble) {
-    await Promise.all(
-      (['metadata', 'par', 'token', 'jwks', 'userinfo'] as const).map(async (on) => {
-        const provider = await startTls(t)
-        provider.fault({ on, ...fault })
-        const app = await buildApp(
-          t,
-          optionsFor(provider, {
-            userinfo: true,
-            pushedAuthorizationRequests: true,
-            dispatcher: agent,
-            timeout: 3,
-            maxResponseBytes: 100_000
-          })
-        )
-        const page = await client({ app, baseUrl: BASE_URL, ca: server.cert }).goto('/me')
-        t.equal(page.status, status, `${on} ${JSON.stringify(fault)}: ${page.text().slice(-200)}`)
-        t.match(page.text(), /FST_OIDC_PROVIDER_(?:UNAVAILABLE|RESPONSE)/)
-        t.equal(provider.count(on), 1, `${on} ${JSON.stringify(fault)}: one attempt`)
-      })
-    )
+  const endpoints = ['metadata', 'par', 'token', 'jwks', 'userinfo'] as const
+  for (const [fault, status, timeout] of trouble) {
+    const started = await inTurn(endpoints, async (on) => {
+      const provider = await startTls(t)
+      provider.fault({ on, ...fault })
+      const app = await buildApp(t, optionsFor(provider, {
+        userinfo: true,
+        pushedAuthorizationRequests: true,
+        dispatcher: agent,
+        timeout,
+        maxResponseBytes: 100_000
+      }))
+      return { on, provider, app }
+    })
+    await Promise.all(started.map(async ({ on, provider, app }) => {
+      const page = await client({ app, baseUrl: BASE_URL, ca: server.cert }).goto('/me')
+      t.equal(page.status, status, `${on} ${JSON.stringify(fault)}: ${page.text().slice(-200)}`)
+      t.match(page.text(), /FST_OIDC_PROVIDER_(?:UNAVAILABLE|RESPONSE)/)
+      t.equal(provider.count(on), 1, `${on} ${JSON.stringify(fault)}: one attempt`)
+    }))
   }
 })
+
+async function inTurn<T, R> (values: readonly T[], work: (value: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  for (const value of values) results.push(await work(value))
+  return results
+}
