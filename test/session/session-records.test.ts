@@ -436,6 +436,10 @@ for (const { name, options, listed } of shared) {
       'a user who sent no request meanwhile logs in again'
     )
     t.equal(await status(during, unused.cookies.header(BASE_URL)), 200)
+    const rechecking = await another(t, provider, options(store, { key: [OTHER_KEY, SESSION_KEY], recheckAfter: 60 }))
+    for (let times = 0; times < 2; times++) {
+      t.equal(await status(rechecking, unused.cookies.header(BASE_URL)), 200, 'also while the store is not asked')
+    }
   })
 
   t.test(`${name}: session.recheckAfter saves requests to the store`, async (t) => {
