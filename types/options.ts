@@ -525,7 +525,7 @@ export interface GuardOptions {
    */
   check?: (claims: OidcClaims, request: FastifyRequest) => boolean | Promise<boolean>
   /**
-   * Refreshes the access token before the handler runs, when it is due. A user whom the provider refuses must log in
+   * Refreshes the access token before the handler runs, when it is due. If the provider refuses, the user must log in
    * again. Default: `false`, the token is refreshed when `app.oidc.accessToken()` is called.
    */
   refresh?: boolean
