@@ -3,27 +3,16 @@ import { errors } from 'jose'
 import t from 'tap'
 import { createKeySet } from '../../lib/provider/key-set.ts'
 import { createTransport } from '../../lib/provider/transport.ts'
-import { client, faults, startClock, startProvider } from '../../lib/testing/index.ts'
+import { client, faults } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor, providerSettings, stopClock } from '../support/app.ts'
 import { inParallel, times } from '../support/crowd.ts'
 import { anotherApp, assertLoggedIn, assertRefused, attempt, untilCallback } from '../support/protocol.ts'
+import { startedClock, startedProvider } from '../support/started.ts'
 import type { Test } from 'tap'
 import type { KeySet } from '../../lib/provider/key-set.ts'
 import type { Provider } from '../../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
-
-async function startedProvider (t: Test): Promise<Provider> {
-  const provider = await startProvider()
-  t.teardown(async () => await provider.close())
-  return provider
-}
-
-function startedClock (t: Test) {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
-  return clock
-}
 
 t.test(
   'R8 logins succeed while the keys rotate, with about one request for keys per rotation',

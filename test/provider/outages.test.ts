@@ -1,16 +1,15 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
-import { client, startClock, startProvider } from '../../lib/testing/index.ts'
+import { client } from '../../lib/testing/index.ts'
 import { BASE_URL, logIn, startApp } from '../support/app.ts'
 import { inParallel, times } from '../support/crowd.ts'
 import { createGate } from '../support/gate.ts'
 import { CALLBACK, anotherApp, untilCallback } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
+import { startedClock, startedProvider } from '../support/started.ts'
 import type { AddressInfo } from 'node:net'
 import type { InjectOptions } from 'fastify'
-import type { Test } from 'tap'
-import type { Provider } from '../../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
@@ -19,18 +18,6 @@ const PAGE = {
   'sec-fetch-mode': 'navigate',
   'sec-fetch-dest': 'document',
   'sec-fetch-site': 'cross-site'
-}
-
-async function startedProvider (t: Test): Promise<Provider> {
-  const provider = await startProvider()
-  t.teardown(async () => await provider.close())
-  return provider
-}
-
-function startedClock (t: Test) {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
-  return clock
 }
 
 t.test(

@@ -1,11 +1,12 @@
 import t from 'tap'
 import { OidcError } from '../../index.ts'
-import { client, faults, startClock, startProvider } from '../../lib/testing/index.ts'
+import { client, faults, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor } from '../support/app.ts'
 import {
   CALLBACK, SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt,
   authorizationParams, cookiesSet, loginRoute, untilCallback
 } from '../support/protocol.ts'
+import { startedClock } from '../support/started.ts'
 import type { Test } from 'tap'
 import type { OidcOptions, ProviderMetadata } from '../../index.ts'
 import type {
@@ -18,12 +19,6 @@ async function startedProvider (t: Test, options: ProviderOptions = {}): Promise
   const provider = await startProvider(options)
   t.teardown(async () => await provider.close())
   return provider
-}
-
-function startedClock (t: Test) {
-  const clock = startClock()
-  t.teardown(() => clock.restore())
-  return clock
 }
 
 function last ({ requests }: Provider, endpoint: Endpoint): ProviderRequest {
