@@ -97,12 +97,20 @@ async function refreshInOneProcess (
   for (;;) {
     const own = await store.create<SharedRefresh>(name, { by: randomUUID() }, now() + lease)
     const result = own === null
-      ? (await store.get<SharedRefresh>(name))?.content
+      ? await resultOfOther(store, name)
       : await refreshAndShare(store, name, own, refresh)
     if (result !== undefined && 'tokenSet' in result) return result.tokenSet
     if (result !== undefined && 'failed' in result) {
       throw new OidcError(result.failed, { detail: 'another process could not refresh the token' })
     }
+  }
+}
+
+/** The result of the process that holds the lease; `undefined` when the lease has expired. It only reads the store. */
+async function resultOfOther (store: SealedStore, name: EntryName): Promise<SharedRefresh | undefined> {
+  for (;;) {
+    const result = (await store.get<SharedRefresh>(name))?.content
+    if (result === undefined || !('by' in result)) return result
     await delay(POLL_INTERVAL)
   }
 }
