@@ -289,10 +289,10 @@ for (const { name, options, listed } of shared) {
     }
     const { app, provider } = await startApp(
       t,
-      { ...options(dying), offlineAccess: true },
+      { ...options(dying), offlineAccess: true, timeout: 5 },
       { accessTokenTtl: 1 }
     )
-    const other = await another(t, provider, { ...options(store), offlineAccess: true })
+    const other = await another(t, provider, { ...options(store), offlineAccess: true, timeout: 5 })
     app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
     const cookie = (await logIn({ app, provider }, 'alice')).cookies.header(BASE_URL)
     clock.advance(2)
@@ -302,8 +302,9 @@ for (const { name, options, listed } of shared) {
     provider.clearRequests()
     calls.length = 0
     const waiting = status(other, cookie, '/token')
-    await until(() => calls.filter((verb) => verb === 'create').length > 2)
+    await until(() => calls.filter((verb) => verb === 'get').length > 2)
     t.equal(provider.count('token'), 0, 'the other process waits for the lease')
+    t.equal(calls.filter((verb) => verb === 'create').length, 1, 'it waits by reading')
     clock.advance(31) // the lease: five timeouts of 5 seconds, and 5
     t.equal(await waiting, 200)
     t.equal(provider.count('token'), 1)
@@ -807,7 +808,7 @@ for (const { name, options, listed } of shared) {
       times: 1,
       reset: true,
       async before () {
-        clock.advance(60)
+        clock.advance(110) // more than the lease of five timeouts of 20 seconds, and 5
         taken = status(other, cookie, '/token')
         await until(() => provider.count('token') === 2)
         waiting = status(third, cookie, '/token')

@@ -30,6 +30,7 @@ export function optionsFor (provider: Provider, options: Partial<OidcOptions> = 
     clientSecret: provider.clients[0]?.client_secret as string,
     baseUrl: BASE_URL,
     allowInsecureLoopback: true,
+    timeout: 20, // the default fails a login where other work shares the cores
     session: { key: SESSION_KEY },
     ...options
   }
