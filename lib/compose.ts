@@ -93,7 +93,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const loginProvider = createLoginProvider({ providers, sessions })
   const denyFor = createDeny({ bearer, challenge, errorResponses, login, loginProvider, urls })
   const guards = createGuards({
-    settings, sessions, accessToken, bearer, silentLogin, loginProvider, errorResponses, denyFor
+    settings, sessions, accessToken, bearer, silentLogin, loginProvider, denyFor
   })
 
   const deviceCodes = createDeviceCodes(sealer)

@@ -1,6 +1,8 @@
 import t from 'tap'
 import Fastify from 'fastify'
+import { pino } from 'pino'
 import oidc from '../index.ts'
+import type { FastifyTypeProvider } from 'fastify'
 import type { IdTokenClaims, OidcClaims, OidcError, OidcOptions, OidcSession, UserinfoClaims } from '../index.ts'
 
 // Compilation is the assertion: `tsc --noEmit` fails when a wrong line compiles, or a correct one does not.
@@ -96,4 +98,35 @@ t.test('the types of options, guards and request properties', async (t) => {
     { code: 'FST_OIDC_OPTION' }
   )
   t.equal((await app.inject('/me')).statusCode, 401)
+})
+
+t.test('K17 guards and functions fit applications of HTTP/2, with a logger and a type provider of their own', async (t) => {
+  const http2 = Fastify({ http2: true })
+  await http2.register(oidc, options)
+  http2.addHook('onRequest', http2.oidc.optional())
+  http2.get('/me', { preHandler: [http2.oidc.required()] }, async (request, reply) => {
+    await http2.oidc.required()(request, reply)
+    await http2.oidc.authenticate(request)
+    await http2.oidc.login(request, reply)
+    return await http2.oidc.accessToken(request)
+  })
+  t.equal((await http2.inject('/me')).statusCode, 401)
+
+  const logged = Fastify({ loggerInstance: pino({ level: 'silent' }) })
+  await logged.register(oidc, options)
+  logged.addHook('preValidation', logged.oidc.optional())
+  logged.get('/me', { preHandler: logged.oidc.required() }, async (request, reply) => {
+    await logged.oidc.required()(request, reply)
+    await logged.oidc.userinfo(request)
+    await logged.oidc.logout(request, reply)
+  })
+  t.equal((await logged.inject('/me')).statusCode, 401)
+
+  const typed = Fastify().withTypeProvider<FastifyTypeProvider & { serializer: string }>()
+  await typed.register(oidc, options)
+  typed.get('/me', { schema: {}, preHandler: typed.oidc.required() }, async (request, reply) => {
+    await typed.oidc.required()(request, reply)
+    return await typed.oidc.accessToken(request)
+  })
+  t.equal((await typed.inject('/me')).statusCode, 401)
 })

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest, preHandlerHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { OidcClaims, OidcSession, OidcToken, OidcUser, UserinfoClaims } from './claims.ts'
 import type { OidcErrorCode } from '../lib/errors.ts'
 import type { AccessTokenOptions, GuardOptions, LoginOptions, LogoutOptions, OptionalGuardOptions } from './options.ts'
@@ -62,6 +62,34 @@ export interface Health {
   providers: Record<string, ProviderHealth>
 }
 
+/** A request of any server (HTTP/1, HTTP/2), with any logger and type provider. */
+export type AnyRequest = FastifyRequest<any, any, any, any, any, any, any>
+/** The reply to such a request. */
+export type AnyReply = FastifyReply<any, any, any, any, any, any, any>
+
+/**
+ * A guard: a preHandler, which also fits other hooks before the handler.
+ *
+ * Without `done`, it returns a promise. The promise is fulfilled when the request may pass. Otherwise the guard has
+ * answered the request, and the promise is rejected with the `OidcError`.
+ */
+export interface GuardHandler {
+  (request: AnyRequest, reply: AnyReply, done: (error?: Error) => void): void
+  (request: AnyRequest, reply: AnyReply): Promise<void>
+}
+
+/** The result of `app.oidc.authenticate()`: what a guard sets on the request. */
+export interface Authentication {
+  /** The validated claims of the user. Frozen. */
+  claims: OidcClaims
+  /** The value that `onClaims` returned at login. `null` with an access token. Frozen. */
+  user: OidcUser | null
+  /** `null` with an access token. */
+  session: OidcSession | null
+  /** The verified access token. `null` with a session. */
+  token: OidcToken | null
+}
+
 /** The API of the plugin: `app.oidc`. */
 export interface Oidc {
   /**
@@ -74,14 +102,24 @@ export interface Oidc {
    * @example
    * app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admins only')
    */
-  required: (options?: GuardOptions) => preHandlerHookHandler
+  required: (options?: GuardOptions) => GuardHandler
   /**
    * Returns a preHandler that also admits anonymous requests. For those, `request.oidcClaims` is `null`. A user who is
    * logged in must meet the constraints.
    *
    * @throws OidcError `FST_OIDC_OPTION` when a constraint is wrong
    */
-  optional: (options?: OptionalGuardOptions) => preHandlerHookHandler
+  optional: (options?: OptionalGuardOptions) => GuardHandler
+  /**
+   * Makes the decision of `required()` and never answers: the caller decides what follows, for example to try another
+   * way of authentication. Sets the same properties on the request as a guard.
+   *
+   * @throws OidcError `FST_OIDC_LOGIN_REQUIRED`, `FST_OIDC_AUTHENTICATION_TOO_OLD`, `FST_OIDC_FORBIDDEN`,
+   * `FST_OIDC_CROSS_SITE` when the request does not meet the constraints; with an access token `FST_OIDC_TOKEN`,
+   * `FST_OIDC_AUTHORIZATION`, `FST_OIDC_DPOP` or `FST_OIDC_DPOP_NONCE`; `FST_OIDC_STORE_UNAVAILABLE` and
+   * `FST_OIDC_PROVIDER_UNAVAILABLE` when it could not be decided; `FST_OIDC_OPTION` when a constraint is wrong
+   */
+  authenticate: (request: AnyRequest, options?: GuardOptions) => Promise<Authentication>
   /**
    * Returns the access token of the session. Refreshes it when it expires within 30 seconds. Call it before the reply
    * is sent: the reply carries the new tokens in cookies.
@@ -90,13 +128,13 @@ export interface Oidc {
    * the refresh, or when the request came with an access token instead of a session
    * @throws OidcError `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider did not answer and the old token has expired
    */
-  accessToken: (request: FastifyRequest, options?: AccessTokenOptions) => Promise<string>
+  accessToken: (request: AnyRequest, options?: AccessTokenOptions) => Promise<string>
   /**
    * Fetches the current claims of the session's user from the UserInfo endpoint (OpenID Connect Core 1.0, section 5.3).
    *
    * @throws OidcError with the codes of `accessToken`, and `FST_OIDC_USERINFO` when a check of the response failed
    */
-  userinfo: (request: FastifyRequest) => Promise<UserinfoClaims>
+  userinfo: (request: AnyRequest) => Promise<UserinfoClaims>
   /**
    * Starts a login: redirects the browser to the provider. With several providers and no `provider` option, redirects
    * to the page where the user chooses one.
@@ -104,12 +142,12 @@ export interface Oidc {
    * @throws OidcError `FST_OIDC_OPTION` when an option is wrong, `FST_OIDC_PROVIDER_UNKNOWN` when there is no such
    * provider, `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider does not answer
    */
-  login: (request: FastifyRequest, reply: FastifyReply, options?: LoginOptions) => Promise<FastifyReply>
+  login: (request: AnyRequest, reply: AnyReply, options?: LoginOptions) => Promise<AnyReply>
   /**
    * Ends the session in this application and, when the provider has an end-session endpoint, at the provider (OpenID
    * Connect RP-Initiated Logout 1.0). Redirects the browser.
    */
-  logout: (request: FastifyRequest, reply: FastifyReply, options?: LogoutOptions) => Promise<FastifyReply>
+  logout: (request: AnyRequest, reply: AnyReply, options?: LogoutOptions) => Promise<AnyReply>
   /** The sessions of all users, in all processes. */
   sessions: {
     /**

@@ -2,11 +2,10 @@ import { OidcError } from '../errors.ts'
 import { bool, check } from '../options/check.ts'
 import { acceptsTokens, parseConstraints } from './constraints.ts'
 import { describeGuard } from './openapi.ts'
-import { createProceed } from './proceed.ts'
+import { createHandler, withPredicate } from './proceed.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createTokenCheck } from './token-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { ErrorResponses } from '../http/error-response.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { Settings } from '../options/settings.ts'
 import type { AccessToken } from '../session/access-token.ts'
@@ -15,12 +14,13 @@ import type { Bearer } from './bearer.ts'
 import type { Constraints } from './constraints.ts'
 import type { Deny } from './deny.ts'
 import type { LoginProvider } from './login-provider.ts'
-import type { Done, Proceed, Step } from './proceed.ts'
+import type { Decide, Decision, Settle } from './proceed.ts'
+import type { OidcClaims } from '../../types/claims.ts'
 import type { Oidc } from '../../types/fastify.ts'
 import type { GuardOptions } from '../../types/options.ts'
 
-/** The preHandlers that let a request through, or answer it. */
-export type Guards = Pick<Oidc, 'required' | 'optional'>
+/** The guards, and the same decision without an answer. */
+export type Guards = Pick<Oidc, 'required' | 'optional' | 'authenticate'>
 
 export interface GuardParts {
   settings: Settings
@@ -29,57 +29,35 @@ export interface GuardParts {
   bearer: Bearer | undefined
   silentLogin: SilentLogin
   loginProvider: LoginProvider
-  errorResponses: ErrorResponses
   denyFor: (constraints: Constraints) => Deny
 }
 
-/** The parts that all guards share. */
-interface Guard {
-  constraints: Constraints
-  proceed: Proceed
-  /** Checks the access token of a request that has one, else its session. */
-  byTokenOr: (bySession: Step) => Step
-}
-
 /** `isRefused`: the provider has refused to refresh the access token. */
-type SessionStep = (request: FastifyRequest, reply: FastifyReply, done: Done, isRefused: boolean) => void
+type DecideBySession = (request: FastifyRequest, isRefused: boolean) => Decision
 
 /** Refreshes the access token if it is due. Returns `true` when the provider refuses. */
 type Refresh = (request: FastifyRequest) => Promise<boolean>
 
 export function createGuards (parts: GuardParts): Guards {
   const { settings, sessions, accessToken, bearer, silentLogin, loginProvider, denyFor } = parts
-  const { sendError } = parts.errorResponses
   const sessionCheck = createSessionCheck(settings, sessions)
 
-  function createGuard (options: GuardOptions): Guard {
-    const constraints = parseConstraints(options, settings)
-    const deny = denyFor(constraints)
-    const proceed = createProceed(constraints, deny)
-    return {
-      constraints,
-      proceed,
-      byTokenOr (bySession) {
-        if (bearer === undefined || !acceptsTokens(constraints)) return bySession
-        const byToken = createTokenCheck(bearer, constraints, proceed, deny)
-        // With an access token, cookies do not count.
-        return (request, reply, done) => {
-          if (bearer.isPresented(request)) byToken(request, reply, done)
-          else bySession(request, reply, done)
-        }
-      }
-    }
+  /** Decides by the access token of a request that has one, else by its session. */
+  function createDecide (constraints: Constraints, bySession: Decide): Decide {
+    if (bearer === undefined || !acceptsTokens(constraints)) return withPredicate(bySession, constraints)
+    const byToken = createTokenCheck(bearer, constraints)
+    // With an access token, cookies do not count.
+    const byTokenOrSession: Decide = (request) =>
+      bearer.isPresented(request) ? byToken(request) : bySession(request)
+    return withPredicate(byTokenOrSession, constraints)
   }
 
   /** Looks up the session, and refreshes the access token if the guard requires it. Most requests need not wait. */
-  function afterLookup (refresh: Refresh | undefined, decide: SessionStep): Step {
-    return (request, reply, done) => {
+  function afterLookup (refresh: Refresh | undefined, decide: DecideBySession): Decide {
+    return (request) => {
       const ready = refresh === undefined ? sessions.prepare(request) : refresh(request)
-      if (ready === undefined) return decide(request, reply, done, false)
-      ready.then(
-        (isRefused) => decide(request, reply, done, isRefused === true),
-        async (error) => await sendError(error, request, reply)
-      ).catch(done)
+      if (ready === undefined) return decide(request, false)
+      return ready.then((isRefused) => decide(request, isRefused === true), (error: OidcError) => error)
     }
   }
 
@@ -99,7 +77,28 @@ export function createGuards (parts: GuardParts): Guards {
     }
   }
 
-  /** Returns `false` when the request continues without a login. */
+  /** Requires a user or client that meets the constraints. */
+  function createRequired ({ refresh, ...options }: GuardOptions): { constraints: Constraints, decide: Decide } {
+    const constraints = parseConstraints(options, settings)
+    const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request, isRefused) => {
+      const session = sessionCheck.identify(constraints, request)
+      return session === null || isRefused
+        ? new OidcError('FST_OIDC_LOGIN_REQUIRED')
+        : sessionCheck.findViolation(constraints, request, session)
+    }))
+    return { constraints, decide }
+  }
+
+  /** Answers each request that may not pass. */
+  function createSettle (constraints: Constraints): Settle {
+    const deny = denyFor(constraints)
+    return async (problem, request, reply) => {
+      if (problem !== undefined) await deny(problem, request, reply)
+      return problem
+    }
+  }
+
+  /** Returns whether the login started. If not, the request continues without it. */
   async function startSilentLogin (
     constraints: Constraints,
     request: FastifyRequest,
@@ -119,35 +118,39 @@ export function createGuards (parts: GuardParts): Guards {
   }
 
   return {
-    required ({ refresh, ...options } = {}) {
-      const { constraints, proceed, byTokenOr } = createGuard(options)
-      const decide = byTokenOr(afterLookup(parseRefresh(refresh), (request, reply, done, isRefused) => {
-        const session = sessionCheck.identify(constraints, request)
-        const problem = session === null || isRefused
-          ? new OidcError('FST_OIDC_LOGIN_REQUIRED')
-          : sessionCheck.findViolation(constraints, request, session)
-        proceed(problem, request, reply, done)
-      }))
-      return describeGuard(function oidcRequired (request, reply, done) {
-        decide(request, reply, done)
-      }, constraints)
+    required (options = {}, ...parameters: unknown[]) {
+      checkCall('required', parameters)
+      const { constraints, decide } = createRequired(options)
+      return describeGuard(createHandler(decide, createSettle(constraints)), constraints)
     },
 
-    optional ({ silent, refresh, ...options } = {}) {
-      const { constraints, proceed, byTokenOr } = createGuard(options)
-      const isSilent = bool(silent, false, 'silent')
-      const decide = byTokenOr(afterLookup(parseRefresh(refresh), (request, reply, done) => {
+    optional ({ silent, refresh, ...options } = {}, ...parameters: unknown[]) {
+      checkCall('optional', parameters)
+      const constraints = parseConstraints(options, settings)
+      const settle = createSettle(constraints)
+      const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request) => {
         const session = sessionCheck.identify(constraints, request)
-        if (isSilent && silentLogin.canTry(request)) {
-          startSilentLogin(constraints, request, reply).then((isStarted) => { if (!isStarted) done() }, done)
-          return
-        }
-        const problem = session === null ? undefined : sessionCheck.findViolation(constraints, request, session)
-        proceed(problem, request, reply, done)
+        return session === null ? undefined : sessionCheck.findViolation(constraints, request, session)
       }))
-      return function oidcOptional (request, reply, done) {
-        decide(request, reply, done)
-      }
+      if (!bool(silent, false, 'silent')) return createHandler(decide, settle)
+      return createHandler(async (request) => await decide(request), async (problem, request, reply) => {
+        const isAnonymous = problem === undefined && request.oidcToken === null
+        const isStarted = isAnonymous && silentLogin.canTry(request) &&
+          await startSilentLogin(constraints, request, reply)
+        return isStarted ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : await settle(problem, request, reply)
+      })
+    },
+
+    async authenticate (request, options = {}) {
+      const problem = await createRequired(options).decide(request)
+      if (problem !== undefined) throw problem
+      const { oidcClaims: claims, oidcUser: user, oidcSession: session, oidcToken: token } = request
+      return { claims: claims as OidcClaims, user, session, token }
     }
   }
+}
+
+/** Fastify calls a guard that was not called with the request, the reply and `done`. */
+function checkCall (name: string, parameters: unknown[]): void {
+  check(parameters.length === 0, `app.oidc.${name} is not a preHandler, it returns one: call it, app.oidc.${name}()`)
 }

@@ -107,7 +107,12 @@ const ERROR = {
   'application/json': {
     schema: {
       type: 'object',
-      properties: { statusCode: { type: 'integer' }, code: { type: 'string' }, message: { type: 'string' } }
+      properties: {
+        statusCode: { type: 'integer' },
+        code: { type: 'string' },
+        error: { type: 'string' },
+        message: { type: 'string' }
+      }
     }
   }
 }

@@ -1,33 +1,62 @@
 import { OidcError } from '../errors.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Constraints } from './constraints.ts'
-import type { Deny } from './deny.ts'
-import type { OidcClaims } from '../../types/claims.ts'
+import type { GuardHandler } from '../../types/fastify.ts'
 
-export type Done = (error?: Error) => void
+/** The error because of which a request may not pass. `undefined`: it may. */
+export type Decision = OidcError | undefined
 
-/** A step of a guard: calls `done`, or answers the request. */
-export type Step = (request: FastifyRequest, reply: FastifyReply, done: Done) => void
+/** Decides about a request, and answers nothing. Most requests are decided at once, without a promise. */
+export type Decide = (request: FastifyRequest) => Decision | Promise<Decision>
 
-/** The last step of a guard: lets a request without a problem through, and denies every other request. */
-export type Proceed = (
-  problem: OidcError | undefined,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  done: Done
-) => void
+/** Answers a request that may not pass. Returns the error, or `undefined` when the request continues. */
+export type Settle = (decision: Decision, request: FastifyRequest, reply: FastifyReply) => Promise<Decision>
 
-// Only `done` without an error lets a request through. A promise of the reply is no substitute: it is also
-// fulfilled when the client closes the connection, and Fastify would then call the handler.
-export function createProceed ({ predicate }: Pick<Constraints, 'predicate'>, deny: Deny): Proceed {
-  const askPredicate = async (request: FastifyRequest, reply: FastifyReply, done: Done): Promise<void> => {
-    if ((await predicate?.(request.oidcClaims as OidcClaims, request)) === true) done()
-    else await deny(new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard did not return true' }), request, reply)
+/** Adds the check of the application, which is asked last. What it throws is an error of the application. */
+export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 'predicate'>): Decide {
+  if (predicate === undefined) return decide
+  return async (request) => {
+    const problem = await decide(request)
+    if (problem !== undefined || request.oidcClaims === null) return problem
+    if (await predicate(request.oidcClaims, request) === true) return undefined
+    return new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard did not return true' })
+  }
+}
+
+/**
+ * A preHandler. Called without `done`, it returns a promise, so that a handler can await it.
+ *
+ * Only `done` without an error, or the fulfilled promise, lets a request through. A promise of the reply is no
+ * substitute: it is also fulfilled when the client closes the connection, and the handler would run.
+ */
+export function createHandler (decide: Decide, settle: Settle): GuardHandler {
+  async function settled (
+    decision: Decision | Promise<Decision>,
+    request: FastifyRequest,
+    reply: FastifyReply
+  ): Promise<Decision> {
+    return await settle(await decision, request, reply)
   }
 
-  return (problem, request, reply, done) => {
-    if (problem !== undefined) deny(problem, request, reply).catch(done)
-    else if (predicate === undefined || request.oidcClaims === null) done()
-    else askPredicate(request, reply, done).catch(done)
+  async function pass (request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const refused = await settled(decide(request), request, reply)
+    if (refused !== undefined) throw refused
   }
+
+  function handler (request: FastifyRequest, reply: FastifyReply): Promise<void>
+  function handler (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void
+  function handler (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done?: (error?: Error) => void
+  ): Promise<void> | undefined {
+    if (done === undefined) return pass(request, reply)
+    const decision = decide(request)
+    if (decision === undefined) {
+      done()
+      return
+    }
+    settled(decision, request, reply).then((refused) => { if (refused === undefined) done() }, done)
+  }
+  return handler
 }

@@ -1,41 +1,35 @@
 import { OidcError } from '../errors.ts'
 import { findViolation } from './constraints.ts'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { Bearer } from './bearer.ts'
 import type { Constraints } from './constraints.ts'
-import type { Deny } from './deny.ts'
-import type { Done, Proceed, Step } from './proceed.ts'
+import type { Decide, Decision } from './proceed.ts'
 import type { VerifiedToken } from './verified-token.ts'
 
 /** Decides about a request by its access token. */
-export function createTokenCheck (
-  { known, verify }: Bearer,
-  constraints: Constraints,
-  proceed: Proceed,
-  deny: Deny
-): Step {
-  function decide (verified: VerifiedToken, request: FastifyRequest, reply: FastifyReply, done: Done): void {
+export function createTokenCheck ({ known, verify }: Bearer, constraints: Constraints): Decide {
+  function decide (verified: VerifiedToken, request: FastifyRequest): Decision {
     request.oidcClaims = verified.claims
     request.oidcToken = verified.token
     // An earlier guard may have accepted a session, which need not be of the same user.
     request.oidcUser = request.oidcSession = null
-    proceed(findTokenViolation(constraints, verified), request, reply, done)
+    return findTokenViolation(constraints, verified)
   }
 
-  return (request, reply, done) => {
+  return (request) => {
     const verified = constraints.providers === undefined ? known(request) : undefined
-    if (verified !== undefined) return decide(verified, request, reply, done)
-    verify(request, constraints).then(
-      (verified) => decide(verified, request, reply, done),
-      async (error: OidcError) => await deny(error, request, reply)
-    ).catch(done)
+    if (verified !== undefined) return decide(verified, request)
+    return verify(request, constraints).then(
+      (verified) => decide(verified, request),
+      (error: OidcError) => error
+    )
   }
 }
 
 function findTokenViolation (
   constraints: Constraints,
   { claims, token, provider }: VerifiedToken
-): OidcError | undefined {
+): Decision {
   const { isClient } = token
   // A client is not a user: a route for users must not accept it as one (security.md S72).
   if (!constraints.accept.has(isClient ? 'client' : 'bearer')) {

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import { OidcError } from '../errors.ts'
 import { wantsPage } from './fetch-metadata.ts'
 import { errorPage } from './pages.ts'
@@ -74,9 +75,11 @@ export function createErrorResponses ({
       : { url: defaultReturnTo, label: 'Back to the start' }
   }
 
+  // With all members of Fastify's own errors: a route may describe its 401 with them (K17).
   function toJson ({ statusCode, code, message }: OidcError, { providers }: LoginQuery): Record<string, unknown> {
     const login = statusCode === 401 ? urls.login({ providers }) : null
-    return { statusCode, code, message, ...(login !== null && { login }) }
+    const error = STATUS_CODES[statusCode]
+    return { statusCode, code, error, message, ...(login !== null && { login }) }
   }
 
   return { report, sendError }

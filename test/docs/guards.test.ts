@@ -38,6 +38,27 @@ t.test('a check of its own', async (t) => {
   t.equal((await app.inject({ url: '/teams/blue', headers: { cookie } })).statusCode, 403)
 })
 
+t.test('an awaited guard', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "'/prices/:group'", { context: { options: optionsFor(provider) } })
+  const get = async (url: string, roles: string[]) => {
+    const headers = { cookie: sessionCookie(app, { claims: { roles } }) }
+    const { statusCode, body } = await app.inject({ url, headers })
+    return [statusCode, body]
+  }
+  t.same(await get('/prices/public', []), [200, 'the prices for public'])
+  t.same(await get('/prices/staff', ['staff']), [200, 'the prices for staff'])
+  t.equal((await get('/prices/staff', []))[0], 403)
+  t.equal((await app.inject('/prices/staff')).statusCode, 401)
+})
+
+t.test('authenticate', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "'/greeting'", { context: { options: optionsFor(provider) } })
+  t.equal((await app.inject('/greeting')).body, 'Hello stranger')
+  t.equal((await app.inject({ url: '/greeting', headers: { cookie: sessionCookie(app) } })).body, 'Hello alice')
+})
+
 t.test('the table has every condition', async (t) => {
   const rows = [...page.rowsOf('option').keys()].map((cell) => cell.replaceAll('`', ''))
   t.same(rows.sort(), memberNames('GuardOptions', 'OptionalGuardOptions').sort())

@@ -4,6 +4,8 @@ import ts from 'typescript'
 import t from 'tap'
 import { CONTEXT_TYPES, isCode, moduleOf, openPage, pagePaths } from '../support/pages.ts'
 
+t.setTimeout(240_000) // three programs of the compiler, where other work shares the cores
+
 const pages = pagePaths().map((path) => ({ path, ...openPage(path) }))
 
 /** The options of an application that installs the package, as strict as they can be. */

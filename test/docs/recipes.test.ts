@@ -57,6 +57,21 @@ t.test('ask the same of every guarded route', async (t) => {
   t.equal((await stranger.goto('/')).status, 403)
 })
 
+t.test('K17 accept an API key as well', async (t) => {
+  const { app, browser } = await start(t, "import auth from '@fastify/auth'")
+  const key = 'an API key of your own, long and random'
+  for (const url of ['/prices', '/dashboard']) {
+    t.equal((await app.inject({ url, headers: { 'x-api-key': key } })).statusCode, 200, 'a program with a key')
+    t.equal((await app.inject({ url, headers: { cookie: sessionCookie(app) } })).statusCode, 200, 'a user')
+    const refused = await app.inject({ url, headers: { 'x-api-key': 'guessed' } })
+    t.equal(refused.statusCode, 401)
+    t.match(refused.json(), { statusCode: 401, error: 'Unauthorized' })
+  }
+  t.match((await app.inject({ url: '/prices', headers: HTML })).json(), { message: 'The API key is missing or wrong.' })
+  const page = await browser.goto('/dashboard')
+  t.same([page.status, await page.text()], [200, 'for programs and users'], 'a user is sent to log in, and comes back')
+})
+
 t.test('let users see only what is theirs', async (t) => {
   const { browser } = await start(t, "'/documents/:owner'")
   t.equal((await browser.goto('/documents/alice')).status, 200)

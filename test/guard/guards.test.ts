@@ -60,6 +60,7 @@ t.test('S7 the kind of request decides between a redirect, a page and JSON', asy
         {
           statusCode: 401,
           code: 'FST_OIDC_LOGIN_REQUIRED',
+          error: 'Unauthorized',
           message: 'You need to log in.',
           login: `${BASE_URL}/auth/login`
         },
@@ -223,7 +224,9 @@ t.test('V24 a guard that was not called fails, and an unguarded request has no u
   const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
   for (const index of [0, 1]) {
     for (const headers of [{}, { cookie }] as Headers[]) {
-      t.equal((await app.inject({ url: `/forgotten/${index}`, headers })).statusCode, 500)
+      const { statusCode, body } = await app.inject({ url: `/forgotten/${index}`, headers })
+      t.equal(statusCode, 500)
+      t.match(body, /it returns one: call it, app\.oidc\.(required|optional)\(\)/, 'K12')
     }
   }
   t.notOk(ran)
@@ -440,7 +443,7 @@ t.test('onError can answer the error of a guard', async (t) => {
   t.match(await app.inject('/own'), { statusCode: 418, body: 'own' })
   t.same(
     (await app.inject('/me')).json(),
-    { statusCode: 401, code: 'FST_OIDC_LOGIN_REQUIRED', message: 'You need to log in.' },
+    { statusCode: 401, code: 'FST_OIDC_LOGIN_REQUIRED', error: 'Unauthorized', message: 'You need to log in.' },
     'without a login route the response contains no login URL'
   )
   t.notMatch((await app.inject({ method: 'POST', url: '/me', headers: NAVIGATION })).body, '/auth/login')

@@ -449,6 +449,7 @@ t.test('S17 R37 errors from outside are short and plain in the log, and JSON for
   t.same(answer.json(), {
     statusCode: 403,
     code: 'FST_OIDC_PROVIDER_REFUSED',
+    error: 'Forbidden',
     message: 'The identity provider did not log you in.'
   })
   const entry = lines()

@@ -364,6 +364,7 @@ t.test('S7 a request that is not a navigation gets 401, no redirect and no cooki
         {
           statusCode: 401,
           code: 'FST_OIDC_LOGIN_REQUIRED',
+          error: 'Unauthorized',
           message: 'You need to log in.',
           login: `${BASE_URL}/auth/login`
         },
