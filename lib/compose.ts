@@ -34,6 +34,8 @@ import { openSealedStore } from './store/open-sealed-store.ts'
 import { createSeen } from './store/seen.ts'
 import { createTelemetry } from './telemetry.ts'
 import type { FastifyInstance } from 'fastify'
+import type { BrokerParts } from './broker/broker.ts'
+import type { BrokerSettings } from './options/broker.ts'
 import type { Settings } from './options/settings.ts'
 import type { SharedMarks } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
@@ -69,15 +71,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const userClaims = createUserClaims({ claims: settings.claims, parseClaims: settings.parseClaims, telemetry })
   const acceptLogin = createAcceptLogin({ onClaims, userClaims })
 
-  const broker = store === undefined || settings.broker === undefined
-    ? undefined
-    : createBroker(settings, settings.broker, { log, store, sealer, providers, endedSessions, refreshes, userClaims })
-  const codes = store === undefined || broker === undefined
-    ? undefined
-    : createAuthorizationCodes({ store, sealer, broker })
-  const peers = store === undefined || broker === undefined
-    ? []
-    : createTrustedIssuers(broker.settings, createTransport(settings.transport), store)
+  const { broker, codes, peers } = store === undefined || settings.broker === undefined
+    ? NO_BROKER
+    : composeBroker(settings, settings.broker, { log, store, sealer, providers, endedSessions, refreshes, userClaims })
 
   const bearer = settings.bearer === undefined
     ? undefined
@@ -138,6 +134,18 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     logout,
     endSessions,
     seenLogoutTokens
+  }
+}
+
+const NO_BROKER = { broker: undefined, codes: undefined, peers: [] }
+
+function composeBroker (settings: Settings, brokerSettings: BrokerSettings, parts: BrokerParts) {
+  const { store, sealer } = parts
+  const broker = createBroker(settings, brokerSettings, parts)
+  return {
+    broker,
+    codes: createAuthorizationCodes({ store, sealer, broker }),
+    peers: createTrustedIssuers(brokerSettings, createTransport(settings.transport), store)
   }
 }
 
