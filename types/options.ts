@@ -16,6 +16,8 @@ export interface ProviderMetadata {
   end_session_endpoint?: string
   revocation_endpoint?: string
   introspection_endpoint?: string
+  /** The `iss` of access tokens, where it is not `issuer` (AD FS). */
+  access_token_issuer?: string
   pushed_authorization_request_endpoint?: string
   require_pushed_authorization_requests?: boolean
   authorization_response_iss_parameter_supported?: boolean
@@ -167,6 +169,18 @@ export interface ProviderOptions {
    * The issuer that the metadata and the tokens must name, when it differs from the one configured. Default: `issuer`.
    */
   expectedIssuer?: string
+  /**
+   * The `iss` of the provider's access tokens, when it is not its issuer, as at AD FS and Microsoft Entra ID v1. They
+   * are verified with the keys of this provider. No other provider, nor the broker or a trusted issuer, may have this
+   * name. Default: the `access_token_issuer` of the metadata, else the issuer.
+   */
+  accessTokenIssuer?: string
+  /**
+   * The clients whose access tokens belong to this provider, by `client_id` or `azp`. Access tokens of other clients
+   * are rejected. Needed when several providers have one issuer and their own clients do not tell them apart. Default:
+   * all clients or, when several providers have the issuer, `clientId`.
+   */
+  clientIds?: string[]
   /**
    * Fetches UserInfo at each login and keeps its claims with those of the ID token. When both have a claim, that of the
    * ID token counts. Default: `false`.
@@ -373,6 +387,19 @@ export interface BearerOptions {
   introspection?: boolean | string
   /** How long an introspection response is reused, in seconds, at most 300, and never after `exp`. Default: 10. */
   introspectionMaxAge?: number
+  /**
+   * Whether an introspection response must say for whom the token is: by one of `audience`, or without any `aud` by the
+   * `client_id` of this application. `'optional'` also accepts responses without `aud` and without `token_type`, such
+   * as those of Django OAuth Toolkit. Every token of the provider is then accepted, whichever client and API it is for,
+   * and the plugin cannot tell a refresh token from an access token. Default: `'required'`.
+   */
+  introspectionAudience?: 'required' | 'optional'
+  /**
+   * The identifiers of clients that get tokens for themselves (RFC 6749, section 4.4), for providers whose tokens have
+   * no sign of that. A token is of such a client when it was issued to that client and names no other subject. List
+   * only clients that no user logs in with. Default: none.
+   */
+  clients?: string[]
   /**
    * Accepts tokens that are bound to a key (DPoP, RFC 9449). `'required'` accepts only those. Default: `false`, they
    * are rejected.

@@ -136,6 +136,7 @@ export function createBroker (settings: Settings, broker: BrokerSettings, parts:
       keys: keys.known,
       verifyAccessToken: accessTokens.verify,
       isLive,
+      onlyUsers: true,
       providerOf: ({ idp }) => idp as string
     },
 

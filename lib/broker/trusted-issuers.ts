@@ -4,7 +4,6 @@ import { createKeySet } from '../provider/key-set.ts'
 import { isJson } from '../provider/transport.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
-import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 import type { TokenIssuer } from '../provider/token-issuer.ts'
@@ -37,8 +36,9 @@ export function createTrustedIssuers (
         const rules = { issuer, audience, algorithms, requiredClaims: REQUIRED_CLAIMS }
         const { payload, protectedHeader } = await keySet.verify(token, rules).catch(asOidcError('FST_OIDC_TOKEN'))
         const { typ } = protectedHeader
-        const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ, payload))
+        const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ))
         check(isAccepted, 'it does not say that it is an access token')
+        check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
         return payload
       }
     }
@@ -46,8 +46,8 @@ export function createTrustedIssuers (
 }
 
 // The header of py-oidc-auth's access tokens does not name their type.
-function isUntyped (typ: unknown, payload: JWTPayload): boolean {
-  return (typ === undefined || typ === 'JWT') && !looksLikeOtherToken(payload)
+function isUntyped (typ: unknown): boolean {
+  return typ === undefined || typ === 'JWT'
 }
 
 /** Keeps the last valid key set, for an application that starts while the issuer is down. */

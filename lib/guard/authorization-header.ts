@@ -23,7 +23,8 @@ export function presentsToken ({ headers: { authorization } }: FastifyRequest): 
 
 /** Throws FST_OIDC_AUTHORIZATION unless the request has exactly one access token (RFC 6750, section 2). */
 export function tokenOf (request: FastifyRequest): PresentedToken {
-  const [, scheme, token] = /^(bearer|dpop) ([\w.~+/-]+=*)$/i.exec(String(request.headers.authorization)) ?? []
+  // Several spaces are legal (RFC 9110, section 11.4).
+  const [, scheme, token] = /^(bearer|dpop) +([\w.~+/-]+=*)$/i.exec(String(request.headers.authorization)) ?? []
   const isSingle = scheme !== undefined && token !== undefined && !isRepeated(request) && !isInForm(request)
   if (!isSingle) throw new OidcError('FST_OIDC_AUTHORIZATION')
   check(token.length <= MAX_TOKEN, 'it is too long')

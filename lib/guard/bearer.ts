@@ -1,4 +1,5 @@
 import { checkWith } from '../errors.ts'
+import { clientOf } from '../provider/token-subject.ts'
 import { now } from '../util/time.ts'
 import { createTokenCache } from '../util/token-cache.ts'
 import { plainTokenOf, presentsToken, tokenOf } from './authorization-header.ts'
@@ -8,6 +9,7 @@ import { createSenderConstraint } from './sender-constraint.ts'
 import { createTokenIssuers } from './token-issuers.ts'
 import { MAX_LIFETIME, providerNameOf, toKeptToken } from './verified-token.ts'
 import type { FastifyRequest } from 'fastify'
+import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -15,7 +17,7 @@ import type { TokenIssuer } from '../provider/token-issuer.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Seen } from '../store/seen.ts'
 import type { Constraints } from './constraints.ts'
-import type { ProviderNames, TokenIssuersParts } from './token-issuers.ts'
+import type { ProviderNames, TokenIssuersParts, TokenOrigin } from './token-issuers.ts'
 import type { KeptToken, TokenClaims, VerifiedToken } from './verified-token.ts'
 
 /** The access tokens of requests. */
@@ -27,11 +29,14 @@ export interface Bearer {
   isPresented: (request: FastifyRequest) => boolean
   /** The token of a request, if it was verified before and nothing must be checked again. */
   known: (request: FastifyRequest) => VerifiedToken | undefined
-  /** Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, and an OidcError when the issuer cannot be asked. */
+  /**
+   * Throws FST_OIDC_AUTHORIZATION, FST_OIDC_TOKEN, FST_OIDC_DPOP, FST_OIDC_FORBIDDEN when the token is of neither a
+   * user nor a client, and an OidcError when the issuer cannot be asked.
+   */
   verify: (request: FastifyRequest, constraints: Pick<Constraints, 'providers'>) => Promise<VerifiedToken>
   /**
    * Verifies a provider's token that is not the credential of the request (RFC 8693, section 2.1).
-   * Throws FST_OIDC_TOKEN.
+   * Throws FST_OIDC_TOKEN, and FST_OIDC_FORBIDDEN when it is of neither a user nor a client.
    */
   verifySubject: (token: string, request: FastifyRequest) => Promise<VerifiedToken<Provider>>
   /** Makes all tokens be verified again, after a logout. */
@@ -43,6 +48,12 @@ export interface BearerParts extends TokenIssuersParts {
   sealer: Sealer
   /** Which DPoP proofs were used. */
   usedProofs: Seen
+}
+
+/** A verified JWT, with what its issuer was found by. */
+interface CachedToken extends KeptToken {
+  origin: TokenOrigin
+  revision: number
 }
 
 const MAX_KEPT = 10_000
@@ -58,35 +69,43 @@ export function createBearer (
   const checkSender = createSenderConstraint(settings, proofs)
   const issuers = createTokenIssuers(settings.ofProviders, parts)
   const opaqueTokens = createOpaqueTokens(settings, providers)
-  const kept = createTokenCache<KeptToken>(MAX_KEPT)
+  const kept = createTokenCache<CachedToken>(MAX_KEPT)
 
   /** A token that was verified before, if its issuer is still known and still has the same keys. */
   function find (token: string, names?: ProviderNames): KeptToken | undefined {
-    const found = kept.get(token, qualifierOf(names))
-    if (found === undefined || found.keys === undefined) return undefined
-    return found.keys === found.provider.keys() && issuers.isKnown(found.provider) ? found : undefined
+    const cached = kept.get(token, qualifierOf(names))
+    if (cached === undefined || cached.keys === undefined) return undefined
+    const { provider, keys, origin, revision } = cached
+    return keys === provider.keys() && issuers.isKnown(provider, origin, revision) ? cached : undefined
   }
 
   async function verifyAnew (token: string, request: FastifyRequest, names: ProviderNames): Promise<KeptToken> {
-    const iss = issuerOf(token)
-    const verified = iss === undefined
+    const origin = originOf(token)
+    const revision = providers.revision()
+    const verified = origin === undefined
       ? await opaqueTokens.verify(token, request, names)
-      : await verifyJwt(token, await issuers.find(request, iss, names))
+      : await verifyJwt(token, await issuers.find(request, origin, names))
     check(names?.includes(providerNameOf(verified)) !== false, 'it is from another provider')
-    const found = toKeptToken(verified)
+    const found = toKept(verified)
     // The provider's answer to an introspection may change before the token expires.
-    if (iss !== undefined) keep(token, found, names)
+    if (origin !== undefined) keep(token, { ...found, origin, revision }, names)
     return found
   }
 
-  async function verifyJwt<I extends TokenIssuer> (token: string, provider: I | null): Promise<TokenClaims<I>> {
-    check(provider !== null, 'its issuer is not accepted here')
+  async function verifyJwt<I extends TokenIssuer> (token: string, provider: I): Promise<TokenClaims<I>> {
     // Reads the keys before the verification, because they may change while it runs.
     const keys = provider.keys()
-    return { provider, keys, payload: await provider.verifyAccessToken(token, settings) }
+    return { provider, keys, payload: await provider.verifyAccessToken(token, settings), isIntrospected: false }
   }
 
-  function keep (token: string, found: KeptToken, names: ProviderNames): void {
+  function toKept<I extends TokenIssuer> (verified: TokenClaims<I>): KeptToken<I> {
+    const { issuer } = verified.provider.settings
+    const ofIssuer = providers.all().filter(({ settings }) => settings.issuer === issuer)
+    const knownClients = ofIssuer.flatMap(({ settings: { clientId, clientIds = [] } }) => [clientId, ...clientIds])
+    return toKeptToken(verified, { clients: settings.clients, knownClients })
+  }
+
+  function keep (token: string, found: CachedToken, names: ProviderNames): void {
     const expiresAt = Math.min(found.token.expiresAt, now() + MAX_LIFETIME)
     kept.add(token, found, { expiresAt, qualifier: qualifierOf(names) })
   }
@@ -114,11 +133,11 @@ export function createBearer (
     },
 
     async verifySubject (token, request) {
-      const iss = issuerOf(token)
+      const origin = originOf(token)
       // Otherwise a client could exchange a token of this application again and again.
-      check(iss !== undefined && !issuers.isOwn(iss), 'it is not from a provider')
+      check(origin !== undefined && !issuers.isOwn(origin.iss), 'it is not from a provider')
       check(!settings.dpopRequired, 'tokens must be bound to a key, and this token comes without a proof')
-      const found = toKeptToken(await verifyJwt(token, await providers.ofIssuer(request, iss)))
+      const found = toKept(await verifyJwt(token, await issuers.findProvider(request, origin)))
       check(found.confirmation === undefined, 'it is bound to a key, and cannot be exchanged')
       return found
     },
@@ -135,13 +154,13 @@ function qualifierOf (names: ProviderNames): string | undefined {
   return names === undefined ? undefined : JSON.stringify(names)
 }
 
-/** The `iss` of a JWT, not verified. `undefined` when the token is not a JWT. */
-function issuerOf (token: string): string | undefined {
+/** What a JWT says about its origin, not verified. `undefined` when the token is not a JWT. */
+function originOf (token: string): TokenOrigin | undefined {
   const [, payload, signature, ...others] = token.split('.')
   if (payload === undefined || signature === undefined || others.length > 0) return undefined
   try {
-    const { iss } = Object(JSON.parse(Buffer.from(payload, 'base64url').toString())) as { iss?: unknown }
-    return typeof iss === 'string' ? iss : ''
+    const claims = Object(JSON.parse(Buffer.from(payload, 'base64url').toString())) as JWTPayload
+    return { iss: typeof claims.iss === 'string' ? claims.iss : '', clientId: clientOf(claims) }
   } catch {
     return undefined
   }

@@ -50,7 +50,7 @@ export function createOpaqueTokens (settings: BearerSettings, providers: Provide
       const key = sha256(`${provider.id} ${token}`, 'base64')
       const payload = await (answers.get(key) ?? introspect(key, provider, token))
       check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
-      return { provider, keys: undefined, payload }
+      return { provider, keys: undefined, payload, isIntrospected: true }
     }
   }
 }

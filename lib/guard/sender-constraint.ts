@@ -31,7 +31,9 @@ export function createSenderConstraint (settings: BearerSettings, proofs: DpopPr
   return async (request, { scheme, token }, confirmation = {}) => {
     const { jkt, 'x5t#S256': certificate, ...unknown } = confirmation
     const isBoundToKey = jkt !== undefined
-    check(Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
+    // Unknown members are ignored beside one that is checked (RFC 7800, section 3.1).
+    const isChecked = isBoundToKey || certificate !== undefined
+    check(isChecked || Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
     check(isBoundToKey || scheme !== 'dpop', 'it is not bound to a key')
     check(!isBoundToKey || scheme === 'dpop', 'it is bound to a key, and needs a proof')
     check(!isBoundToKey || settings.dpop, 'it is bound to a key, which is not accepted here')

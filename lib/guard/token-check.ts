@@ -33,7 +33,9 @@ function findTokenViolation (
   const { isClient } = token
   // A client is not a user: a route for users must not accept it as one (security.md S72).
   if (!constraints.accept.has(isClient ? 'client' : 'bearer')) {
-    const detail = isClient ? 'a client, not a user' : 'a user, not a client'
+    const detail = isClient
+      ? 'the token is of a client, not of a user; "accept" with client lets it in'
+      : 'the token is of a user, not of a client; if it is of a client, name that client in "bearer.clients"'
     return new OidcError('FST_OIDC_FORBIDDEN', { detail })
   }
   return findViolation(constraints, token, claims, provider.settings)

@@ -16,6 +16,10 @@ export interface BearerSettings {
   introspection: string | undefined
   /** In seconds. */
   introspectionMaxAge: number
+  /** Whether a response must name an audience, or this client. */
+  introspectionAudience: 'required' | 'optional'
+  /** The clients that act for themselves. */
+  clients: string[]
   dpop: boolean
   dpopRequired: boolean
   dpopNonce: boolean
@@ -31,8 +35,8 @@ export interface BearerContext extends Pick<ParseContext, 'baseUrl' | 'allowInse
 }
 
 const OPTIONS = [
-  'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'dpop', 'dpopNonce',
-  'clientCertificate', 'resource', 'scopes'
+  'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'introspectionAudience',
+  'clients', 'dpop', 'dpopNonce', 'clientCertificate', 'resource', 'scopes'
 ]
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
@@ -51,6 +55,10 @@ export function parseBearer (value: unknown, context: BearerContext): BearerSett
     strictType: bool(options.strictType, true, 'bearer.strictType'),
     introspection: parseIntrospection(options.introspection ?? false, context.providers),
     introspectionMaxAge: number(options.introspectionMaxAge, 10, 'bearer.introspectionMaxAge', [0, 300]),
+    introspectionAudience: oneOf(
+      options.introspectionAudience ?? 'required', ['required', 'optional'], 'bearer.introspectionAudience'
+    ),
+    clients: strings(options.clients ?? [], 'bearer.clients'),
     dpop: dpopRequired || bool(options.dpop, false, 'bearer.dpop'),
     dpopRequired,
     dpopNonce: bool(options.dpopNonce, false, 'bearer.dpopNonce'),

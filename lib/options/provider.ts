@@ -28,10 +28,13 @@ interface IssuerSettings {
   discoveryUrl: string
   metadata: ProviderMetadata | undefined
   jwksUri: string | undefined
+  accessTokenIssuer: string | undefined
 }
 
 interface ClientSettings {
   clientId: string
+  /** The clients whose access tokens belong to this provider. `undefined`: all that no other provider has. */
+  clientIds: string[] | undefined
   clientAuth: ClientAuth
   /** The current secret, which may differ from call to call. */
   clientSecret: () => Promise<string>
@@ -53,10 +56,11 @@ export const PROVIDER_OPTIONS = [
   'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey',
   'basicEncoding', 'clientAssertionAudience', 'scope', 'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
   'idTokenSigningAlg', 'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey',
-  'trustedAudiences', 'jwksUri', 'expectedIssuer', 'userinfo', 'discovery', 'clockTolerance', 'fetch',
+  'trustedAudiences', 'jwksUri', 'expectedIssuer', 'accessTokenIssuer', 'clientIds', 'userinfo', 'discovery', 'clockTolerance', 'fetch',
   'dispatcher', 'timeout', 'maxResponseBytes'
 ]
-const WELL_KNOWN = '/.well-known/openid-configuration'
+/** Where the metadata is, below the issuer (OpenID Connect Discovery 1.0, section 4). */
+export const WELL_KNOWN = '/.well-known/openid-configuration'
 const METADATA = ['issuer', 'authorization_endpoint', 'token_endpoint', 'jwks_uri']
 const SECRET_AUTHS = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
 const CLIENT_AUTHS = [...SECRET_AUTHS, 'private_key_jwt', 'tls_client_auth', 'none']
@@ -112,7 +116,8 @@ function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean):
     issuer: finalIssuer,
     discoveryUrl: discoveryUrl ?? discoveryUrlOf(issuer),
     metadata,
-    jwksUri: optional(options.jwksUri, 'jwksUri', url)
+    jwksUri: optional(options.jwksUri, 'jwksUri', url),
+    accessTokenIssuer: optional(options.accessTokenIssuer, 'accessTokenIssuer', text)
   }
 }
 
@@ -146,6 +151,7 @@ function parseClient (options: ProviderOptions): ClientSettings {
   check(needsKey === hasKey, `"clientKey" does not go with "clientAuth" ${clientAuth}`)
   return {
     clientId,
+    clientIds: optional(options.clientIds, 'clientIds', strings),
     clientAuth,
     clientSecret: rotatable(options.clientSecret, 'clientSecret', credential),
     clientKey: rotatable(options.clientKey, 'clientKey', privateKey),

@@ -19,7 +19,7 @@ export interface ProvidersSettings {
 }
 
 /** Options that belong to one provider. With several, each provider has its own. */
-const SINGLE_PROVIDER_OPTIONS = ['issuer', 'discoveryUrl', 'metadata', 'expectedIssuer', 'jwksUri', 'label']
+const SINGLE_PROVIDER_OPTIONS = ['issuer', 'discoveryUrl', 'metadata', 'expectedIssuer', 'jwksUri', 'accessTokenIssuer', 'clientIds', 'label']
 
 /** Whether the options describe one provider, which needs no name. */
 export function isSingleProvider ({ providers, resolveProvider }: OidcOptions): boolean {
@@ -79,10 +79,43 @@ function within<T> (place: string, parse: () => T): T {
   }
 }
 
+/** The names of a provider in the `iss` of its access tokens, as far as the options tell. */
+function issuersOf ({ issuer, accessTokenIssuer }: ProviderSettings): string[] {
+  return accessTokenIssuer === undefined || accessTokenIssuer === issuer ? [issuer] : [issuer, accessTokenIssuer]
+}
+
+/**
+ * The `iss` and the client of an access token must be enough to tell to which provider it belongs (security.md V19).
+ */
+export function checkAccessTokens (providers: ReadonlyMap<string, ProviderSettings>): void {
+  const all = [...providers.values()]
+  for (const [index, provider] of all.entries()) {
+    for (const other of all.slice(index + 1)) checkApart(provider, other)
+  }
+}
+
+function checkApart (one: ProviderSettings, two: ProviderSettings): void {
+  const names = `"providers.${one.name}" and "providers.${two.name}"`
+  if (one.issuer !== two.issuer) {
+    const shared = issuersOf(one).find((issuer) => issuersOf(two).includes(issuer))
+    return check(shared === undefined, `${names} have the same "accessTokenIssuer" ${shared}`)
+  }
+  const shared = ownClients(one).find((client) => ownClients(two).includes(client))
+  check(
+    shared === undefined,
+    `${names} have the same issuer and the client ${shared}: "clientIds" of each must tell their access tokens apart`
+  )
+}
+
+/** The clients by which the access tokens of several providers with one issuer are told apart. */
+export function ownClients ({ clientId, clientIds }: ProviderSettings): string[] {
+  return clientIds ?? [clientId]
+}
+
 /** The issuer of a token must be enough to tell who issued it (security.md V19). */
 export function checkIssuers (broker: BrokerSettings, providers: ReadonlyMap<string, ProviderSettings>): void {
   const trusted = broker.trustedIssuers.map(({ issuer }) => issuer)
-  const others = [...trusted, ...[...providers.values()].map(({ issuer }) => issuer)]
+  const others = [...trusted, ...[...providers.values()].flatMap(issuersOf)]
   check(
     !others.includes(broker.issuer),
     '"broker.issuer" must differ from the issuers of all providers and "broker.trustedIssuers"'
@@ -92,7 +125,10 @@ export function checkIssuers (broker: BrokerSettings, providers: ReadonlyMap<str
 }
 
 /** The same check for a provider that `resolveProvider` found. */
-export function checkResolvedIssuer (broker: BrokerSettings, { issuer }: ProviderSettings): void {
-  const isReserved = [broker, ...broker.trustedIssuers].some((other) => other.issuer === issuer)
-  check(!isReserved, '"issuer" must be neither that of the broker nor one of its "trustedIssuers"')
+export function checkResolvedIssuer (broker: BrokerSettings, provider: ProviderSettings): void {
+  const isReserved = [broker, ...broker.trustedIssuers].some(({ issuer }) => issuersOf(provider).includes(issuer))
+  check(
+    !isReserved,
+    '"issuer" and "accessTokenIssuer" must be neither that of the broker nor one of its "trustedIssuers"'
+  )
 }

@@ -6,7 +6,7 @@ import { check, checkKeys, func, optional, strings } from './check.ts'
 import { parseClaimConstraints } from './constraints.ts'
 import { ownUrl, parseContext } from './context.ts'
 import { PROVIDER_OPTIONS } from './provider.ts'
-import { checkIssuers, checkResolvedIssuer, isSingleProvider, parseProviders } from './providers.ts'
+import { checkAccessTokens, checkIssuers, checkResolvedIssuer, isSingleProvider, parseProviders } from './providers.ts'
 import { parseRoutes } from './routes.ts'
 import { parseSession } from './session.ts'
 import { parseTransport } from './transport.ts'
@@ -109,6 +109,7 @@ function parseTokenOptions (
   const bearer = optional(bearerOptions, 'bearer', (value) =>
     parseBearer(value, { ...context, ofProviders, providers: names })
   )
+  if (ofProviders) checkAccessTokens(providers.providers)
   if (broker === undefined) return { ...providers, broker, bearer }
   checkIssuers(broker, providers.providers)
   return { ...providers, parseProvider: withIssuerCheck(providers.parseProvider, broker), broker, bearer }

@@ -1,44 +1,64 @@
 import { asOidcError, checkWith } from '../errors.ts'
+import { clientOf, namesAccessToken } from './token-subject.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
+import type { TokenSubject } from './token-subject.ts'
 import type { OidcClaims, OidcToken } from '../../types/claims.ts'
 
 type Rules = Pick<BearerSettings, 'audience' | 'algorithms' | 'strictType'>
 
-// RFC 9068, section 2.2
-const TEXT_CLAIMS = ['sub', 'client_id', 'jti']
+// RFC 9068, section 2.2. Keycloak names the client in `azp`.
+const TEXT_CLAIMS = ['sub', 'jti']
 const REQUIRED_CLAIMS = [...TEXT_CLAIMS, 'iat', 'exp']
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
-/** Verifies a JWT access token and returns its claims (RFC 9068, section 4; RFC 8725). Throws FST_OIDC_TOKEN. */
+/**
+ * Verifies a JWT access token and returns its claims (RFC 9068, section 4; RFC 8725). `issuers` are the names of this
+ * provider in access tokens. Throws FST_OIDC_TOKEN.
+ */
 export async function verifyAccessToken (
   token: string,
   keySet: KeySet,
-  { issuer, clockTolerance }: ProviderSettings,
-  { audience, algorithms, strictType }: Rules
+  issuers: string[],
+  { clockTolerance }: Pick<ProviderSettings, 'clockTolerance'>,
+  rules: Rules
 ): Promise<JWTPayload> {
-  const { payload, protectedHeader } = await keySet
+  const { algorithms, strictType } = rules
+  const { payload, protectedHeader: { typ } } = await keySet
     .verify(token, {
-      issuer,
-      audience,
+      issuer: issuers,
       algorithms,
       clockTolerance,
       requiredClaims: strictType ? REQUIRED_CLAIMS : ['exp']
     })
     .catch(asOidcError('FST_OIDC_TOKEN'))
-  check(
-    strictType ? isAccessToken(protectedHeader.typ) : looksLikeAccessToken(payload),
-    'it is not marked as an access token'
-  )
-  check(
-    !strictType || TEXT_CLAIMS.every((name) => typeof payload[name] === 'string'),
-    'sub, client_id and jti must be strings'
-  )
+  checkAudience(payload, rules)
+  check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
+  if (strictType) checkStrictly(payload, typ)
+  else check(looksLikeAccessToken(payload), 'it is not marked as an access token')
   return payload
+}
+
+function checkAudience (payload: JWTPayload, { audience, strictType }: Rules): void {
+  const audiences: unknown[] = [audienceOf(payload, strictType) ?? []].flat()
+  const isForUs = audiences.some((value) => audience.includes(value as string))
+  check(isForUs, `aud was ${JSON.stringify(audiences).slice(0, 200)}, "bearer.audience" is ${audience.join(', ')}`)
+}
+
+// The access tokens of Amazon Cognito have no `aud`: there, the client stands for the API.
+function audienceOf ({ aud, token_use: use, client_id: clientId }: JWTPayload, strictType: boolean): unknown {
+  return aud === undefined && !strictType && use === 'access' ? clientId : aud
+}
+
+function checkStrictly (payload: JWTPayload, typ: unknown): void {
+  check(isAccessToken(typ), `it is not marked as an access token: typ was ${String(typ).slice(0, 50)}, not at+jwt`)
+  const isText = TEXT_CLAIMS.every((name) => typeof payload[name] === 'string')
+  const client = 'client_id' in payload ? payload['client_id'] : payload['azp']
+  check(isText && typeof client === 'string', 'sub, jti, and client_id or azp must be strings')
 }
 
 /** Whether the `typ` in the header of a token says that it is an access token (RFC 9068, section 2.1). */
@@ -46,35 +66,53 @@ export function isAccessToken (typ: unknown): boolean {
   return typeof typ === 'string' && ['at+jwt', 'application/at+jwt'].includes(typ.toLowerCase())
 }
 
-const ID_TOKEN_CLAIMS = ['nonce', 'at_hash', 'c_hash']
-const ACCESS_TOKEN_CLAIMS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token_use', 'idtyp']
+const OTHER_TOKEN_CLAIMS = ['at_hash', 'c_hash', 'events']
+const ACCESS_TOKEN_CLAIMS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token_use', 'idtyp', 'azpacr']
 
 /**
  * Recognizes an access token by its claims, because some providers do not mark the type. An ID token of the same
  * provider must not pass for one (RFC 8725, section 3.12).
  */
 function looksLikeAccessToken (payload: JWTPayload): boolean {
-  return !looksLikeOtherToken(payload) && ACCESS_TOKEN_CLAIMS.some((name) => name in payload)
+  return namesAccessToken(payload) || ACCESS_TOKEN_CLAIMS.some((name) => name in payload)
 }
 
-/** Whether the claims may be those of an ID token, a logout token or a refresh token. */
-export function looksLikeOtherToken (payload: JWTPayload): boolean {
-  return ID_TOKEN_CLAIMS.some((name) => name in payload) || 'events' in payload || namesOtherType(payload)
+/**
+ * Whether the claims may be those of an ID token, a logout token or a refresh token. Only the issuer's own mark of an
+ * access token, in the header or the claims, outweighs a `nonce`, which Keycloak puts into access tokens. Nothing
+ * outweighs the other signs.
+ */
+export function looksLikeOtherToken (payload: JWTPayload, typ: unknown): boolean {
+  const mayHaveNonce = isAccessToken(typ) || namesAccessToken(payload)
+  return isOtherToken(payload) || ('nonce' in payload && !mayHaveNonce)
 }
 
-/** Whether a claim names another type of token. Ory and Amazon Cognito use `token_use`, Keycloak uses `typ`. */
-export function namesOtherType ({ token_use: use, typ }: Record<string, unknown>): boolean {
-  const isOtherUse = use !== undefined && use !== 'access' && use !== 'access_token'
-  return isOtherUse || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
+/** Whether a claim belongs to another type of token, or names one. */
+export function isOtherToken (claims: Record<string, unknown>): boolean {
+  return OTHER_TOKEN_CLAIMS.some((name) => name in claims) || namesOtherType(claims)
+}
+
+// Ory and Amazon Cognito use `token_use`, Keycloak uses `typ`.
+function namesOtherType ({ token_use: use, typ }: Record<string, unknown>): boolean {
+  return (use !== undefined && !isAccessUse(use)) || /^(?:refresh|offline|id|logout)$/i.test(String(typ))
+}
+
+/** Whether `token_use` says that a token is an access token. */
+export function isAccessUse (use: unknown): boolean {
+  return use === 'access' || use === 'access_token'
 }
 
 /** Describes an access token by its claims, which come from the token itself or from introspection. */
-export function describeToken (provider: string, claims: JWTPayload, expiresAt: number): OidcToken {
+export function describeToken (
+  provider: string,
+  claims: JWTPayload,
+  { subject, expiresAt }: { subject: TokenSubject, expiresAt: number }
+): OidcToken {
   const clientId = clientOf(claims)
   return {
     provider,
     ...(clientId !== undefined && { clientId }),
-    isClient: isClient(claims, clientId),
+    isClient: subject === 'client',
     scopes: scopesOf(claims),
     ...(typeof claims['sid'] === 'string' && { sid: claims['sid'] }),
     ...(typeof claims['auth_time'] === 'number' && { authTime: claims['auth_time'] }),
@@ -83,33 +121,9 @@ export function describeToken (provider: string, claims: JWTPayload, expiresAt: 
   }
 }
 
-/** The claims of a token. Without a user, the client is the `sub` (RFC 9068, section 2.2). */
+/** The claims of a token. A token without `sub` is of a client, which is then the `sub` (RFC 9068, section 2.2). */
 export function claimsOf (claims: JWTPayload, issuer: string): OidcClaims {
-  return { ...claims, iss: issuer, sub: claims.sub ?? clientOf(claims) ?? '' }
-}
-
-function clientOf (claims: JWTPayload): string | undefined {
-  const values = ['client_id', 'azp', 'cid', 'appid'].map((name) => claims[name])
-  return values.find((value) => typeof value === 'string')
-}
-
-/** Whether the client acts for itself, without a user. Providers say this in different ways (security.md S72). */
-function isClient (claims: JWTPayload, clientId: string | undefined): boolean {
-  const { sub } = claims
-  return (
-    sub === undefined ||
-    sub === clientId ||
-    sub === `${clientId}@clients` || // Auth0
-    claims['gty'] === 'client-credentials' || // Auth0
-    claims['idtyp'] === 'app' || // Microsoft Entra ID, where this optional claim is configured
-    (claims['oid'] === sub && claims['scp'] === undefined) || // Microsoft Entra ID, where it is not
-    isServiceAccount(claims, clientId)
-  )
-}
-
-// Keycloak
-function isServiceAccount (claims: JWTPayload, clientId: string | undefined): boolean {
-  return clientId !== undefined && claims['preferred_username'] === `service-account-${clientId.toLowerCase()}`
+  return { ...claims, iss: issuer, sub: claims.sub ?? clientOf(claims) as string }
 }
 
 function scopesOf ({ scope, scp }: JWTPayload): string[] {

@@ -2,7 +2,7 @@ import * as client from 'openid-client'
 import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
-import { namesOtherType } from './access-token.ts'
+import { isAccessUse, isOtherToken } from './access-token.ts'
 import { attempt } from './client-errors.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
@@ -29,26 +29,45 @@ export async function introspect (
   return readIntrospection(response, settings, rules)
 }
 
+const TIMES = ['exp', 'nbf', 'iat', 'auth_time']
+
 /** The claims of an introspection response (RFC 7662, section 2.2), when the token is valid for this API. */
 function readIntrospection (
   response: unknown,
   { issuer, clientId, clockTolerance }: ProviderSettings,
-  { audience }: Pick<BearerSettings, 'audience'>
+  { audience, introspectionAudience }: Pick<BearerSettings, 'audience' | 'introspectionAudience'>
 ): JWTPayload {
   check(isRecord(response) && response['active'] === true, 'it is not active')
-  const { iss, aud, exp, nbf, token_type: type, client_id: tokenClient } = response
-  check(iss === undefined || iss === issuer, 'it is from another issuer')
+  const { active: _, ...claims } = withTimes(response)
+  const { iss, aud, exp, nbf } = claims
+  check(iss === undefined || iss === issuer, `iss was ${String(iss).slice(0, 200)}, not ${issuer}`)
   // Not every provider names an audience. Without one, the token must have been issued to this client.
-  const audiences = [aud ?? []].flat()
-  check(
-    audiences.some((value) => audience.includes(value as string)) || (aud === undefined && tokenClient === clientId),
-    'it is for another audience'
-  )
-  // A refresh token is active as well, and must not pass for an access token.
-  check(type === undefined ? aud !== undefined : /^(?:bearer|dpop)$/i.test(String(type)), 'it is not an access token')
-  check(!namesOtherType(response), 'a claim says that it is not an access token')
+  const audiences = [aud === undefined ? [] : aud].flat().filter((value) => value !== '')
+  const isOptional = introspectionAudience === 'optional'
+  const isForUs = audiences.length === 0
+    ? isOptional || claims['client_id'] === clientId
+    : audiences.some((value) => audience.includes(value as string))
+  check(isForUs, audiences.length === 0
+    ? 'it names no audience, and was issued to another client; "bearer.introspectionAudience" optional accepts it'
+    : `aud was ${JSON.stringify(audiences).slice(0, 200)}, "bearer.audience" is ${audience.join(', ')}`)
+  check(isAccessToken(claims, audiences.length > 0 || isOptional), 'it is not said to be an access token')
+  check(!isOtherToken(claims), 'a claim says that it is not an access token')
   check(exp === undefined || (typeof exp === 'number' && exp + clockTolerance > now()), 'it has expired')
   check(nbf === undefined || (typeof nbf === 'number' && nbf - clockTolerance <= now()), 'it is not valid yet')
-  const { active: _, ...claims } = response
   return claims
+}
+
+// A refresh token is active as well, and must not pass for an access token.
+function isAccessToken (
+  { token_type: type, token_use: use }: Record<string, unknown>,
+  isUntypedAccepted: boolean
+): boolean {
+  if (type === undefined) return isUntypedAccepted || isAccessUse(use)
+  return /^(?:bearer|dpop|access_token)$/i.test(String(type))
+}
+
+/** Some providers write times as text. */
+function withTimes (response: Record<string, unknown>): Record<string, unknown> {
+  const texts = TIMES.filter((name) => /^\d{1,15}$/.test(typeof response[name] === 'string' ? response[name] : ''))
+  return { ...response, ...Object.fromEntries(texts.map((name) => [name, Number(response[name])])) }
 }

@@ -15,9 +15,10 @@ export type OAuthErrorCode =
 
 /** An error that an application receives as an OAuth error response (RFC 6749, section 5.2). */
 export function oauthError (error: OAuthErrorCode, description: string, cause?: unknown): OidcError {
+  const reason = cause instanceof OidcError && cause.detail !== undefined ? ` (${cause.detail})` : ''
   return new OidcError('FST_OIDC_GRANT', {
     message: description,
-    detail: `${error}: ${description}`,
+    detail: `${error}: ${description}${reason}`,
     oauthError: error,
     cause
   })

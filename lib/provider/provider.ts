@@ -51,6 +51,8 @@ export interface Provider extends TokenIssuer {
   revoke: (token: string, tokenTypeHint: string) => Promise<void>
   /** The user or session that a logout token names. Throws FST_OIDC_LOGOUT_TOKEN. */
   verifyLogoutToken: (token: string) => Promise<LogoutToken>
+  /** The `iss` of its access tokens, where it differs from the issuer and is known so far (AD FS, Entra ID v1). */
+  accessTokenIssuer: () => string | undefined
   /** The claims of an access token that is not a JWT, by introspection (RFC 7662). Throws FST_OIDC_TOKEN. */
   introspect: (token: string, rules: BearerSettings) => Promise<JWTPayload>
   /**
@@ -72,6 +74,11 @@ export function createProvider (settings: ProviderSettings): Provider {
     return async (...args) => await act(await discovery.get(), ...args)
   }
 
+  function accessTokenIssuer (): string | undefined {
+    const named = settings.accessTokenIssuer ?? discovery.last()?.metadata['access_token_issuer']
+    return typeof named === 'string' ? named : undefined
+  }
+
   return {
     name: settings.name,
     id: sha256(JSON.stringify([settings.name, settings.issuer, settings.clientId])).slice(0, 16),
@@ -86,9 +93,11 @@ export function createProvider (settings: ProviderSettings): Provider {
     userinfo: afterDiscovery(fetchUserinfo),
     revoke: afterDiscovery(revoke),
     verifyLogoutToken: afterDiscovery(async ({ keySet }, token) => await verifyLogoutToken(token, keySet, settings)),
-    verifyAccessToken: afterDiscovery(
-      async ({ keySet }, token, rules) => await verifyAccessToken(token, keySet, settings, rules)
-    ),
+    verifyAccessToken: afterDiscovery(async ({ keySet }, token, rules) => {
+      const issuers = [settings.issuer, accessTokenIssuer() ?? settings.issuer]
+      return await verifyAccessToken(token, keySet, issuers, settings, rules)
+    }),
+    accessTokenIssuer,
     introspect: afterDiscovery(introspect),
     // The metadata may be too old here. The keys are not: their time is shorter, and every fetch of keys looks at the
     // age of the metadata first.

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { OidcError } from '../errors.ts'
 import { check } from '../options/check.ts'
-import { isProviderName } from '../options/provider.ts'
+import { isProviderName, WELL_KNOWN } from '../options/provider.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { createCached } from '../util/cached.ts'
 import { createProvider } from './provider.ts'
@@ -21,8 +21,8 @@ export interface Providers {
   find: (request: FastifyRequest, name: string) => Promise<Provider | null>
   /** As `find`, but throws FST_OIDC_PROVIDER_UNKNOWN when there is none. */
   get: (request: FastifyRequest, name: string) => Promise<Provider>
-  /** The first known provider with this issuer, looked up again by its name: its options may have changed. */
-  ofIssuer: (request: FastifyRequest, issuer: string) => Promise<Provider | null>
+  /** Another number when there is another provider. */
+  revision: () => number
   /** What `find` would return, when that is known without calling `resolveProvider`, else `undefined`. */
   known: (name: string) => Provider | null | undefined
   /** The provider for a request that names none. `null` when the user must choose one. */
@@ -54,7 +54,7 @@ function createFixed (settings: Settings): Lookup {
     choices: all,
     all: () => all,
     find: async (_request, name) => known(name),
-    ofIssuer: async (_request, issuer) => all.find(({ settings }) => settings.issuer === issuer) ?? null,
+    revision: () => 0,
     known,
     ofRequest: async () => only
   }
@@ -74,6 +74,8 @@ function createTenants (settings: Settings, resolve: Resolve): Lookup {
   const kept = createBoundedMap<Tenant>(MAX_TENANTS)
   // Separate from `kept`, so that unknown names cannot push tenants out.
   const resolving = createBoundedMap<Tenant>(MAX_TENANTS)
+  const admitted = new WeakSet<Provider>()
+  let revision = 0
 
   function createTenant (name: string): Tenant {
     let last: { options: ResolvedProvider, provider: Provider } | undefined
@@ -95,32 +97,59 @@ function createTenants (settings: Settings, resolve: Resolve): Lookup {
     const tenant = kept.get(name) ?? resolving.get(name) ?? createTenant(name)
     if (kept.get(name) === undefined) resolving.set(name, tenant)
     const provider = await tenant.get(request).finally(() => resolving.delete(name))
-    if (provider !== null && kept.get(name) === undefined) kept.set(name, tenant)
+    if (provider === null) return null
+    if (!admitted.has(provider)) admit(provider)
+    if (kept.get(name) === undefined) kept.set(name, tenant)
     return provider
   }
 
-  const all = (): Provider[] => kept.values().map((tenant) => tenant.last()).filter((provider) => provider != null)
+  /**
+   * Throws when a tenant claims the issuer of another one with other keys: it could sign tokens of its users. Only the
+   * metadata below the issuer itself proves who that is; without it, the tenant that is known already has the issuer.
+   */
+  function admit (provider: Provider): void {
+    const { name, settings: { issuer } } = provider
+    const rivals = all().filter((other) => {
+      return other.name !== name && other.settings.issuer === issuer && keysOf(other) !== keysOf(provider)
+    })
+    if (rivals.length > 0 && keysOf(provider) !== issuer.replace(/\/$/, '') + WELL_KNOWN) {
+      kept.delete(name)
+      const detail = `the tenant ${name} claims the issuer of the tenant ${rivals[0]?.name} with other keys: ${issuer}`
+      throw new OidcError('FST_OIDC_UNEXPECTED', { detail, cause: new Error(detail) })
+    }
+    for (const rival of rivals) kept.delete(rival.name)
+    admitted.add(provider)
+    revision += 1
+  }
+
+  function isAdmitted (provider: Provider | null | undefined): provider is Provider {
+    return provider != null && admitted.has(provider)
+  }
+
+  const all = (): Provider[] => kept.values().map((tenant) => tenant.last()).filter(isAdmitted)
 
   return {
     choices: [],
     all,
     find,
 
-    async ofIssuer (request, issuer) {
-      for (const { name } of all().filter(({ settings }) => settings.issuer === issuer)) {
-        const provider = await find(request, name)
-        if (provider?.settings.issuer === issuer) return provider
-      }
-      return null
-    },
+    revision: () => revision,
 
-    known: (name) => kept.get(name)?.fresh() ?? undefined,
+    known (name) {
+      const provider = kept.get(name)?.fresh()
+      return isAdmitted(provider) ? provider : undefined
+    },
 
     async ofRequest (request) {
       const found = await callResolve(resolve, request, undefined)
       return found?.name === undefined ? null : await find(request, found.name)
     }
   }
+}
+
+/** Where a provider's keys come from. */
+function keysOf ({ settings: { jwksUri, metadata, discoveryUrl } }: Provider): string {
+  return jwksUri ?? metadata?.jwks_uri ?? discoveryUrl
 }
 
 async function callResolve (

@@ -12,6 +12,8 @@ export interface TokenIssuer {
   verifyAccessToken: (token: string, rules: BearerSettings) => Promise<JWTPayload>
   /** Whether a token has not been revoked. Called for every request. */
   isLive?: (payload: JWTPayload) => Promise<boolean>
+  /** Its tokens are of users only. */
+  onlyUsers?: true
   /** The name of the provider that logged the user in, when the issuer is not that provider. */
   providerOf?: (payload: JWTPayload) => string
 }

@@ -85,7 +85,12 @@ t.test('what each request to an API gets', async (t) => {
     'a token of a user who logged in longer ago than `maxAge` allows': async () => [
       await bring(token({ auth_time: now - 1000 }), '/fresh')
     ],
-    'a token that a client got for itself, without a user': async () => [await bring(token({ sub: 'web' }))],
+    'a token that a client got for itself, without a user': async () => [
+      await bring(token({ gty: 'client-credentials' }))
+    ],
+    'a token that is certain to be of neither a user nor a known client': async () => [
+      await bring(token({ sub: 'svc', client_id: 'svc' }))
+    ],
     'a token that is bound to a key, without a proof': async () => [await bring(token({ cnf: { jkt: 'x' } }))],
     'two `Authorization` headers, a token in the header and in the form, or an unreadable header': async () => [
       await ask(form, undefined, { ...post, payload: 'access_token=x' }), await bring(''), await bring('a b')
@@ -111,7 +116,7 @@ t.test('what each request to an API gets', async (t) => {
       }
     }
   }
-  t.equal((await bring(token({ sub: 'web' }), '/jobs')).statusCode, 200)
+  t.equal((await bring(token({ gty: 'client-credentials' }), '/jobs')).statusCode, 200)
   t.equal((await ask({}, '/pages')).headers['www-authenticate'], undefined, 'a route for sessions sends no challenge')
   t.equal((await bring(token({ cnf: { other: 'x' } }))).statusCode, 401, 'an unknown confirmation is refused')
 })
@@ -147,11 +152,13 @@ t.test('the token in a handler', async (t) => {
 t.test('a client without a user', async (t) => {
   const { provider, app } = await startBlock(t, "'/api/import'")
   const bring = bringTo(app, '/api/import', 'POST')
-  const token = (sub: string, scope = 'import'): string =>
-    provider.accessToken({ sub, scope, overrides: { aud: AUDIENCE } })
-  t.same((await bring(token('web'))).json(), { importedBy: 'web' })
+  const token = (sub: string, claims: Record<string, unknown> = {}): string =>
+    provider.accessToken({ sub, scope: 'import', overrides: { aud: AUDIENCE, client_id: 'importer', ...claims } })
+  t.same((await bring(token('importer'))).json(), { importedBy: 'importer' })
   t.equal((await bring(token('alice'))).statusCode, 403)
-  t.equal((await bring(token('web', 'other'))).statusCode, 403)
+  t.equal((await bring(token('web', { client_id: 'web' }))).statusCode, 403, 'the client is not named')
+  t.same((await bring(token('x', { gty: 'client-credentials' }))).json(), { importedBy: 'importer' })
+  t.equal((await bring(token('importer', { scope: 'other' }))).statusCode, 403)
   const cookie = sessionCookie(app, { scope: 'import' })
   t.equal((await app.inject({ method: 'POST', url: '/api/import', headers: { cookie } })).statusCode, 401)
 })

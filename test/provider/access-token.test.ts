@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { API, METADATA, call, challenges, identity, start, tokenOf, tokenWith } from '../support/bearer.ts'
@@ -67,7 +68,8 @@ t.test('V17 V31 S71 an invalid token is refused with a challenge', async (t) => 
 })
 
 t.test('S72 a client is not a user', async (t) => {
-  const { sendToken } = await start(t)
+  // K8: without a sign that no user can choose, a client must be named in "bearer.clients".
+  const { sendToken } = await start(t, { clients: ['web', 'My-App'] })
   const clients = [
     { sub: 'web' },
     { sub: 'web@clients', client_id: undefined, azp: 'web' },
@@ -144,7 +146,6 @@ t.test('S71 with strictType false unmarked access tokens are accepted, but no ID
     t.equal((await sendToken(options)).statusCode, 200, JSON.stringify(options))
   }
   for (const overrides of [
-    { nonce: 'x' },
     { at_hash: 'x' },
     { token_use: 'id' },
     { typ: 'ID' },
@@ -154,15 +155,14 @@ t.test('S71 with strictType false unmarked access tokens are accepted, but no ID
     t.equal((await sendToken({ overrides })).statusCode, 401, JSON.stringify(overrides))
   }
   t.equal((await send(`Bearer ${provider.idToken({ sub: 'alice', overrides: { aud: API } })}`)).statusCode, 401)
+  t.equal((await sendToken({ overrides: { nonce: 'x' }, header: { typ: 'JWT' } })).statusCode, 401, 'nonce')
   t.match(
-    (await sendToken({ overrides: { sub: undefined, client_id: 'web' } }, '/jobs')).json(),
+    (await sendToken({ overrides: { sub: undefined, client_id: 'web', gty: 'client-credentials' } }, '/jobs')).json(),
     { sub: 'web', token: { isClient: true } },
-    'a token without sub is a token of the client'
+    'a token of a client without sub'
   )
-  t.match((await sendToken({ overrides: { sub: undefined, client_id: undefined } }, '/jobs')).json(), {
-    sub: '',
-    token: { isClient: true }
-  })
+  const nameless = { sub: undefined, client_id: undefined, gty: 'client-credentials' }
+  t.match((await sendToken({ overrides: nameless }, '/jobs')).json(), { code: 'FST_OIDC_FORBIDDEN' })
   t.match(
     (await sendToken({ overrides: { client_id: undefined } })).json(),
     { sub: 'alice', token: { isClient: false } },
@@ -199,4 +199,84 @@ t.test('R9 S66 V19 new keys are fetched, and forged tokens do not flood the prov
     )
   )
   t.same(provider.requests, [], 'an unknown issuer gets no request')
+})
+
+t.test('K8 an access token of Keycloak with at+jwt names its client in azp', async (t) => {
+  for (const strictType of [true, false]) {
+    const { sendToken } = await start(t, { strictType })
+    const keycloak = { client_id: undefined, azp: 'web', typ: 'Bearer', nonce: 'n' }
+    t.match((await sendToken({ overrides: keycloak })).json(), { sub: 'alice', token: { clientId: 'web' } })
+    for (const overrides of [
+      ...[undefined, null, 5, ['web']].map((azp) => ({ azp, ...(strictType ? {} : { typ: 'ID' }) })),
+      { client_id: null, ...(strictType ? {} : { typ: 'ID' }) },
+      { typ: 'ID' },
+      { typ: 'Refresh' },
+      { token_use: 'id' },
+      { at_hash: 'x' },
+      { c_hash: 'x' },
+      { events: {} }
+    ]) {
+      const { statusCode } = await sendToken({ overrides: { ...keycloak, ...overrides } })
+      t.equal(statusCode, 401, `${String(strictType)} ${JSON.stringify(overrides)}`)
+    }
+  }
+})
+
+t.test('K8 only the mark of the issuer outweighs a nonce', async (t) => {
+  const { sendToken } = await start(t, { strictType: false })
+  const status = async (overrides: Record<string, unknown>, typ: string): Promise<number> =>
+    (await sendToken({ overrides: { nonce: 'n', ...overrides }, header: { typ } })).statusCode
+  t.same([await status({ typ: 'Bearer' }, 'JWT'), await status({ typ: 'DPoP' }, 'JWT')], [200, 200])
+  t.same([await status({}, 'at+jwt'), await status({}, 'application/at+jwt')], [200, 200])
+  for (const typ of [undefined, 'JWT', 'ID', 5, ['Bearer']]) t.equal(await status({ typ }, 'JWT'), 401, String(typ))
+  for (const sign of [{ at_hash: 'x' }, { c_hash: 'x' }, { events: {} }, { token_use: 'id' }]) {
+    t.equal(await status({ typ: 'Bearer', ...sign }, 'at+jwt'), 401, JSON.stringify(sign))
+  }
+  const marked = { scope: undefined, client_id: undefined, azp: 'web', typ: 'Bearer' }
+  t.equal((await sendToken({ overrides: marked, header: { typ: 'JWT' } })).statusCode, 200, 'the mark alone is enough')
+})
+
+t.test('K8 the client of a token of Amazon Cognito stands for the API', async (t) => {
+  const cognito = { aud: undefined, token_use: 'access', client_id: 'pool-client', username: 'alice', jti: 'x' }
+  const lax = await start(t, { audience: [API, 'pool-client'], strictType: false })
+  t.match((await lax.sendToken({ overrides: cognito })).json(), { sub: 'alice', token: { clientId: 'pool-client' } })
+  for (const overrides of [
+    { client_id: 'other' },
+    { client_id: undefined },
+    { token_use: undefined },
+    { token_use: 'id' },
+    { aud: 'other' },
+    { aud: [] },
+    { aud: null }
+  ]) {
+    const { statusCode } = await lax.sendToken({ overrides: { ...cognito, ...overrides } })
+    t.equal(statusCode, 401, JSON.stringify(overrides))
+  }
+  const strict = await start(t, { audience: [API, 'pool-client'] })
+  t.equal((await strict.sendToken({ overrides: cognito })).statusCode, 401)
+})
+
+t.test('K8 unknown members of cnf are ignored beside one that is checked', async (t) => {
+  const { sendToken } = await start(t, { clientCertificate: () => Buffer.from('certificate') })
+  const thumbprint = createHash('sha256').update('certificate').digest('base64url')
+  const status = async (cnf: Record<string, unknown>): Promise<number> =>
+    (await sendToken({ overrides: { cnf } })).statusCode
+  t.equal(await status({ 'x5t#S256': thumbprint, 'kc-jkt-type': 'x', kid: 'y' }), 200)
+  for (const cnf of [
+    { 'x5t#S256': 'other', 'kc-jkt-type': 'x' },
+    { 'kc-jkt-type': 'x' },
+    { jwk: {} },
+    { 'x5t#S256': null, kid: 'y' },
+    { jkt: null, kid: 'y' },
+    { jkt: 'x', 'x5t#S256': thumbprint }
+  ]) t.equal(await status(cnf), 401, JSON.stringify(cnf))
+})
+
+t.test('K8 the log says which audience a token has', async (t) => {
+  const lines: string[] = []
+  const { app, provider } = await startApp(t, { bearer: { audience: API } }, {}, {
+    logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } }
+  })
+  await call(app, '/me', provider.accessToken({ overrides: { aud: ['account', 'other'] } }))
+  t.match(lines.join(''), /aud was \[\\"account\\",\\"other\\"\], \\"bearer.audience\\" is https:\/\/api\.example\.com/)
 })

@@ -2,6 +2,7 @@ import t from 'tap'
 import { BASE_URL, logIn, startApp, stopClock } from '../support/app.ts'
 import { API, call, identity, start } from '../support/bearer.ts'
 import type { LightMyRequestResponse } from 'fastify'
+import type { BearerOptions } from '../../index.ts'
 
 t.test('S73 introspection verifies opaque tokens', async (t) => {
   let refreshToken = ''
@@ -152,4 +153,63 @@ t.test('S72 an introspection response must describe an access token of a subject
     ...[null, '', 5, ['alice'], {}].map((sub) => ({ sub }))
   ]
   for (const answer of bad) t.equal(await introspect(answer), 401, JSON.stringify(answer))
+})
+
+t.test('K8 introspection responses as Ory Hydra, Authelia and Django OAuth Toolkit send them', async (t) => {
+  const at = Math.floor(Date.now() / 1000)
+  const startWith = async (bearer: Partial<BearerOptions> = {}) => {
+    const { app, provider } = await startApp(t, { bearer: { audience: API, introspection: true, ...bearer } })
+    app.get('/api', { preHandler: app.oidc.required() }, identity)
+    let body: Record<string, unknown> = {}
+    provider.fault({ on: 'introspection', answer: (given) => { given.body = JSON.stringify(body) } })
+    let count = 0
+    return async (response: Record<string, unknown>): Promise<Awaited<ReturnType<typeof call>>> => {
+      body = { active: true, sub: 'alice', ...response }
+      return await call(app, '/api', `opaque${count++}`)
+    }
+  }
+  const ask = await startWith()
+  const own = { client_id: 'web', token_type: 'Bearer' }
+  for (const good of [
+    { ...own, aud: [] },
+    { ...own, aud: '' },
+    own,
+    { client_id: 'web', aud: [], token_use: 'access_token' },
+    { client_id: 'web', token_type: 'access_token' },
+    { client_id: 'other', aud: ['x', API], exp: String(at + 60), nbf: String(at - 60), iat: String(at - 60) }
+  ]) t.equal((await ask(good)).status, 200, JSON.stringify(good))
+  const times = { ...own, aud: API, exp: String(at + 60), auth_time: String(at) }
+  t.match((await ask(times)).body, { token: { expiresAt: at + 60, authTime: at }, claims: { exp: at + 60 } })
+
+  for (const bad of [
+    { ...own, client_id: 'other', aud: [] },
+    { ...own, client_id: 'other', aud: '' },
+    { ...own, client_id: undefined },
+    { ...own, aud: ['', 'other'] },
+    { ...own, aud: 'other' },
+    { client_id: 'web', aud: [] },
+    { client_id: 'web', aud: [], token_use: 'refresh_token' },
+    { client_id: 'web', token_type: 'refresh_token' },
+    { ...own, exp: String(at - 60) },
+    { ...own, exp: '' },
+    { ...own, exp: '9e9' },
+    { ...own, nbf: String(at + 600) },
+    { ...own, at_hash: 'x' },
+    { ...own, events: {} }
+  ]) t.equal((await ask(bad)).status, 401, JSON.stringify(bad))
+
+  const optional = await startWith({ introspectionAudience: 'optional' })
+  for (const good of [{ client_id: 'other' }, { client_id: 'other', aud: [] }, { token_type: 'Bearer' }, {}]) {
+    t.equal((await optional(good)).status, 200, JSON.stringify(good))
+  }
+  for (const bad of [
+    { client_id: 'web', aud: 'other' },
+    { client_id: 'other', aud: null },
+    { token_type: 'refresh_token' },
+    { token_use: 'refresh_token' },
+    { typ: 'Refresh' },
+    { active: false },
+    { iss: 'https://evil.test' },
+    { exp: 1 }
+  ]) t.equal((await optional(bad)).status, 401, JSON.stringify(bad))
 })

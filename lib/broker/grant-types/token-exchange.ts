@@ -1,8 +1,8 @@
-import { OidcError } from '../../errors.ts'
 import { demand, oauthError } from '../../provider/oauth-error.ts'
 import { now } from '../../util/time.ts'
 import { narrowScope } from '../request-params.ts'
 import type { FastifyRequest } from 'fastify'
+import type { OidcError } from '../../errors.ts'
 import type { Bearer } from '../../guard/bearer.ts'
 import type { VerifiedToken } from '../../guard/verified-token.ts'
 import type { Params } from '../../http/params.ts'
@@ -72,7 +72,9 @@ async function verifySubject (
   try {
     return await bearer.verifySubject(token, request)
   } catch (error) {
-    if (!(error instanceof OidcError) || error.code !== 'FST_OIDC_TOKEN') throw error
+    const { code } = Object(error) as Partial<OidcError>
+    if (code === 'FST_OIDC_FORBIDDEN') throw oauthError('invalid_grant', 'The subject_token is not of a user.', error)
+    if (code !== 'FST_OIDC_TOKEN') throw error
     throw oauthError('invalid_grant', 'The subject_token is not valid.', error)
   }
 }
