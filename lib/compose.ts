@@ -10,6 +10,7 @@ import { createChallenge } from './guard/challenge.ts'
 import { createDeny } from './guard/deny.ts'
 import { createGuards } from './guard/guards.ts'
 import { createLoginProvider } from './guard/login-provider.ts'
+import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
 import { createUrls } from './http/urls.ts'
 import { createAcceptLogin } from './login/accept-login.ts'
@@ -59,13 +60,15 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
   const reportEnd = createReportEnd({ log, telemetry, onLogout })
-  const cookies = createSessionCookies(settings, sealer)
+  const space = joinCookieSpace(new URL(settings.baseUrl).hostname, settings.session.cookieName)
+  app.addHook('onClose', async () => space.leave())
+  const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })
   const refreshes = createRefreshes(telemetry, store)
   const accessToken = createAccessToken({ sessions, refreshes })
   const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
-  const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store) })
+  const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
   const login = createLogin({ session: settings.session, urls, pendingLogins, sessions, telemetry })
   const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
   const userClaims = createUserClaims({ claims: settings.claims, parseClaims: settings.parseClaims, telemetry })

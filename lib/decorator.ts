@@ -1,5 +1,4 @@
 import { createBrokerAdmin } from './broker/admin.ts'
-import { COOKIE_BUDGET } from './http/cookies.ts'
 import { parseLoginOptions } from './login/login-parameters.ts'
 import { createSessionAdmin } from './logout/session-admin.ts'
 import type { FastifyInstance } from 'fastify'
@@ -61,7 +60,7 @@ export function decorate (app: FastifyInstance, oidc: Oidc, { sessions, pendingL
   app.decorateRequest(sessions.key, null)
   app.addHook('onSend', (request, reply, _payload, done) => {
     const bytes = sessions.finish(request, reply)
-    if (bytes > 0) pendingLogins.fit(request, reply, COOKIE_BUDGET - bytes)
+    if (bytes > 0) pendingLogins.fit(request, reply, bytes)
     done()
   })
 }

@@ -1,4 +1,4 @@
-import { hkdfSync } from 'node:crypto'
+import { createHmac, hkdfSync } from 'node:crypto'
 import secureSession from '@fastify/secure-session'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
@@ -17,6 +17,8 @@ export interface Sealer {
   seal: (purpose: Purpose, content: unknown) => string
   /** Opens a sealed value. Returns `null` unless `seal` made exactly this value with one of the keys. */
   open: (purpose: Purpose, value: string) => Opened | null
+  /** Keyed hashes of a text (HMAC-SHA-256), one for each key, that of the newest key first. */
+  digests: (text: string) => Buffer[]
   /** A Set-Cookie value. */
   setCookie: (name: string, value: string, attributes: CookieAttributes) => string
 }
@@ -39,27 +41,34 @@ const NONCE_LENGTH = 32 // characters after the dot
 export async function createSealer (app: FastifyInstance, settings: Settings): Promise<Sealer> {
   let sealer: Sealer | undefined
   await app.register(async (scope) => {
+    const { keys, secure } = settings.session
+    const keysOf = new Map(PURPOSES.map((purpose) => [purpose, keys.map((key) => deriveKey(key, purpose, settings))]))
     await scope.register(secureSession, PURPOSES.map((purpose) => ({
       sessionName: `oidc.${purpose}`,
-      key: settings.session.keys.map((key) => deriveKey(key, purpose, settings)),
+      key: keysOf.get(purpose) as Buffer[],
       expiry: Number.MAX_SAFE_INTEGER // the sealed content has its own lifetime
     })))
-    sealer = sealerOf(scope, settings.session.secure)
+    sealer = sealerOf(scope, secure, (keysOf.get('login') as Buffer[]).map((key) => digest(key, 'digest')))
   })
   return sealer as unknown as Sealer
 }
 
 // One key per purpose and registration: a value that another registration sealed with the same secret does not open.
 function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
-  const context = ['fastify-oidc 2', purpose, session.cookieName, baseUrl, prefix]
+  const context = ['fastify-oidc 2', purpose, session.formerName, baseUrl, prefix]
   return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }
 
-function sealerOf (scope: FastifyInstance, secure: boolean): Sealer {
+function digest (key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
+}
+
+function sealerOf (scope: FastifyInstance, secure: boolean, digestKeys: Buffer[]): Sealer {
   return {
     seal: (purpose, content) =>
       scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.'),
     open: (purpose, value) => open(scope, purpose, value),
+    digests: (text) => digestKeys.map((key) => digest(key, text)),
     setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
       path: '/', httpOnly: true, secure, sameSite, maxAge, encode: (sealed) => sealed
     })

@@ -291,7 +291,8 @@ export interface SessionOptions {
   secret?: string | string[]
   /**
    * The base name of the cookies, at most 40 characters. On https, the prefix `__Host-` is added. Default: `oidc`,
-   * followed by the prefix of the routes when that is not `/auth`.
+   * followed by the path of `baseUrl` and by the prefix of the routes when that is not `/auth`. On http, the port is
+   * a part of it too.
    */
   cookieName?: string
   /** The longest lifetime of a session, in whole seconds, at most 34560000 (400 days). Default: 28800 (8 hours). */

@@ -38,8 +38,10 @@ function forge ({ pendingLogins, providers }: Parts, restarted: boolean): Forged
   const lines: string[] = []
   const reply = { header: (_name: string, line: string) => lines.push(line) } as unknown as FastifyReply
   const provider = providers.all()[0] as Provider
-  const login = { ...pendingLogins.create(), provider: provider.id, returnTo: `${ORIGIN}/late`, silent: false, restarted }
-  pendingLogins.save({ headers: {} } as FastifyRequest, reply, provider, login)
+  const request = { method: 'GET', headers: {} } as FastifyRequest
+  const content = { provider: provider.id, returnTo: `${ORIGIN}/late`, silent: false, restarted }
+  const login = pendingLogins.begin(request, content)
+  pendingLogins.save(request, reply, provider, login)
   clock.restore()
   return { cookie: lines[0]?.split(';', 1)[0] as string, state: login.state }
 }

@@ -1,7 +1,13 @@
 import type { FastifyReply } from 'fastify'
 
-/** How many bytes all cookies of the plugin may take together in a request. */
+/** How many bytes all cookies of the plugin may take together in a request, those of all registrations. */
 export const COOKIE_BUDGET = 8000
+/** The part of it for pending and silent logins, in bytes. It is always free for them: tabs do not know each other. */
+export const LOGIN_BUDGET = 1000
+/** The limit of browsers for one cookie, in bytes. */
+export const MAX_COOKIE = 4096
+/** The length of Path, HttpOnly, Secure, SameSite and Max-Age, which some browsers count as well, in bytes. */
+export const ATTRIBUTES_LENGTH = 90
 
 export interface SentCookie {
   name: string

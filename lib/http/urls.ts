@@ -24,8 +24,10 @@ export interface LoginQuery {
   providers?: readonly string[] | undefined
 }
 
-// A longer URL does not fit into the cookie of a pending login.
-const MAX_RETURN_TO = 2000
+/** The limit for the address of a page, in characters: that of Node.js for the head of a request. */
+const MAX_RETURN_TO = 16_384
+/** The limit for an address in the link to the login page, in characters: that of a parameter. */
+const MAX_IN_LINK = 4096
 const AUTHORIZATION_SERVER = '/.well-known/oauth-authorization-server'
 const RESOURCE_METADATA = '/.well-known/oauth-protected-resource'
 
@@ -74,10 +76,14 @@ function wellKnown (path: string, { baseUrl, origin }: Settings, identifier: str
 
 function withQuery (page: string, { returnTo, providers }: LoginQuery): string {
   const query = new URLSearchParams({
-    ...(returnTo !== undefined && { return_to: returnTo }),
+    ...(returnTo !== undefined && { return_to: linkable(returnTo) }),
     ...(providers !== undefined && { provider: providers.join(' ') })
   })
   return query.size === 0 ? page : `${page}${page.includes('?') ? '&' : '?'}${query.toString()}`
+}
+
+function linkable (returnTo: string): string {
+  return returnTo.length <= MAX_IN_LINK ? returnTo : returnTo.replace(/[?#].*/, '')
 }
 
 /**
@@ -85,7 +91,7 @@ function withQuery (page: string, { returnTo, providers }: LoginQuery): string {
  * (security.md S48), else `null`.
  */
 export function safeUrl (value: unknown, baseUrl: string, origin: string): string | null {
-  if (typeof value !== 'string' || value.length > MAX_RETURN_TO || hasControlCharacter(value)) return null
+  if (typeof value !== 'string' || value.length > MAX_RETURN_TO || isMisread(value)) return null
   const href = resolve(value, `${baseUrl}/`, origin)
   if (href === null || href.length > MAX_RETURN_TO) return null
   // A path such as `/.//host` is safe within its URL, but leads to another host when it is used alone.
@@ -99,7 +105,8 @@ function resolve (value: string, base: string, origin: string): string | null {
   return href.startsWith(`${origin}/`) ? href : null
 }
 
-function hasControlCharacter (value: string): boolean {
+// Parsers of URLs remove control characters, and read a backslash in the path as a slash.
+function isMisread (value: string): boolean {
   // eslint-disable-next-line no-control-regex
-  return /[\u0000-\u001f\u007f\\]/.test(value)
+  return /[\u0000-\u001f\u007f]|^[^?#]*\\/.test(value)
 }

@@ -68,7 +68,10 @@ export function parseLoginQuery (params: Params, allowed: readonly string[]): Lo
 
 /** The parameters that `loginParams` allows in the query of a login. */
 export function allowedParams (params: Params, allowed: readonly string[]): Array<[string, string]> {
-  return [...params].filter(([name, value]) => allowed.includes(name) && value !== '')
+  return allowed.flatMap((name): Array<[string, string]> => {
+    const value = params.get(name)
+    return value === undefined || value === '' ? [] : [[name, value]]
+  })
 }
 
 function checkParam (name: string, condition: boolean): void {

@@ -6,8 +6,8 @@ import type { SessionSettings } from '../options/session.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { NativeLogin, PendingLogin } from './pending-login.ts'
-import type { PendingLogins } from './pending-logins.ts'
+import type { NativeLogin } from './pending-login.ts'
+import type { NewLogin, PendingLogins } from './pending-logins.ts'
 import type { OidcSession } from '../../types/claims.ts'
 
 export interface LoginRequest {
@@ -59,18 +59,17 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
   ): Promise<void> {
     const { resource = provider.settings.resource, native } = login
     const params = { ...provider.settings.authorizationParams, ...login.authorizationParams }
-    const pending = pendingLoginOf(provider, login, params)
     const before = native === undefined ? previousSession(provider, request) : undefined
+    const pending = pendingLogins.begin(request, { ...newLoginOf(provider, login, params), before })
     const scope = scopeOf(provider, login.offlineAccess)
     const redirectUri = urls.callback(provider.name)
     const url = await provider.authorizationUrl({ ...pending, resource, scope, redirectUri }, params)
-    pendingLogins.save(request, reply, provider, { ...pending, before })
+    pendingLogins.save(request, reply, provider, pending)
     redirect(request, reply, url.href)
   }
 
-  function pendingLoginOf (provider: Provider, login: LoginRequest, params: Record<string, string>): PendingLogin {
+  function newLoginOf (provider: Provider, login: LoginRequest, params: Record<string, string>): NewLogin {
     return {
-      ...pendingLogins.create(),
       provider: provider.id,
       returnTo: login.returnTo,
       maxAge: login.maxAge ?? maxAgeOf(params),

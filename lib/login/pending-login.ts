@@ -33,27 +33,26 @@ export interface NativeLogin {
 export type LoginTrace = Pick<PendingLogin,
   'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'>
 
-/** The length of the time at the start of a state, in milliseconds and base 36: enough until the year 115,000. */
+/** How long a login may take, in seconds. */
+export const LIFETIME = 600
+/** The length of the time at the start of an identifier, in milliseconds and base 36: enough until the year 115,000. */
 const TIME_LENGTH = 10
+/** The length of the identifier at the start of a state: the time, and 128 random bits. */
+export const ID_LENGTH = 32
 
-/** New values for a login, each with 128 random bits or more (RFC 9700, section 2.1). */
-export function newLogin (): Pick<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'> {
-  const random = randomBytes(64)
-  const token = (start: number, end: number): string => random.subarray(start, end).toString('base64url')
-  const state = Date.now().toString(36).padStart(TIME_LENGTH, '0') + token(0, 16)
-  return { state, nonce: token(16, 32), codeVerifier: token(32, 64), startedAt: startOf(state) }
+/** A new identifier of a login. */
+export function newLoginId (): string {
+  return Date.now().toString(36).padStart(TIME_LENGTH, '0') + randomBytes(16).toString('base64url')
 }
 
-/** The time when the login with this state began, in seconds since the epoch. */
-export function startOf (state: string): number {
-  return Math.floor(parseInt(state.slice(0, TIME_LENGTH), 36) / 1000)
+/** The time when the login with this state or identifier began, in seconds since the epoch. */
+export function startOf (id: string): number {
+  return Math.floor(parseInt(id.slice(0, TIME_LENGTH), 36) / 1000)
 }
 
-/**
- * The content of the login cookie. It is short because a browser that restores many tabs starts a login in each,
- * before the plugin sees any of the cookies and can remove some. Addresses are relative to the origin.
- */
-export interface PackedLogin {
+/** A trace as it is sealed. It is short because it is a part of the `state`. Addresses are relative to the origin. */
+export interface PackedTrace {
+  /** The identifier. */
   s: string
   p: string
   r: string
@@ -63,10 +62,16 @@ export interface PackedLogin {
   a?: string[]
   o?: string[]
   n?: NativeLogin
-  login?: [nonce: string, codeVerifier: string, before?: OidcSession]
 }
 
-export function packLogin (login: PendingLogin | LoginTrace, origin: string): PackedLogin {
+/** What is sealed in the `state`, after the identifier. */
+export interface PackedState extends PackedTrace {
+  /** The slot of the login's cookie. */
+  c: string
+  b?: OidcSession
+}
+
+export function packTrace (login: LoginTrace, origin: string): PackedTrace {
   const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
   return {
     s: state,
@@ -77,18 +82,13 @@ export function packLogin (login: PendingLogin | LoginTrace, origin: string): Pa
     ...(maxAge !== undefined && { m: maxAge }),
     ...(acrValues !== undefined && { a: acrValues }),
     ...(resource !== undefined && { o: resource }),
-    ...(native !== undefined && { n: native }),
-    ...('nonce' in login && { login: secretsOf(login) })
+    ...(native !== undefined && { n: native })
   }
 }
 
-function secretsOf ({ nonce, codeVerifier, before }: PendingLogin): NonNullable<PackedLogin['login']> {
-  return before === undefined ? [nonce, codeVerifier] : [nonce, codeVerifier, before]
-}
-
-export function unpackLogin (packed: PackedLogin, origin: string): PendingLogin | LoginTrace {
-  const { s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native, login } = packed
-  const trace = {
+export function unpackTrace (packed: PackedTrace, origin: string): LoginTrace {
+  const { s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native } = packed
+  return {
     state,
     provider,
     returnTo: origin + r,
@@ -99,12 +99,9 @@ export function unpackLogin (packed: PackedLogin, origin: string): PendingLogin 
     resource,
     native
   }
-  if (login === undefined) return trace
-  const [nonce, codeVerifier, before] = login
-  return { ...trace, nonce, codeVerifier, before, startedAt: startOf(state) }
 }
 
-export function traceOf (login: PendingLogin | LoginTrace): LoginTrace {
+export function traceOf (login: LoginTrace): LoginTrace {
   const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
   return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
 }

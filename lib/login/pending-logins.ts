@@ -1,151 +1,293 @@
+import { randomInt } from 'node:crypto'
 import { OidcError } from '../errors.ts'
-import { COOKIE_BUDGET, addSetCookie, cookiesNamed, readCookie, totalBytes } from '../http/cookies.ts'
+import {
+  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, addSetCookie, readCookie, totalBytes
+} from '../http/cookies.ts'
 import { now } from '../util/time.ts'
-import { newLogin, packLogin, startOf, traceOf, unpackLogin } from './pending-login.ts'
+import { createFormerLogins } from './former-logins.ts'
+import { MARK_LENGTH, createLoginMarks } from './login-marks.ts'
+import { ID_LENGTH, LIFETIME, newLoginId, packTrace, startOf, traceOf, unpackTrace } from './pending-login.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { SentCookie } from '../http/cookies.ts'
+import type { CookieSpace } from '../http/cookie-space.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { CookieAttributes, Sealer } from '../sealer.ts'
 import type { Seen } from '../store/seen.ts'
-import type { LoginTrace, PackedLogin, PendingLogin } from './pending-login.ts'
+import type { LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
 
 /**
  * What a callback finds:
  * - `fresh`: the login, which this call has taken.
- * - `over`: this browser began the login, but it is too old or was taken before.
- * - `unknown`: this browser did not begin the login.
+ * - `over`: this browser began the login, but it is too old, was taken before, or a parallel login has its slot.
+ * - `unknown`: this browser did not begin the login, as far as its cookies tell. `reason` is for the log.
  */
 export type TakenLogin =
   { status: 'fresh', login: PendingLogin } |
   { status: 'over' } & LoginTrace |
-  { status: 'unknown' }
+  { status: 'unknown', reason: string }
+
+/** A login that begins. */
+export type NewLogin = Omit<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
+
+/** A login that has begun, before its cookies are set. */
+export interface BegunLogin extends PendingLogin {
+  /** The slot of its cookie. */
+  slot: string
+}
 
 export interface PendingLogins {
-  /** New values for a login. */
-  create: typeof newLogin
-  save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: PendingLogin) => void
+  /** Makes the values of a login. */
+  begin: (request: FastifyRequest, login: NewLogin) => BegunLogin
+  /** Sets the cookies of a login. */
+  save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: BegunLogin) => void
   /**
    * Takes the login of a state, once: the second caller gets `over`, whatever cookie it sends.
    * Throws FST_OIDC_RESPONSE_ISSUER when the login began with another provider.
    */
   take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<TakenLogin>
-  /** Removes the oldest logins until their cookies are at most `bytes` long. */
-  fit: (request: FastifyRequest, reply: FastifyReply, bytes: number) => void
+  /** Makes room beside a session whose cookies have this size, in bytes. */
+  fit: (request: FastifyRequest, reply: FastifyReply, sessionBytes: number) => void
   /** Removes all logins of the browser. */
   clear: (request: FastifyRequest, reply: FastifyReply) => void
 }
 
-/** How long a login may take, in seconds. */
-const LIFETIME = 600
-/** How long the browser keeps the cookie, in seconds: a late callback still finds its `returnTo`. */
+/** How long the browser keeps the cookie, in seconds: a late callback still leads to its page. */
 const COOKIE_LIFETIME = 7200
-const MAX_PENDING = 12
 /** How many cookies one response removes. The plugin never sets that many: the others do not come from it. */
 const MAX_REMOVED = 40
+const SLOTS = '0123456789ab'
+/** The longest address in a `state`, in characters: some providers refuse a `state` of more than 500. */
+const MAX_IN_STATE = 200
+/** What `=` and `; ` add to a cookie in the header, in bytes. */
+const SEPARATORS = 3
+
+/** An address that does not fit into the `state`. */
+interface PackedAddress {
+  s: string
+  r: string
+}
 
 export interface PendingLoginsParts {
   sealer: Sealer
   /** Which logins were taken. */
   taken: Seen
+  space: CookieSpace
 }
 
-/** One sealed cookie per state: logins that begin at the same moment do not overwrite one another. */
+/**
+ * A login is sealed into its `state`, and a short cookie proves that this browser began it. The cookies have a fixed
+ * number of names and sizes: tabs that log in at the same moment do not know each other, and yet their cookies fit.
+ */
 export function createPendingLogins (
-  { session: { cookieName }, origin, defaultReturnTo }: Settings,
-  { sealer, taken }: PendingLoginsParts
+  settings: Pick<Settings, 'session' | 'origin' | 'defaultReturnTo'>,
+  { sealer, taken, space }: PendingLoginsParts
 ): PendingLogins {
-  const prefix = `${cookieName}-login-`
-
-  function nameOf (state: string): string {
-    return prefix + state.slice(0, 16)
-  }
+  const { session: { cookieName, sameSite }, origin, defaultReturnTo } = settings
+  const marks = createLoginMarks(sealer)
+  const former = createFormerLogins(settings, sealer)
+  const addressName = `${cookieName}-return`
+  const nameOf = (slot: string): string => `${cookieName}-login-${slot}`
+  // Each process begins elsewhere: tabs whose logins begin in several processes seldom get the same slot.
+  let turn = randomInt(SLOTS.length)
 
   function set (reply: FastifyReply, name: string, value: string, attributes: CookieAttributes): void {
     addSetCookie(reply, sealer.setCookie(name, value, attributes))
   }
 
-  function open (value: string): PackedLogin | undefined {
-    return sealer.open('login', value)?.content as PackedLogin | undefined
+  function remove (reply: FastifyReply, names: string[]): void {
+    for (const name of names.slice(0, MAX_REMOVED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
   }
 
-  function seal (login: PendingLogin | LoginTrace): string {
-    return sealer.seal('login', packLogin(login, origin))
+  /** The slots of this registration: its share of the budget, beside the cookie of silent logins. */
+  function slots (): string[] {
+    const silent = `${cookieName}-silent=1; `.length
+    const room = Math.floor(LOGIN_BUDGET / space.sharers) - silent
+    const count = Math.floor(room / (nameOf('0').length + MARK_LENGTH + SEPARATORS))
+    return [...SLOTS.slice(0, Math.max(count, 1))]
   }
 
-  // With a large session, there may be no room for a long address.
-  function sealWithin (bytes: number, login: PendingLogin): string {
-    const value = seal(login)
-    return value.length <= bytes ? value : seal({ ...login, returnTo: defaultReturnTo })
+  /** A free slot, else one of a used login, else the one of the oldest login. */
+  function chooseSlot (header: string | undefined): string {
+    const all = slots()
+    const start = turn++ % all.length
+    const ranks = new Map(all.map((slot) => [slot, rankOf(header, slot)]))
+    const inTurn = [...all.slice(start), ...all.slice(0, start)]
+    return inTurn.sort((a, b) => (ranks.get(a) as number) - (ranks.get(b) as number))[0] as string
   }
 
-  function read (request: FastifyRequest, state: string): PendingLogin | LoginTrace | null {
-    const value = readCookie(request.headers.cookie, nameOf(state))
-    const packed = value === undefined ? undefined : open(value)
-    return packed?.s === state ? unpackLogin(packed, origin) : null
+  function rankOf (header: string | undefined, slot: string): number {
+    const value = readCookie(header, nameOf(slot))
+    if (value === undefined) return 0
+    const mark = marks.open(slot, value)
+    if (mark === null) return 2 // of another application with the same name, or of a key that is gone
+    return mark.isUsed || !isInTime(startOf(mark.id)) ? 1 : startOf(mark.id)
   }
 
-  /** Whether a callback may still come for this cookie. */
-  function isWaiting ({ value }: SentCookie): boolean {
-    const packed = open(value)
-    return packed?.login !== undefined && isInTime(startOf(packed.s))
+  /** The address, as far as it fits into a `state`: without its query, if it is long. */
+  function shorten (returnTo: string): string {
+    const relative = returnTo.slice(origin.length)
+    const path = relative.split(/[?#]/, 1)[0] as string
+    const short = [relative, path].find(({ length }) => length <= MAX_IN_STATE)
+    return short === undefined ? defaultReturnTo : origin + short
   }
 
-  // Used logins go first, then the oldest: the names begin with the time of the login.
-  function oldestFirst (cookies: SentCookie[]): SentCookie[] {
-    const waiting = new Set(cookies.filter(isWaiting))
-    const rank = (cookie: SentCookie): number => Number(waiting.has(cookie))
-    return cookies.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+  function readState (state: string): PackedState | undefined {
+    const sealed = fromUrlText(state.slice(ID_LENGTH))
+    const packed = sealer.open('login', sealed)?.content as PackedState | undefined
+    const isExact = packed?.s !== undefined && state === packed.s + toUrlText(sealed)
+    return isExact && packed.c !== undefined ? packed : undefined
   }
 
-  /** Removes cookies until at most `count` of at most `bytes` in all are left. */
-  function shrink (request: FastifyRequest, reply: FastifyReply, count: number, bytes: number): void {
-    const cookies = cookiesNamed(request.headers.cookie, prefix)
-    let total = totalBytes(cookies)
-    if (cookies.length <= count && total <= bytes) return
-    const removed = oldestFirst(cookies).filter((cookie, index) => {
-      const isTooMuch = cookies.length - index > count || total > bytes
-      total -= cookie.bytes
-      return isTooMuch
-    })
-    for (const { name } of removed.slice(0, MAX_REMOVED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
+  function readAddress (header: string | undefined): PackedAddress | undefined {
+    const value = readCookie(header, addressName)
+    return value === undefined ? undefined : sealer.open('login', value)?.content as PackedAddress | undefined
+  }
+
+  /** The cookies beside those of logins: how many bytes of the budget they leave for an address. */
+  function roomBeside (header: string | undefined, ignored: (name: string) => boolean): number {
+    const others = space.cookiesOf(header).filter(({ name }) => !isReserved(name) && !ignored(name))
+    return COOKIE_BUDGET - LOGIN_BUDGET - totalBytes(others)
+  }
+
+  /** The Cookie header is complete: no cookie of the session was held back (RFC 6265bis, section 5.2). */
+  function sendsAllCookies ({ method, headers }: FastifyRequest): boolean {
+    const site = headers['sec-fetch-site']
+    return method === 'GET' && (sameSite !== 'strict' || (site !== undefined && site !== 'cross-site'))
+  }
+
+  /** Keeps an address that is too long for the `state`, where there is room. Returns the size of its cookie. */
+  function saveAddress (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: BegunLogin): number {
+    const { cookie } = request.headers
+    const content: PackedAddress = { s: idOf(login.state), r: login.returnTo.slice(origin.length) }
+    const value = sealer.seal('login', content)
+    const size = addressName.length + value.length + SEPARATORS
+    const share = Math.floor((COOKIE_BUDGET - LOGIN_BUDGET) / space.sharers)
+    const room = sendsAllCookies(request) ? Math.min(share, roomBeside(cookie, (name) => name === addressName)) : 0
+    if (size <= room && size + ATTRIBUTES_LENGTH <= MAX_COOKIE) {
+      set(reply, addressName, value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
+      return size
+    }
+    const { length } = content.r
+    request.log.info(
+      { length, bytes: size, room },
+      'the login leads to a shorter address: the whole address does not fit into the cookies'
+    )
+    return 0
+  }
+
+  interface Found {
+    login: PendingLogin | LoginTrace
+    /** Sets the cookie of a used login. */
+    markUsed: (reply: FastifyReply, attributes: CookieAttributes) => void
+  }
+
+  function findFormer (header: string | undefined, state: string): Found | string {
+    const found = former.find(header, state)
+    if (found === null) return 'the state is none of this application, or no cookie of its login came'
+    const { name, login } = found
+    return {
+      login,
+      markUsed: (reply, attributes) => set(reply, name, former.used(traceOf(login)), attributes)
+    }
+  }
+
+  function find (header: string | undefined, state: string): Found | string {
+    if (state.length <= ID_LENGTH) return findFormer(header, state)
+    const packed = readState(state)
+    if (packed === undefined) return 'no key opens the state'
+    const { s: id, c: slot, b: before } = packed
+    const value = readCookie(header, nameOf(slot))
+    if (value === undefined) return 'no cookie of the login came'
+    const mark = marks.open(slot, value)
+    if (mark === null) return 'no key opens the cookie of the login'
+    const address = readAddress(header)
+    const r = address?.s === id ? address.r : packed.r
+    const trace = { ...unpackTrace({ ...packed, r }, origin), state }
+    const isWaiting = mark.id === id && !mark.isUsed
+    return {
+      login: isWaiting ? { ...trace, ...mark.secrets, before, startedAt: startOf(id) } : trace,
+      markUsed (reply, attributes) {
+        set(reply, nameOf(slot), marks.used(slot, id), attributes)
+        if (address?.s === id) remove(reply, [addressName])
+      }
+    }
   }
 
   return {
-    create: newLogin,
+    begin (request, login) {
+      const id = newLoginId()
+      const slot = chooseSlot(request.headers.cookie)
+      const packed: PackedState = {
+        ...packTrace({ ...login, state: id, returnTo: shorten(login.returnTo) }, origin),
+        c: slot,
+        ...(login.before !== undefined && { b: login.before })
+      }
+      const state = id + toUrlText(sealer.seal('login', packed))
+      return { ...login, ...marks.secrets(id), state, startedAt: startOf(id), slot }
+    },
 
     save (request, reply, provider, login) {
-      const all = cookiesNamed(request.headers.cookie, cookieName)
-      const others = totalBytes(all.filter(({ name }) => !name.startsWith(prefix)))
-      const room = COOKIE_BUDGET - others - nameOf(login.state).length - 3
-      const value = sealWithin(room, login)
-      shrink(request, reply, MAX_PENDING - 1, room - value.length)
-      set(reply, nameOf(login.state), value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
+      const { slot, state, returnTo } = login
+      const attributes = { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) }
+      set(reply, nameOf(slot), marks.waiting(slot, idOf(state)), attributes)
+      const added = shorten(returnTo) === returnTo ? 0 : saveAddress(request, reply, provider, login)
+      const { cookie } = request.headers
+      remove(reply, former.excess(cookie, roomBeside(cookie, (name) => name.includes('-login-')) - added))
     },
 
     async take (request, reply, provider, state) {
-      const login = read(request, state)
-      if (login === null) return { status: 'unknown' }
+      const found = find(request.headers.cookie, state)
+      if (typeof found === 'string') return { status: 'unknown', reason: found }
+      const { login, markUsed } = found
       // A mix-up (RFC 9700, section 4.4): the code of one provider must not reach another.
       if (login.provider !== provider.id) {
         throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login began with another provider' })
       }
-      const trace = traceOf(login)
       const isFresh = 'nonce' in login && isInTime(login.startedAt) &&
-        await taken.claim(['login', state], login.startedAt + LIFETIME + 1)
-      if (!isFresh) return { status: 'over', ...trace }
-      set(reply, nameOf(state), seal(trace), { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
+        await taken.claim(['login', idOf(state)], login.startedAt + LIFETIME + 1)
+      if (!isFresh) return { status: 'over', ...traceOf(login) }
+      markUsed(reply, { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
     },
 
-    fit (request, reply, bytes) {
-      shrink(request, reply, MAX_PENDING, bytes)
+    fit (request, reply, sessionBytes) {
+      const { cookie } = request.headers
+      // What the header has of this session is replaced.
+      const isReplaced = (name: string): boolean =>
+        name === cookieName || name.startsWith(`${cookieName}-tokens-`) || name.includes('-login-')
+      const room = roomBeside(cookie, isReplaced) - sessionBytes
+      const removesAddress = room < 0 && readCookie(cookie, addressName) !== undefined
+      if (removesAddress) remove(reply, [addressName])
+      remove(reply, former.excess(cookie, room))
     },
 
     clear (request, reply) {
-      shrink(request, reply, 0, 0)
+      const { cookie } = request.headers
+      const own = slots().filter((slot) => marks.open(slot, readCookie(cookie, nameOf(slot)) ?? '') !== null)
+      const address = readAddress(cookie) === undefined ? [] : [addressName]
+      remove(reply, [...own.map(nameOf), ...address, ...former.names(cookie)])
     }
   }
+}
+
+/** A cookie for which LOGIN_BUDGET is reserved. */
+function isReserved (name: string): boolean {
+  return /-(?:login-[0-9a-z]|silent)$/.test(name)
+}
+
+function idOf (state: string): string {
+  return state.slice(0, ID_LENGTH)
+}
+
+// Providers must return a `state` unchanged. Some do not when it has characters that URLs encode.
+function toUrlText (sealed: string): string {
+  return sealed.replace(/=+(?=\.)/, '').replaceAll('+', '-').replaceAll('/', '_')
+}
+
+function fromUrlText (text: string): string {
+  const [cipher = '', nonce] = text.split('.')
+  const padding = '='.repeat((4 - cipher.length % 4) % 4)
+  return `${cipher}${padding}.${nonce}`.replaceAll('-', '+').replaceAll('_', '/')
 }
 
 // With form_post, the browser posts a form from the provider's site to the callback.

@@ -10,6 +10,11 @@ export interface SessionSettings {
   /** The first one seals, all of them open. */
   keys: Buffer[]
   cookieName: string
+  /**
+   * The cookie name of version 0.1.0 for the same options. Keys and names in the store are derived from it, and a
+   * browser that still has cookies of this name keeps it.
+   */
+  formerName: string
   secure: boolean
   maxAge: number
   idleTimeout: number
@@ -22,6 +27,8 @@ export interface SessionSettings {
 }
 
 export interface SessionContext {
+  /** Without a trailing slash. */
+  baseUrl: string
   /** Whether browsers reach the application over https. */
   secure: boolean
   /** The path below which all routes are. */
@@ -42,7 +49,7 @@ const MAX_COOKIE_AGE = 400 * 86_400 // the longest that browsers keep a cookie
 export function parseSession (options: SessionOptions, context: SessionContext): SessionSettings {
   check(isRecord(options), '"session" must be an object with a "key" or a "secret"')
   checkKeys(options, OPTIONS, 'session.')
-  const cookieName = parseCookieName(options, context)
+  const names = parseCookieNames(options, context)
   const maxAge = number(options.maxAge, 8 * HOUR, 'session.maxAge', [1, MAX_COOKIE_AGE])
   check(Number.isInteger(maxAge), '"session.maxAge" must be whole seconds')
   const sameSite = parseSameSite(options, context)
@@ -52,7 +59,7 @@ export function parseSession (options: SessionOptions, context: SessionContext):
   const trustedOrigins = strings(options.trustedOrigins ?? [], 'session.trustedOrigins')
   return {
     keys: parseKeys(options),
-    cookieName,
+    ...names,
     secure: context.secure,
     maxAge,
     idleTimeout: Math.min(idleTimeout, maxAge),
@@ -64,16 +71,39 @@ export function parseSession (options: SessionOptions, context: SessionContext):
   }
 }
 
-function parseCookieName (options: SessionOptions, { secure, prefix }: SessionContext): string {
-  const cookieName = optional(options.cookieName, 'session.cookieName', text) ?? defaultCookieName(prefix)
-  check(/^[\w.-]{1,40}$/.test(cookieName), '"session.cookieName" must consist of letters, digits, ".", "_" and "-"')
-  return secure ? `__Host-${cookieName}` : cookieName
+function parseCookieNames (
+  options: SessionOptions,
+  context: SessionContext
+): Pick<SessionSettings, 'cookieName' | 'formerName'> {
+  const chosen = optional(options.cookieName, 'session.cookieName', text)
+  check(
+    chosen === undefined || /^[\w.-]{1,40}$/.test(chosen),
+    '"session.cookieName" must consist of letters, digits, ".", "_" and "-"'
+  )
+  const prefix = context.secure ? '__Host-' : ''
+  return {
+    cookieName: prefix + (chosen ?? defaultCookieName(context)),
+    formerName: prefix + (chosen ?? nameOfPath('oidc', context.prefix))
+  }
 }
 
-// Two registrations in scopes side by side must not overwrite each other's cookies.
-function defaultCookieName (prefix: string): string {
-  const name = `oidc${prefix.replace(/\/auth$/, '').replace(/[^\w-]+/g, '.')}`
-  return name.length <= 40 ? name : `oidc.${sha256(prefix, 'hex').slice(0, 32)}`
+// Applications on one host must not overwrite each other's cookies: browsers send them to all paths and all ports.
+// On https, a port of its own is rare, and one process may be reached through several.
+function defaultCookieName ({ baseUrl, prefix, secure }: SessionContext): string {
+  const { port, pathname } = new URL(baseUrl)
+  const base = secure || port === '' ? 'oidc' : `oidc-${port}`
+  const path = pathname.replace(/\/$/, '') + prefix
+  // `/a.b` and `/a/b` must differ.
+  return /[^\w/-]/.test(path) ? hashedName(base + path) : nameOfPath(base, path)
+}
+
+function nameOfPath (base: string, path: string): string {
+  const name = `${base}${path.replace(/\/auth$/, '').replace(/[^\w-]+/g, '.')}`
+  return name.length <= 40 ? name : hashedName(base === 'oidc' ? path : base + path)
+}
+
+function hashedName (text: string): string {
+  return `oidc.${sha256(text, 'hex').slice(0, 32)}`
 }
 
 function parseSameSite (options: SessionOptions, { secure }: SessionContext): SessionSettings['sameSite'] {

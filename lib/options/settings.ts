@@ -79,7 +79,7 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     origin: context.origin,
     ...parseLoginOptions(options, context),
     store,
-    session: parseSession(options.session, { secure: context.secure, prefix, hasStore }),
+    session: parseSession(options.session, { baseUrl: context.baseUrl, secure: context.secure, prefix, hasStore }),
     ...parseClaimsOptions(options),
     onLogout: func(options.onLogout, 'onLogout'),
     onError: func(options.onError, 'onError'),

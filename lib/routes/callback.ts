@@ -1,12 +1,12 @@
 import { OidcError } from '../errors.ts'
 import { isPrefetch } from '../http/fetch-metadata.ts'
 import { continuePage } from '../http/pages.ts'
-import { formParams, queryParams } from '../http/params.ts'
+import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
-import type { Params } from '../http/params.ts'
+import type { BrowserParams } from '../http/params.ts'
 import type { NativeLogin, PendingLogin } from '../login/pending-login.ts'
 import type { TakenLogin } from '../login/pending-logins.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -21,10 +21,27 @@ type CallbackParts = Pick<Parts,
   'settings' | 'urls' | 'providers' | 'pendingLogins' | 'login' | 'acceptLogin' | 'sessions' | 'nativeLogins' |
   'telemetry' | 'errorResponses'>
 
+/** They must not come twice, whether they are read or not (RFC 6749, section 3.1). */
+const RESPONSE_PARAMS = [
+  'state', 'code', 'iss', 'error', 'error_description', 'error_uri', 'response', 'access_token', 'id_token'
+]
+/** The limit for a code, in characters: some providers put a whole token into it. */
+const MAX_CODE = 16_384
+
+/** What the provider answers (OpenID Connect Core 1.0, sections 3.1.2.5 and 3.1.2.6). */
+interface AuthorizationResponse {
+  state: string
+  iss: string | undefined
+  code: string | undefined
+  error: string | undefined
+  /** Only for the log, so it may be long and in any encoding. */
+  description: string
+}
+
 /** One callback of a provider. */
 interface Callback {
   provider: Provider
-  params: Params
+  response: AuthorizationResponse
   request: FastifyRequest
   reply: FastifyReply
 }
@@ -37,12 +54,13 @@ export function callbackEndpoint (
 ): Endpoint {
   const { providers } = parts
   const handle = createCallback(parts)
-  const handler = (mode: ResponseMode, paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => {
+  const handler = (mode: ResponseMode, paramsOf: (request: FastifyRequest) => BrowserParams): RouteHandlerMethod => {
     return async (request, reply) => {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
       const provider = await providers.get(request, nameOf(request))
       if (provider.settings.responseMode !== mode) throw new OidcError('FST_OIDC_METHOD')
-      await handle({ provider, params: paramsOf(request), request, reply })
+      const response = readResponse(paramsOf(request))
+      await handle({ provider, response, request, reply })
       return reply
     }
   }
@@ -52,22 +70,35 @@ export function callbackEndpoint (
   }
 }
 
+/** Throws FST_OIDC_PARAMETER, before the login is used up. */
+function readResponse (params: BrowserParams): AuthorizationResponse {
+  for (const name of RESPONSE_PARAMS) params.getAny(name)
+  const error = params.getAny('error')
+  return {
+    state: params.get('state') ?? '',
+    iss: params.get('iss'),
+    code: error === undefined ? params.get('code', MAX_CODE) : undefined,
+    error,
+    description: params.getAny('error_description') ?? ''
+  }
+}
+
 function createCallback (parts: CallbackParts): (callback: Callback) => Promise<void> {
   const { pendingLogins, nativeLogins, telemetry } = parts
   const complete = createCompletion(parts)
   const resume = createResumption(parts)
   const fail = createFailure(parts)
 
-  /** Whether the options still allow a native login: the application may have restarted with other options. */
-  function isAllowed (taken: TakenLogin): boolean {
+  /** The options may no longer allow a native login: the application may have restarted with other options. */
+  function checkNative (taken: TakenLogin): TakenLogin {
     const native = nativeOf(taken)
-    return native === undefined || nativeLogins?.isAllowed(native) === true
+    const isAllowed = native === undefined || nativeLogins?.isAllowed(native) === true
+    return isAllowed ? taken : { status: 'unknown', reason: 'the options no longer allow this native login' }
   }
 
   return async (callback) => {
-    const { provider, params, request, reply } = callback
-    const found = await pendingLogins.take(request, reply, provider, params.get('state') ?? '')
-    const taken: TakenLogin = isAllowed(found) ? found : { status: 'unknown' }
+    const { provider, response, request, reply } = callback
+    const taken = checkNative(await pendingLogins.take(request, reply, provider, response.state))
     try {
       await telemetry.span('oidc.callback', async () => {
         if (taken.status === 'fresh') await complete(taken.login, callback)
@@ -96,14 +127,13 @@ function createCompletion (parts: CallbackParts) {
 
   async function exchangeCode (
     login: PendingLogin,
-    { provider, params }: Callback
+    { provider, response }: Callback
   ): Promise<TokenSet & { claims: IdTokenClaims }> {
-    const code = codeOf(params)
-    const iss = params.get('iss')
-    const response = { code, state: login.state, ...(iss !== undefined && { iss }) }
+    const { iss } = response
+    const params = { code: codeOf(response), state: login.state, ...(iss !== undefined && { iss }) }
     const { resource = provider.settings.resource } = login
     const request = { ...login, resource, redirectUri: urls.callback(provider.name) }
-    return await telemetry.exchangeTokens(async () => await provider.exchangeCode(request, response))
+    return await telemetry.exchangeTokens(async () => await provider.exchangeCode(request, params))
   }
 
   async function logIn (
@@ -132,28 +162,25 @@ function createCompletion (parts: CallbackParts) {
   }
 
   return async (login: PendingLogin, callback: Callback): Promise<void> => {
-    const { provider, params, request, reply } = callback
-    await provider.checkResponseIssuer(params.get('iss'))
-    if (login.silent && MUST_ASK.has(params.get('error') ?? '')) return redirect(request, reply, login.returnTo)
+    const { provider, response, request, reply } = callback
+    await provider.checkResponseIssuer(response.iss)
+    if (login.silent && MUST_ASK.has(response.error ?? '')) return redirect(request, reply, login.returnTo)
     const loginAt = Date.now()
     const tokenSet = await exchangeCode(login, callback)
     await logIn(login, loginAt, tokenSet, callback)
   }
 }
 
-function codeOf (params: Params): string {
-  const error = params.get('error')
-  if (error !== undefined) {
-    const description = printable(params.get('error_description') ?? '')
-    throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: `error ${printable(error)}: ${description}` })
-  }
-  const code = params.get('code')
+function codeOf (response: AuthorizationResponse): string {
+  const { code, error } = response
+  if (error !== undefined) throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: describeError(response) })
   if (code === undefined || code === '') throw new OidcError('FST_OIDC_PARAMETER', { detail: 'code is missing' })
   return code
 }
 
-function printable (text: string): string {
-  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?')
+/** The provider's error, for the log. */
+function describeError ({ error, description }: AuthorizationResponse): string {
+  return `error ${printable(error ?? '')}: ${printable(description)}`
 }
 
 /**
@@ -162,16 +189,25 @@ function printable (text: string): string {
  */
 function createResumption ({ settings, sessions, login }: CallbackParts) {
   return async (taken: Exclude<TakenLogin, { status: 'fresh' }>, callback: Callback): Promise<void> => {
-    const { provider, request, reply } = callback
+    const { provider, response, request, reply } = callback
     const returnTo = taken.status === 'over' ? taken.returnTo : settings.defaultReturnTo
     const native = nativeOf(taken)
     const isSilent = taken.status === 'over' && taken.silent
     const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
-    if (taken.status === 'unknown' || taken.restarted) throw new OidcError('FST_OIDC_STATE')
+    if (taken.status === 'unknown') throw unknownState(taken.reason, response)
+    if (taken.restarted) throw unknownState(BEGAN_TWICE, response)
     const { maxAge, acrValues, resource } = taken
     await login.start(provider, request, reply, { returnTo, maxAge, acrValues, resource, native, restarted: true })
   }
+}
+
+const BEGAN_TWICE = 'the login began again, and this callback too is late, used, or replaced by a parallel login'
+
+// A provider that refuses may forget the state: its error would appear nowhere else.
+function unknownState (reason: string, response: AuthorizationResponse): OidcError {
+  const detail = response.error === undefined ? reason : `${reason}; the provider: ${describeError(response)}`
+  return new OidcError('FST_OIDC_STATE', { detail })
 }
 
 /**

@@ -3,7 +3,7 @@ import { formParams, queryParams } from '../http/params.ts'
 import { checkNavigation } from './login.ts'
 import type { FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
-import type { Params } from '../http/params.ts'
+import type { BrowserParams } from '../http/params.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
 /**
@@ -14,7 +14,8 @@ export function initiateLoginEndpoint (
   { providers, login, urls }: Pick<Parts, 'providers' | 'login' | 'urls'>,
   nameOf: ProviderNameOf
 ): Endpoint {
-  const handler = (paramsOf: (request: FastifyRequest) => Params): RouteHandlerMethod => async (request, reply) => {
+  type ParamsOf = (request: FastifyRequest) => BrowserParams
+  const handler = (paramsOf: ParamsOf): RouteHandlerMethod => async (request, reply) => {
     checkNavigation(request)
     const params = paramsOf(request)
     const provider = await providers.get(request, nameOf(request))

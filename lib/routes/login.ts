@@ -7,7 +7,7 @@ import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NativeLogins } from '../broker/native-login.ts'
 import type { Parts } from '../compose.ts'
-import type { Params } from '../http/params.ts'
+import type { BrowserParams } from '../http/params.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
@@ -62,7 +62,7 @@ async function onlyProvider (
   return names.length === 1 ? await providers.get(request, names[0] as string) : null
 }
 
-type LogIn = (provider: Provider, params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<void>
+type LogIn = (provider: Provider, params: BrowserParams, request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 function createLogIn (parts: LoginParts): LogIn {
   const { login, urls, settings: { loginParams }, nativeLogins, errorResponses: { sendError } } = parts
@@ -107,13 +107,13 @@ function createNativeLogIn ({ login, settings }: LoginParts, nativeLogins: Nativ
 
 function createChoice ({ providers, urls, settings: { loginParams, providerRoutes }, nativeLogins }: LoginParts) {
   /** The parameters that the links to the providers repeat. */
-  function queryOf (params: Params): string {
+  function queryOf (params: BrowserParams): string {
     const returnTo = urls.returnTo(params.get('return_to'))
     const native = nativeLogins === undefined ? [] : nativeParams(params)
     return new URLSearchParams([['return_to', returnTo], ...allowedParams(params, loginParams), ...native]).toString()
   }
 
-  return (params: Params, names: string[], reply: FastifyReply): void => {
+  return (params: BrowserParams, names: string[], reply: FastifyReply): void => {
     const offered = providers.choices.filter(({ name }) => names.length === 0 || names.includes(name))
     if (offered.length === 0) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
     const query = queryOf(params)

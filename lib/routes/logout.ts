@@ -4,7 +4,6 @@ import { confirmLogoutPage } from '../http/pages.ts'
 import { formParams, queryParams } from '../http/params.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Parts } from '../compose.ts'
-import type { Params } from '../http/params.ts'
 import type { Endpoint } from './endpoint.ts'
 
 /**
@@ -17,14 +16,14 @@ export function logoutEndpoint (
 ): Endpoint {
   const { origin, defaultReturnTo, session: { trustedOrigins } } = settings
   const isOwn = (request: FastifyRequest): boolean => isSameOrigin(request, origin, trustedOrigins)
-  const logOut = async (params: Params, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    await logout(request, reply, { returnTo: urls.returnTo(params.get('return_to')), federated: true })
+  const logOut = async (returnTo: string | undefined, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    await logout(request, reply, { returnTo: urls.returnTo(returnTo), federated: true })
   }
 
   return {
     async GET (request, reply) {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
-      if (isOwn(request) && isClick(request)) await logOut(queryParams(request), request, reply)
+      if (isOwn(request) && isClick(request)) await logOut(queryParams(request).get('return_to'), request, reply)
       else if (wantsPage(request)) confirmLogoutPage(reply.code(403), urls.route(path), defaultReturnTo)
       else throw new OidcError('FST_OIDC_CROSS_SITE')
       return reply
@@ -32,7 +31,8 @@ export function logoutEndpoint (
 
     async POST (request, reply) {
       if (!isOwn(request)) throw new OidcError('FST_OIDC_CROSS_SITE')
-      await logOut(new Map([...queryParams(request), ...formParams(request)]), request, reply)
+      const returnTo = formParams(request).get('return_to') ?? queryParams(request).get('return_to')
+      await logOut(returnTo, request, reply)
       return reply
     }
   }

@@ -1,22 +1,25 @@
-import { formParams } from '../http/params.ts'
+import { checkedFormParams } from '../http/params.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { OidcError } from '../errors.ts'
 import type { ErrorResponses } from '../http/error-response.ts'
-import type { Params } from '../http/params.ts'
 import type { Endpoint } from './endpoint.ts'
 
 /** The limit for one parameter, in characters: tokens are long. */
 const MAX_VALUE = 16_384
 
-export type OAuthHandler = (params: Params, request: FastifyRequest, reply: FastifyReply) => Promise<object | null>
+export type OAuthHandler = (
+  params: ReadonlyMap<string, string>,
+  request: FastifyRequest,
+  reply: FastifyReply
+) => Promise<object | null>
 
 /** An endpoint for programs: it takes a form, and answers with JSON or an OAuth error (RFC 6749, section 5.2). */
 export function oauthEndpoint ({ report }: Pick<ErrorResponses, 'report'>, handle: OAuthHandler): Endpoint {
   return {
     async POST (request, reply) {
       try {
-        const answer = await handle(formParams(request, MAX_VALUE), request, reply)
+        const answer = await handle(checkedFormParams(request, MAX_VALUE), request, reply)
         if (answer !== null) reply.send(answer)
       } catch (cause) {
         sendOAuthError(report(cause, request), reply)

@@ -41,6 +41,6 @@ async function handleGrant (
 /** py-oidc-auth-client uses its own names of these parameters. */
 const STANDARD_NAMES = new Map([['refresh-token', 'refresh_token'], ['device-code', 'device_code']])
 
-function withStandardNames (params: Params): Params {
+function withStandardNames (params: ReadonlyMap<string, string>): Params {
   return new Map([...params].map(([name, value]) => [STANDARD_NAMES.get(name) ?? name, value]))
 }

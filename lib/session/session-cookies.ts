@@ -1,7 +1,10 @@
 import { OidcError } from '../errors.ts'
-import { COOKIE_BUDGET, cookieNames, readCookie } from '../http/cookies.ts'
+import {
+  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, cookiesNamed, readCookie, totalBytes
+} from '../http/cookies.ts'
 import { createTokenCache, freeze } from '../util/token-cache.ts'
 import { selectTokens } from './session.ts'
+import type { CookieSpace } from '../http/cookie-space.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Session, SessionTokens } from './session.ts'
@@ -27,7 +30,7 @@ export interface SessionCookies {
   /** The session and its tokens; `age` in seconds. Throws FST_OIDC_SESSION_TOO_LARGE. */
   write: (header: string | undefined, session: Session, tokens: SessionTokens, age: number) => WrittenSession
   /** The session without its tokens. */
-  rewrite: (session: Session, age: number) => string
+  rewrite: (header: string | undefined, session: Session, age: number) => string
   remove: (header: string | undefined) => string[]
 }
 
@@ -41,42 +44,59 @@ interface SealedTokens {
 type Cookie = [name: string, value: string]
 
 const MAX_OPENED = 4096
-/** The limit of browsers for one cookie, in bytes. */
-const MAX_COOKIE = 4096
-/** The length of Path, HttpOnly, Secure, SameSite and Max-Age, which some browsers count as well, in bytes. */
-const ATTRIBUTES_LENGTH = 90
 /** The most that fit into the budget. */
 const MAX_CHUNKS = 3
-/** Leaves room for pending logins, in bytes. */
-const SESSION_BUDGET = COOKIE_BUDGET - 1000
+const SESSION_BUDGET = COOKIE_BUDGET - LOGIN_BUDGET
+/** The cookies of a session, in every registration. */
+const OF_SESSION = /^(?!.*-(?:login-.*|silent|return)$)/
 
 export function createSessionCookies (
   { session: settings }: Pick<Settings, 'session'>,
-  sealer: Sealer
+  sealer: Sealer,
+  space: Pick<CookieSpace, 'cookiesOf'>
 ): SessionCookies {
-  const { cookieName, sameSite, tokens: tokenNames, inStore } = settings
-  const tokensName = `${cookieName}-tokens-`
+  const { cookieName, formerName, sameSite, tokens: tokenNames, inStore } = settings
   const cache = createTokenCache<OpenedSession>(MAX_OPENED)
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
   }
 
-  function removals (header: string | undefined, kept: readonly string[]): string[] {
-    const isOwn = (name: string): boolean => name === cookieName || name.startsWith(tokensName)
-    const stale = cookieNames(header, cookieName).filter((name) => isOwn(name) && !kept.includes(name))
+  /** Whether the cookies of the former name are ours: another application on this host may have that name. */
+  function hasFormerCookies (header: string | undefined): boolean {
+    return cookiesNamed(header, formerName).some(({ name, value }) => {
+      if (name === formerName) return sealer.open('session', value) !== null
+      return name.startsWith(`${formerName}-login-`) && sealer.open('login', value) !== null
+    })
+  }
+
+  /** A browser whose session or login began before the name changed keeps the former name until they are over. */
+  function nameFor (header: string | undefined): string {
+    if (formerName === cookieName || readCookie(header, cookieName) !== undefined) return cookieName
+    return hasFormerCookies(header) ? formerName : cookieName
+  }
+
+  const isOf = (base: string, name: string): boolean => name === base || name.startsWith(tokensNameOf(base))
+
+  function removals (header: string | undefined, base: string, kept: readonly string[]): string[] {
+    const stale = cookieNames(header, base).filter((name) => isOf(base, name) && !kept.includes(name))
     return stale.map((name) => setCookie(name, '', 0))
   }
 
-  function sealTokens ({ session: { id }, revision }: Session, tokens: SessionTokens): string[] {
+  /** The size of the sessions of other registrations, in bytes. */
+  function bytesOfOthers (header: string | undefined, base: string): number {
+    return totalBytes(space.cookiesOf(header).filter(({ name }) => OF_SESSION.test(name) && !isOf(base, name)))
+  }
+
+  function sealTokens (base: string, { session: { id }, revision }: Session, tokens: SessionTokens): string[] {
     if (tokenNames.size === 0 || inStore) return []
     const content: SealedTokens = { id, revision, tokens: selectTokens(tokens, tokenNames) }
-    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensName.length - 2 - ATTRIBUTES_LENGTH)
+    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensNameOf(base).length - 2 - ATTRIBUTES_LENGTH)
   }
 
   return {
     open (header) {
-      const value = readCookie(header, cookieName)
+      const value = readCookie(header, nameFor(header))
       if (value === undefined) return undefined
       const known = cache.get(value)
       if (known !== undefined) return known
@@ -88,6 +108,7 @@ export function createSessionCookies (
     },
 
     openTokens (header, { session, revision }) {
+      const tokensName = tokensNameOf(nameFor(header))
       const values = Array.from({ length: MAX_CHUNKS }, (_, index) => readCookie(header, tokensName + index))
       const chunks = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
       // If the responses of parallel requests arrive in another order, an old chunk may remain at the end.
@@ -100,19 +121,21 @@ export function createSessionCookies (
     },
 
     write (header, session, tokens, age) {
-      const chunks = sealTokens(session, tokens).map((chunk, index): Cookie => [tokensName + index, chunk])
-      const cookies: Cookie[] = [[cookieName, sealSession(sealer, session)], ...chunks]
+      const base = nameFor(header)
+      const sealed = sealTokens(base, session, tokens)
+      const chunks = sealed.map((chunk, index): Cookie => [tokensNameOf(base) + index, chunk])
+      const cookies: Cookie[] = [[base, sealSession(sealer, session)], ...chunks]
       const names = cookies.map(([name]) => name)
       return {
         session,
-        setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, names)],
-        bytes: checkSize(cookies, tokens)
+        setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, base, names)],
+        bytes: checkSize(cookies, tokens, bytesOfOthers(header, base))
       }
     },
 
-    rewrite: (session, age) => setCookie(cookieName, sealSession(sealer, session), age),
+    rewrite: (header, session, age) => setCookie(nameFor(header), sealSession(sealer, session), age),
 
-    remove: (header) => removals(header, [])
+    remove: (header) => removals(header, nameFor(header), [])
   }
 }
 
@@ -127,8 +150,13 @@ function sealSession (sealer: Sealer, session: Session): string {
   }
 }
 
+function tokensNameOf (base: string): string {
+  return `${base}-tokens-`
+}
+
 /** The size of all cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
-function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
+function checkSize (cookies: Cookie[], tokens: SessionTokens, bytesOfOthers: number): number {
+  const limit = SESSION_BUDGET - bytesOfOthers
   const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
   const [name, session] = cookies[0] as Cookie
   if (name.length + session.length + 1 + ATTRIBUTES_LENGTH > MAX_COOKIE) {
@@ -137,12 +165,13 @@ function checkSize (cookies: Cookie[], tokens: SessionTokens): number {
       'keep fewer "claims", or return less from "onClaims"'
     )
   }
-  if (bytes > SESSION_BUDGET) {
+  if (bytes > limit) {
     const sizes = Object.entries(tokens)
       .filter(([name]) => name.endsWith('_token'))
       .map(([name, value]) => `${name} ${String(value).length}`)
     throw tooLarge(
-      `its cookies would have ${bytes} bytes, ${SESSION_BUDGET} is the limit: ` +
+      `its cookies would have ${bytes} bytes, ${limit} is the limit` +
+      `${bytesOfOthers === 0 ? '' : ` beside ${bytesOfOthers} bytes of other registrations`}: ` +
       `keep fewer "session.tokens" (${sizes.join(', ')})`
     )
   }

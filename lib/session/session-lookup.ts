@@ -18,7 +18,9 @@ export type Lookup = Resolved | {
 export type Resolved =
   /** The request has no session cookie. */
   { status: 'none' } |
-  /** No key opens the cookie, the session has expired, or another provider issued it. The cookie is removed. */
+  /** No key opens the cookie. It stays: another application on this host may have set it. */
+  { status: 'unreadable' } |
+  /** The session has expired, or another provider issued it. The cookie is removed. */
   { status: 'invalid' } |
   /** A logout has ended the session. The cookie stays: another tab may have logged in since, under the same name. */
   { status: 'ended' } |
@@ -34,6 +36,7 @@ export interface SessionLookup {
 
 const NONE: Resolved = { status: 'none' }
 const INVALID: Resolved = { status: 'invalid' }
+const UNREADABLE: Resolved = { status: 'unreadable' }
 const ENDED: Resolved = { status: 'ended' }
 /** How far the clock of another process may be ahead, in seconds. */
 const CLOCK_TOLERANCE = 60
@@ -66,7 +69,8 @@ export function createSessionLookup (
 
   function lookUp (opened: OpenedSession | null | undefined, { providerOf, isEnded: isEndedOf } = knownHere): Lookup {
     if (opened === undefined) return NONE
-    if (opened === null || !isUnexpired(opened.session)) return INVALID
+    if (opened === null) return UNREADABLE
+    if (!isUnexpired(opened.session)) return INVALID
     const { session, rotated } = opened
     const provider = providerOf(session.session.provider)
     const isEnded = isEndedOf(session)

@@ -2,6 +2,7 @@ import { OidcError } from '../errors.ts'
 import { addSetCookie } from '../http/cookies.ts'
 import { preventCaching } from '../http/headers.ts'
 import { now } from '../util/time.ts'
+import { createReportUnreadable } from './report-unreadable.ts'
 import { createSessionLookup } from './session-lookup.ts'
 import { newSession, selectTokens } from './session.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -88,9 +89,10 @@ const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
 const NO_SESSION: Resolved = { status: 'none' }
 
 export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
-  const { maxAge, idleTimeout, tokens: tokenNames } = settings
+  const { maxAge, idleTimeout, tokens: tokenNames, cookieName } = settings
   const { cookies, records, endedSessions, reportEnd } = parts
   const { lookUp, resolve, isUnexpired } = createSessionLookup(settings, parts)
+  const reportUnreadable = createReportUnreadable(cookieName)
   const key: typeof kSession = Symbol('fastify-oidc session') as never
 
   function current (request: FastifyRequest): RequestSession {
@@ -99,7 +101,8 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     return request[key]
   }
 
-  function stateOf ({ headers }: FastifyRequest, lookup: Resolved): RequestSession {
+  function stateOf ({ headers, log }: FastifyRequest, lookup: Resolved): RequestSession {
+    if (lookup.status === 'unreadable') reportUnreadable(headers.cookie, log)
     return newState(lookup, lookup.status === 'invalid' ? cookies.remove(headers.cookie) : NOTHING)
   }
 
@@ -118,11 +121,11 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     request[key] = liveState(session, provider, { ...written, tokens })
   }
 
-  function writeSessionOnly (state: RequestSession, live: Live, session: Session): void {
+  function writeSessionOnly (header: string | undefined, state: RequestSession, live: Live, session: Session): void {
     state.lookup = { ...live, session }
     // Tokens may have been replaced before: their cookies follow the first one.
     const age = session.session.expiresAt - state.time
-    state.setCookies = [cookies.rewrite(session, age), ...state.setCookies.slice(1)]
+    state.setCookies = [cookies.rewrite(header, session, age), ...state.setCookies.slice(1)]
   }
 
   /** Ends the session that a new one replaces. Returns it, or `null` when there was none. */
@@ -175,7 +178,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const session = { ...before, seenAt: time }
       const tokens = rotated && records === undefined ? cookies.openTokens(request.headers.cookie, session) : null
       if (tokens !== null && !areReplacedSoon(tokens, time)) write(request, provider, session, tokens)
-      else writeSessionOnly(state, lookup, session)
+      else writeSessionOnly(request.headers.cookie, state, lookup, session)
     },
 
     async begin (request, provider, content) {
@@ -210,11 +213,13 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     },
 
     async end (request, reason) {
-      const read = sessionOf(current(request))
+      const state = current(request)
+      const read = sessionOf(state)
       const session = read ?? unexpired(request)
       const isFirst = session !== null && await endedSessions.end(session.session.id)
       // If another request has ended it, the browser may already have a new session in the same cookies.
-      const removals = read === null || isFirst ? cookies.remove(request.headers.cookie) : NOTHING
+      const isOurs = state.lookup.status !== 'unreadable' && (read === null || isFirst)
+      const removals = isOurs ? cookies.remove(request.headers.cookie) : NOTHING
       request[key] = newState(NO_SESSION, removals)
       request[key].asked = true
       if (isFirst) await reportEnd(session.session, reason, request)

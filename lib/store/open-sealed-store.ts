@@ -12,11 +12,11 @@ const PURGE_INTERVAL = 600_000
 /** Opens the store of the options, if there is one. Purges it regularly, and closes it with the application. */
 export async function openSealedStore (
   app: FastifyInstance,
-  { store, baseUrl, prefix, session: { cookieName } }: Settings,
+  { store, baseUrl, prefix, session: { formerName } }: Settings,
   sealer: Sealer
 ): Promise<SealedStore | undefined> {
   if (store === undefined) return undefined
-  const sealedStore = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, cookieName])
+  const sealedStore = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, formerName])
   const timer = setInterval(() => {
     sealedStore.purge().catch(({ code, detail }: OidcError) => {
       app.log.warn({ code, detail }, 'the store could not be purged')

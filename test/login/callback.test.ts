@@ -162,8 +162,8 @@ t.test('S13 R23 a pending login that was tampered with is refused', async (t) =>
     `"${value}"`,
     '',
     '.',
-    encodeURIComponent(value)
-  ]) {
+    encodeURIComponent(`${value}=`)
+  ].filter((changed) => changed !== value)) {
     const response = await app.inject({ url: callback.href, headers: { ...page, cookie: `${name}=${changed}` } })
     t.equal(response.statusCode, 400, changed.slice(0, 20))
     t.match(response.body, 'FST_OIDC_STATE')
@@ -419,7 +419,7 @@ t.test('S17 an error of the provider is shown with a text of the plugin, after t
 
   const stranger = await browser.goto(withParam(callback, 'state', 'unknown'))
   await assertRefused(t, { page: stranger, browser, provider }, 400, 'FST_OIDC_STATE')
-  t.notMatch(lines(), 'access_denied', 'an error without a login is nothing')
+  t.match(lines(), 'access_denied', 'the log says why, also without a login')
 
   const page = await browser.goto(callback.href)
   await assertRefused(t, { page, browser, provider }, 403, 'FST_OIDC_PROVIDER_REFUSED')
@@ -538,7 +538,7 @@ t.test('R12 hostile values are refused without a token request', async (t) => {
     `state=${state}&code=%ED%A0%80`,
     `state=${state}&code=%C0%AF`,
     'state=%FF&code=x',
-    `state=${state}&code=${'a'.repeat(10_000)}`,
+    `state=${state}&code=${'a'.repeat(17_000)}`,
     `state=${'a'.repeat(10_000)}&code=x`,
     `state[]=${state}&code=x`,
     `state[0]=${state}&code=x`,
@@ -631,7 +631,7 @@ t.test('S20 after the login the address has no code, and no cache or referrer ke
     cookiesSet(page).sort(),
     [
       SESSION_COOKIE,
-      `${LOGIN_COOKIE}${callback.searchParams.get('state')?.slice(0, 16)}`,
+      loginCookies(browser)[0],
       `${SESSION_COOKIE}-tokens-0`
     ].sort()
   )
@@ -1287,4 +1287,72 @@ t.test('S29 S34 auth_time, acr and sid come from the ID token, not from UserInfo
   t.match(me.claims, { department: 'sales' })
   t.notOk('authTime' in me.session || 'acr' in me.session || 'sid' in me.session)
   t.equal((await browser.fetch('/recent')).status, 401)
+})
+
+// Parameters of callbacks
+
+t.test('K6 only parameters that are read are checked', async (t) => {
+  const { browser } = await startApp(t)
+  for (const extra of [
+    `&unknown=${'x'.repeat(6000)}`, '&unknown=1&unknown=2', '&unknown=%E9', '&%E9=1', '&unknown=', '&unknown', '&=',
+    '&unknown=%00', `&session_state=${'s'.repeat(5000)}`, '&a=1'.repeat(200)
+  ]) {
+    const callback = await untilCallback(browser)
+    const page = await browser.goto(`${CALLBACK}${callback.search}${extra}`)
+    t.same([page.status, page.url], [200, `${BASE_URL}/me`], extra.slice(0, 20))
+    browser.cookies.clear()
+  }
+  const first = await untilCallback(browser)
+  const page = await browser.goto(`${CALLBACK}?a=%E9&a=2&${first.search.slice(1)}`)
+  t.equal(page.url, `${BASE_URL}/me`, 'before the others too')
+  for (const query of ['&utm=%E9&utm=2', `&utm=${'x'.repeat(6000)}`]) {
+    t.equal((await browser.goto(`/auth/login?return_to=/me${query}`)).url, `${BASE_URL}/me`, 'the same at login')
+  }
+})
+
+t.test('K6 a code of 16,384 characters passes by form_post, and one of 7,000 by query', async (t) => {
+  const lengths: number[] = []
+  for (const [responseMode, length] of [['form_post', 16_384], ['query', 7000]] as const) {
+    const { app, browser, provider } = await startApp(t, { responseMode })
+    // The provider knows only its own code: what matters is the token request.
+    const code = 'c'.repeat(length)
+    provider.fault({ on: 'authorize', authorizationResponse: (params) => params.set('code', code) })
+    const page = await browser.goto('/me')
+    t.match(page.text(), 'FST_OIDC_CODE')
+    lengths.push(provider.requests.find(({ endpoint }) => endpoint === 'token')?.body['code']?.length ?? 0)
+    t.equal((await app.inject('/')).statusCode, 200)
+  }
+  t.same(lengths, [16_384, 7000])
+
+  const { browser, provider } = await startApp(t, { responseMode: 'form_post' })
+  provider.fault({ on: 'authorize', authorizationResponse: (params) => params.set('code', 'c'.repeat(16_385)) })
+  const page = await browser.goto('/me')
+  await assertRefused(t, { page, browser, provider }, 400, 'FST_OIDC_PARAMETER')
+  t.equal(provider.count('token'), 0)
+})
+
+t.test('K6 a cancelled login is one, however long and in whatever encoding its description is', async (t) => {
+  const { lines, server } = captureLog()
+  const { browser, provider } = await startApp(t, {}, {}, server)
+  for (const description of ['x'.repeat(6000), 'abgebrochen%2C%20%FCber', 'ab%00', 'キャンセル', '']) {
+    const callback = await untilCallback(browser)
+    callback.searchParams.delete('code')
+    const error = `error=access_denied&error_description=${description}&error_uri=%E9`
+    const page = await browser.goto(`${callback.href}&${error}`)
+    await assertRefused(t, { page, browser, provider }, 403, 'FST_OIDC_PROVIDER_REFUSED')
+  }
+  t.match(lines(), 'access_denied: abgebrochen, ?ber')
+})
+
+t.test('K6 the error of the provider is in the log also where its state is unknown', async (t) => {
+  const { lines, server } = captureLog()
+  const { app } = await startApp(t, {}, {}, server)
+  for (const state of ['', '&state=unknown', `&state=${'0'.repeat(100)}`]) {
+    const url = `/auth/callback?error=invalid_scope&error_description=unknown%0Ascope${state}`
+    const response = await app.inject({ url, headers: page })
+    t.equal(response.statusCode, 400)
+    t.match(response.body, 'FST_OIDC_STATE')
+    t.notMatch(response.body, 'invalid_scope')
+  }
+  t.equal(lines().split('the provider: error invalid_scope: unknown?scope').length - 1, 3)
 })

@@ -589,7 +589,7 @@ t.test('a logout without a session, or with a broken or an old one', async (t) =
   provider.clearRequests()
   for (const [location, sent, names] of [
     [`${BASE_URL}/maybe`, '', []],
-    [`${BASE_URL}/maybe`, `${NAME}=x; ${NAME}-tokens-3=y; other=1`, [NAME, `${NAME}-tokens-3`]],
+    [`${BASE_URL}/maybe`, `${NAME}=x; ${NAME}-tokens-3=y; other=1`, []],
     [`${provider.issuer}/end-session?`, cookie, [NAME, `${NAME}-tokens-0`]]
   ] as const) {
     const response = await app.inject({

@@ -212,7 +212,8 @@ t.test('the options have the meaning of the type documentation', async (t) => {
     'https://id.example.com/realms/a/.well-known/openid-configuration'
   )
   for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.8.9.10', '[::1]']) {
-    t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}:3000` }).session.cookieName, 'oidc')
+    t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}:3000` }).session.cookieName, 'oidc-3000')
+    t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}` }).session.cookieName, 'oidc')
   }
 })
 

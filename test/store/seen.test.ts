@@ -9,6 +9,7 @@ import type { EntryName, SealedStore } from '../../lib/store/sealed-store.ts'
 const plainSealer: Sealer = {
   seal: (_purpose, content) => JSON.stringify(content),
   open: (_purpose, value) => ({ content: JSON.parse(value), rotated: false }),
+  digests: () => [],
   setCookie: () => ''
 }
 const createStore = (): SealedStore => createSealedStore(createMemoryStore(), plainSealer, ['app'])
