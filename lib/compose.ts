@@ -55,7 +55,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const urls = createUrls(settings, app.prefix)
   const errorResponses = createErrorResponses({ urls, telemetry, defaultReturnTo, onError })
   const store = await openSealedStore(app, settings, sealer)
-  const providers = createProviders(settings)
+  const providers = createProviders(settings, log)
 
   const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
@@ -143,12 +143,12 @@ export async function compose (app: FastifyInstance, settings: Settings) {
 const NO_BROKER = { broker: undefined, codes: undefined, peers: [] }
 
 function composeBroker (settings: Settings, brokerSettings: BrokerSettings, parts: BrokerParts) {
-  const { store, sealer } = parts
+  const { log, store, sealer } = parts
   const broker = createBroker(settings, brokerSettings, parts)
   return {
     broker,
     codes: createAuthorizationCodes({ store, sealer, broker }),
-    peers: createTrustedIssuers(brokerSettings, createTransport(settings.transport), store)
+    peers: createTrustedIssuers(brokerSettings, { transport: createTransport(settings.transport), store, log })
   }
 }
 

@@ -85,8 +85,12 @@ export interface ProviderOptions {
    * the form `{issuer}/.well-known/openid-configuration`.
    */
   discoveryUrl?: string
-  /** The metadata itself. The plugin then does not fetch it. */
-  metadata?: ProviderMetadata
+  /**
+   * Members of the metadata. They win over those that the provider publishes, for what is missing or wrong there, such
+   * as `introspection_endpoint`. With all that are required (`issuer`, `authorization_endpoint`, `token_endpoint`,
+   * `jwks_uri`), nothing is fetched. An `issuer` must be the same as that of the other options.
+   */
+  metadata?: Partial<ProviderMetadata>
   /** The identifier of the client at the provider. */
   clientId: string
   /** The secret of the client. Required by the methods `client_secret_*` of `clientAuth`, and not allowed otherwise. */
@@ -161,8 +165,12 @@ export interface ProviderOptions {
    * `userinfoEncryption`, and not allowed otherwise.
    */
   decryptionKey?: Rotatable<ClientKey | ClientKey[]>
-  /** Audiences that an ID token may have in addition to `clientId`. Default: none. */
-  trustedAudiences?: string[]
+  /**
+   * Audiences that an ID token may have in addition to `clientId`: a list, a function that returns `true` for each that
+   * is trusted, or `'*'` for all. The `azp` of such a token must be `clientId`, in any case. When the function throws,
+   * the login fails with `FST_OIDC_UNEXPECTED`. Default: none.
+   */
+  trustedAudiences?: string[] | ((audience: string) => boolean | Promise<boolean>) | '*'
   /** The URL of the provider's keys, instead of the `jwks_uri` of the metadata. */
   jwksUri?: string
   /**

@@ -6,6 +6,8 @@ import type { Sealer } from '../sealer.ts'
 export interface DeviceCode {
   provider: string
   deviceCode: string
+  /** Of PKCE. A code that an earlier version sealed has none. */
+  codeVerifier?: string
   clientId: string | undefined
   /** In seconds since the epoch. */
   expiresAt: number

@@ -1,9 +1,10 @@
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { isAccessToken, looksLikeOtherToken } from '../provider/access-token.ts'
+import { readJson } from '../provider/json-response.ts'
 import { createKeySet } from '../provider/key-set.ts'
-import { isJson } from '../provider/transport.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Check } from '../errors.ts'
 import type { BrokerSettings, TrustedIssuerSettings } from '../options/broker.ts'
 import type { TokenIssuer } from '../provider/token-issuer.ts'
@@ -14,6 +15,12 @@ import type { Fetch } from '../../types/options.ts'
 const KEPT_FOR = 7 * 86_400
 const REQUIRED_CLAIMS = ['sub', 'iat', 'exp', 'jti']
 
+export interface TrustedIssuersParts {
+  transport: Fetch
+  store: SealedStore
+  log: FastifyBaseLogger
+}
+
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
 /**
@@ -22,12 +29,11 @@ const check: Check = checkWith('FST_OIDC_TOKEN')
  */
 export function createTrustedIssuers (
   { trustedIssuers, audience }: BrokerSettings,
-  transport: Fetch,
-  store: SealedStore
+  { transport, store, log }: TrustedIssuersParts
 ): TokenIssuer[] {
   const fetchKeys = keepInStore(transport, store)
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
-    const keySet = createKeySet(jwksUri, fetchKeys)
+    const keySet = createKeySet(jwksUri, fetchKeys, log)
     return {
       name: issuer,
       settings: { issuer, clientId: '', clockTolerance: 0 },
@@ -68,8 +74,7 @@ function keepInStore (transport: Fetch, store: SealedStore): Fetch {
 
 async function fetchDocument (transport: Fetch, url: string, init: RequestInit): Promise<unknown> {
   const response = await transport(url, init)
-  const canRead = response.status === 200 && isJson(response)
-  const document: unknown = canRead ? await response.json().catch(() => null) : null
+  const document = response.status === 200 ? await readJson(response) : undefined
   if (isRecord(document) && Array.isArray(document['keys'])) return document
   throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
 }

@@ -26,7 +26,10 @@ export interface ProviderSettings
 interface IssuerSettings {
   issuer: string
   discoveryUrl: string
-  metadata: ProviderMetadata | undefined
+  /** Whether the metadata must be fetched, because the configured one is not complete. */
+  needsDiscovery: boolean
+  /** Wins over what is discovered. */
+  metadata: Partial<ProviderMetadata>
   jwksUri: string | undefined
   accessTokenIssuer: string | undefined
 }
@@ -49,7 +52,7 @@ interface TokenSettings {
   userinfoSigningAlg: SigningAlgorithm | undefined
   userinfoEncryption: Required<Encryption> | undefined
   decryptionKeys: () => Promise<ClientKey[]>
-  trustedAudiences: string[]
+  isTrustedAudience: (audience: string) => boolean | Promise<boolean>
 }
 
 export const PROVIDER_OPTIONS = [
@@ -103,20 +106,28 @@ export function parseProvider (name: string, options: ProviderOptions, context: 
 function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean): IssuerSettings {
   const url = (value: unknown, key: string): string => webUrl(value, key, allowInsecureLoopback).href
   const issuerText = (value: unknown, key: string): string => issuerUrl(value, key, allowInsecureLoopback)
-  const metadata = optional(options.metadata, 'metadata', parseMetadata)
   const discoveryUrl = optional(options.discoveryUrl, 'discoveryUrl', url)
   const issuer = optional(options.issuer, 'issuer', issuerText)
   const expectedIssuer = optional(options.expectedIssuer, 'expectedIssuer', text)
-  const finalIssuer = expectedIssuer ?? issuer ?? metadata?.issuer ?? issuerOf(discoveryUrl)
+  const jwksUri = optional(options.jwksUri, 'jwksUri', url)
+  const metadata = optional(options.metadata, 'metadata', parseMetadata) ?? {}
+  const missing = METADATA.find((key) => metadata[key] === undefined && (key !== 'jwks_uri' || jwksUri === undefined))
+  const needsDiscovery = missing !== undefined
+  const canDiscover = issuer !== undefined || discoveryUrl !== undefined
+  check(!needsDiscovery || canDiscover, `"metadata.${missing}" is required without "issuer" and "discoveryUrl"`)
+  const finalIssuer = expectedIssuer ?? issuer ?? metadata.issuer ?? issuerOf(discoveryUrl)
   check(
     finalIssuer !== undefined,
     '"discoveryUrl" needs an "issuer" or "expectedIssuer" that the metadata must name'
   )
+  const { issuer: named = finalIssuer } = metadata
+  check(named === finalIssuer, `"metadata.issuer" is ${named}, not ${finalIssuer}, the issuer of the other options`)
   return {
     issuer: finalIssuer,
     discoveryUrl: discoveryUrl ?? discoveryUrlOf(issuer),
+    needsDiscovery,
     metadata,
-    jwksUri: optional(options.jwksUri, 'jwksUri', url),
+    jwksUri,
     accessTokenIssuer: optional(options.accessTokenIssuer, 'accessTokenIssuer', text)
   }
 }
@@ -130,10 +141,11 @@ function issuerOf (discoveryUrl: string | undefined): string | undefined {
   return discoveryUrl?.endsWith(WELL_KNOWN) === true ? discoveryUrl.slice(0, -WELL_KNOWN.length) : undefined
 }
 
-function parseMetadata (value: unknown): ProviderMetadata {
+function parseMetadata (value: unknown): Partial<ProviderMetadata> {
   check(isRecord(value), '"metadata" must be an object')
-  for (const key of METADATA) text(value[key], `metadata.${key}`)
-  return value as ProviderMetadata
+  const given = Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined))
+  for (const key of METADATA) optional(given[key], `metadata.${key}`, text)
+  return given
 }
 
 function parseClient (options: ProviderOptions): ClientSettings {
@@ -200,8 +212,16 @@ function parseTokens (options: ProviderOptions): TokenSettings {
     userinfoSigningAlg: optional(options.userinfoSigningAlg, 'userinfoSigningAlg', signingAlg),
     userinfoEncryption,
     decryptionKeys: rotatable(options.decryptionKey, 'decryptionKey', privateKeys),
-    trustedAudiences: optional(options.trustedAudiences, 'trustedAudiences', strings) ?? []
+    isTrustedAudience: parseTrustedAudiences(options.trustedAudiences ?? [])
   }
+}
+
+function parseTrustedAudiences (value: unknown): TokenSettings['isTrustedAudience'] {
+  if (value === '*') return () => true
+  if (typeof value === 'function') return value as TokenSettings['isTrustedAudience']
+  check(Array.isArray(value), '"trustedAudiences" must be an array of strings, a function or "*"')
+  const trusted = strings(value, 'trustedAudiences')
+  return (audience) => trusted.includes(audience)
 }
 
 function parseEncryption (value: unknown, key: string): Required<Encryption> {

@@ -2,6 +2,7 @@ import * as client from 'openid-client'
 import { OidcError } from '../errors.ts'
 import { sha256 } from '../util/crypto.ts'
 import { attempt } from './client-errors.ts'
+import { requireEndpoint } from './metadata.ts'
 import { resourceParams } from './resource-params.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Discovered } from './discovery.ts'
@@ -21,20 +22,23 @@ export interface AuthorizationRequest {
 
 /** The URL that starts a login at the provider. Pushes the parameters first where this is configured or required. */
 export async function authorizationUrl (
-  { config, metadata, settings }: Discovered,
+  discovered: Discovered,
   request: AuthorizationRequest,
   params: Record<string, string>
 ): Promise<URL> {
+  const { config, metadata, settings } = discovered
   const query = new URLSearchParams([
     ...Object.entries(authorizationParams(settings, request, params)),
     ...resourceParams(request.resource)
   ])
   const pushed = settings.pushedAuthorizationRequests || metadata.require_pushed_authorization_requests === true
   if (!pushed) return client.buildAuthorizationUrl(config, query)
+  requireEndpoint(discovered, 'pushed_authorization_request_endpoint', 'FST_OIDC_PROVIDER_RESPONSE')
   return await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
     async () => await client.buildAuthorizationUrlWithPAR(config, query),
-    settings
+    settings,
+    'authorization_code'
   )
 }
 
@@ -62,5 +66,7 @@ function authorizationParams (
 export async function checkResponseIssuer ({ metadata }: Discovered, iss: string | undefined): Promise<void> {
   const isRequired = metadata.authorization_response_iss_parameter_supported === true
   const matches = iss === undefined ? !isRequired : iss === metadata.issuer
-  if (!matches) throw new OidcError('FST_OIDC_RESPONSE_ISSUER')
+  if (matches) return
+  const detail = `iss in the response is ${String(iss).slice(0, 200)}, not ${metadata.issuer}`
+  throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail })
 }

@@ -66,19 +66,12 @@ async function decryptWithAny (
   })
 }
 
-/**
- * Replaces an encrypted ID token in a token response with the decrypted one: openid-client reads it, and a logout
- * sends it as the hint (OpenID Connect RP-Initiated Logout 1.0, section 2).
- */
+/** The signed ID token in an encrypted one, where encryption is configured. */
 export async function decryptIdToken (
-  response: Response,
+  idToken: string,
   { idTokenEncryption, decryptionKeys }: ProviderSettings
-): Promise<Response> {
-  if (idTokenEncryption === undefined || response.status !== 200) return response
-  const body = await response.json() as { id_token?: unknown } | null
-  if (typeof body?.id_token !== 'string') return Response.json(body)
-  return Response.json({
-    ...body,
-    id_token: await decrypt(body.id_token, idTokenEncryption, decryptionKeys, 'FST_OIDC_ID_TOKEN')
-  })
+): Promise<string> {
+  return idTokenEncryption === undefined
+    ? idToken
+    : await decrypt(idToken, idTokenEncryption, decryptionKeys, 'FST_OIDC_ID_TOKEN')
 }

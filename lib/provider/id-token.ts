@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { asOidcError, checkWith } from '../errors.ts'
+import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { equal } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyResult } from 'jose'
@@ -29,10 +29,11 @@ export async function verifyIdToken (
   settings: ProviderSettings,
   expected: IdTokenExpectations
 ): Promise<IdTokenClaims> {
-  const { payload, protectedHeader } = await verifySignature(idToken, keySet, settings, expected.issuer)
+  const { payload: claims, protectedHeader } = await verifySignature(idToken, keySet, settings, expected.issuer)
+  const payload = withoutUnusual(claims)
   checkType(protectedHeader, payload)
   checkSubject(payload)
-  checkAudience(payload, settings)
+  await checkAudience(payload, settings)
   checkTimes(payload, settings.clockTolerance)
   checkNonce(payload, expected.nonce)
   checkAuthentication(payload, settings.clockTolerance, expected)
@@ -57,6 +58,15 @@ async function verifySignature (
     .catch(asOidcError('FST_OIDC_ID_TOKEN'))
 }
 
+/** Some providers write claims that they do not have as `null`, or `auth_time` as text. Those count as absent. */
+function withoutUnusual ({ auth_time: authTime, at_hash: hash, ...payload }: JWTPayload): JWTPayload {
+  return {
+    ...payload,
+    ...(authTime !== null && typeof authTime !== 'string' && { auth_time: authTime }),
+    ...(hash !== null && { at_hash: hash })
+  }
+}
+
 // Another kind of JWT must not pass for an ID token (RFC 8725, section 3.11).
 function checkType ({ typ }: JWTHeaderParameters, payload: JWTPayload): void {
   check(
@@ -70,14 +80,26 @@ function checkSubject ({ sub }: JWTPayload): void {
   check(typeof sub === 'string' && sub !== '' && sub.length <= 255, 'sub must be a string of 1 to 255 characters')
 }
 
-function checkAudience (payload: JWTPayload, { clientId, trustedAudiences }: ProviderSettings): void {
-  const audiences = Array.isArray(payload.aud) ? payload.aud : [payload.aud]
-  check(
-    audiences.every((aud) => aud === clientId || trustedAudiences.includes(aud as string)),
-    'aud names an audience that is not trusted'
-  )
+async function checkAudience (payload: JWTPayload, settings: ProviderSettings): Promise<void> {
+  const { clientId } = settings
+  const audiences = [payload.aud].flat() as string[]
+  for (const audience of audiences.filter((aud) => aud !== clientId)) {
+    check(
+      await isTrusted(audience, settings),
+      `aud names ${JSON.stringify(audience).slice(0, 200)}, which is not among "trustedAudiences"`
+    )
+  }
   const azp = payload['azp']
   check(azp === undefined ? audiences.length === 1 : azp === clientId, 'azp must be this client')
+}
+
+// Anything but `true` is a refusal, and so a function that forgets to return trusts nothing.
+async function isTrusted (audience: unknown, { isTrustedAudience }: ProviderSettings): Promise<boolean> {
+  try {
+    return typeof audience === 'string' && await isTrustedAudience(audience) === true
+  } catch (cause) {
+    throw new OidcError('FST_OIDC_UNEXPECTED', { cause, detail: 'the function "trustedAudiences" failed' })
+  }
 }
 
 function checkTimes ({ iat, exp, auth_time: authTime }: JWTPayload, tolerance: number): void {
@@ -101,7 +123,8 @@ function checkAuthentication (
 ): void {
   if (maxAge !== undefined) {
     const authTime = payload['auth_time']
-    check(typeof authTime === 'number' && authTime + maxAge + tolerance >= now(), 'auth_time is older than max_age')
+    const isRecent = typeof authTime === 'number' && authTime + maxAge + tolerance >= now()
+    check(isRecent, 'auth_time is missing, or older than max_age')
   }
   if (acrValues !== undefined) {
     check(acrValues.includes(payload['acr'] as string), 'acr is not one of the requested acr_values')

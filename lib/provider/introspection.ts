@@ -1,9 +1,10 @@
 import * as client from 'openid-client'
-import { OidcError, checkWith } from '../errors.ts'
+import { checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import { isAccessUse, isOtherToken } from './access-token.ts'
 import { attempt } from './client-errors.ts'
+import { requireEndpoint } from './metadata.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
@@ -14,13 +15,12 @@ const check: Check = checkWith('FST_OIDC_TOKEN')
 
 /** Asks the provider about an access token (RFC 7662) and returns its claims. Throws FST_OIDC_TOKEN. */
 export async function introspect (
-  { config, metadata, settings }: Discovered,
+  discovered: Discovered,
   token: string,
   rules: BearerSettings
 ): Promise<JWTPayload> {
-  if (metadata.introspection_endpoint === undefined) {
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the provider has no introspection endpoint' })
-  }
+  const { config, settings } = discovered
+  requireEndpoint(discovered, 'introspection_endpoint', 'FST_OIDC_PROVIDER_RESPONSE')
   const response = await attempt(
     'FST_OIDC_PROVIDER_RESPONSE',
     async () => await client.tokenIntrospection(config, token, { token_type_hint: 'access_token' }),

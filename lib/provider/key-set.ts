@@ -1,9 +1,12 @@
-import { createLocalJWKSet, errors, jwtVerify } from 'jose'
+import { errors, jwtVerify } from 'jose'
 import { OidcError } from '../errors.ts'
 import { createCached } from '../util/cached.ts'
 import { isRecord } from '../util/json.ts'
-import { isJson } from './transport.ts'
-import type { JWK, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import { readJson } from './json-response.ts'
+import { createFittingKeys, readKeys } from './keys.ts'
+import type { FastifyBaseLogger } from 'fastify'
+import type { CryptoKey, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import type { FittingKeys } from './keys.ts'
 import type { Fetch } from '../../types/options.ts'
 
 export interface KeySet {
@@ -26,27 +29,29 @@ const ATTEMPTS = 3
  * The keys of one provider. A token with an unknown key or a wrong signature causes a new fetch, so that a key rotation
  * works at once. The number of fetches is limited, so that forged tokens cannot flood the provider with requests.
  */
-export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
+export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBaseLogger): KeySet {
   const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
-  let last: { text: string, keys: JWTVerifyGetKey } | undefined
+  const warn = createWarning(jwksUri, log)
+  let last: { text: string, keys: FittingKeys } | undefined
   const cached = createCached(load, TIMES)
 
   // The same keys stay the same object: caches of verified tokens compare it.
-  async function load (): Promise<JWTVerifyGetKey> {
-    const keys = await fetchKeys(jwksUri, transport)
-    const text = JSON.stringify(keys)
-    if (text !== last?.text) last = { text, keys: createLocalJWKSet({ keys }) }
+  async function load (): Promise<FittingKeys> {
+    const { usable, leftOut } = readKeys(await fetchKeys(jwksUri, transport))
+    warn(leftOut)
+    const text = JSON.stringify(usable)
+    if (text !== last?.text) last = { text, keys: createFittingKeys(usable) }
     return last.keys
   }
 
   async function verify (
     token: string,
     options: JWTVerifyOptions,
-    keys: JWTVerifyGetKey,
+    keys: FittingKeys,
     attempts: number
   ): Promise<JWTVerifyResult> {
     try {
-      return await jwtVerify(token, keys, options)
+      return await verifyWithAny(token, keys, options)
     } catch (error) {
       const newer = attempts > 1 && mayBeRotated(error) ? await cached.newerThan(keys, mayReload) : keys
       if (newer === keys) throw error
@@ -64,6 +69,38 @@ export function createKeySet (jwksUri: string, transport: Fetch): KeySet {
   }
 }
 
+/**
+ * Tries the keys that fit one after the other: a rotation may use a `kid` again, or a key set may have a key twice. A
+ * claim is only checked after the signature, so that a failed claim is the answer.
+ */
+async function verifyWithAny (token: string, keys: FittingKeys, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
+  let untried: CryptoKey[] | undefined
+  const nextKey: JWTVerifyGetKey = async (header) => {
+    untried ??= await keys(header)
+    const key = untried.shift()
+    if (key === undefined) throw new errors.JWKSNoMatchingKey()
+    return key
+  }
+  for (;;) {
+    try {
+      return await jwtVerify(token, nextKey, options)
+    } catch (error) {
+      const mayTryAnother = error instanceof errors.JWSSignatureVerificationFailed && untried?.length !== 0
+      if (!mayTryAnother) throw error
+    }
+  }
+}
+
+/** Warns of keys that are left out, once as long as they are the same. */
+function createWarning (jwksUri: string, log: FastifyBaseLogger): (leftOut: string[]) => void {
+  let last = '[]'
+  return (leftOut) => {
+    const text = JSON.stringify(leftOut)
+    if (text !== last && leftOut.length > 0) log.warn({ jwksUri, leftOut }, 'keys of the provider are not used')
+    last = text
+  }
+}
+
 /** A token bucket. */
 function createLimit (burst: number, perSecond: number): () => boolean {
   let tokens = burst
@@ -78,19 +115,16 @@ function createLimit (burst: number, perSecond: number): () => boolean {
   }
 }
 
-async function fetchKeys (jwksUri: string, transport: Fetch): Promise<JWK[]> {
+async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
-  const canRead = response.status === 200 && isJson(response)
-  const document: unknown = canRead ? await response.json().catch(() => undefined) : undefined
+  const document = response.status === 200 ? await readJson(response) : undefined
   if (!isRecord(document) || !Array.isArray(document['keys'])) {
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: 'the key set is not a JWK Set (RFC 7517, section 5)' })
+    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', {
+      detail: `the key set is not a JWK Set (RFC 7517, section 5): status ${response.status}, ` +
+        `${response.headers.get('content-type')}`
+    })
   }
-  return document['keys'].filter(isPublicKey)
-}
-
-// A signature proves nothing when its private key is public.
-function isPublicKey (key: unknown): key is JWK {
-  return isRecord(key) && 'kty' in key && key['kty'] !== 'oct' && !('d' in key)
+  return document['keys']
 }
 
 function mayBeRotated (error: unknown): boolean {

@@ -9,6 +9,7 @@ import { introspect } from './introspection.ts'
 import { verifyLogoutToken } from './logout-token.ts'
 import { exchangeCode, refreshTokens, sendGrant } from './token-request.ts'
 import { fetchUserinfo } from './userinfo-request.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { OidcError } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
@@ -45,7 +46,8 @@ export interface Provider extends TokenIssuer {
   /** Sends a grant that an application brought. Throws FST_OIDC_GRANT with the error code of the provider. */
   grant: (grantType: string, params: Record<string, string>, resource?: string[]) => Promise<TokenSet>
   /** Starts a device flow (RFC 8628, section 3.1). Throws FST_OIDC_DEVICE when the provider does not support it. */
-  authorizeDevice: (scope: string) => Promise<client.DeviceAuthorizationResponse>
+  authorizeDevice: (scope: string, codeVerifier: string) => Promise<client.DeviceAuthorizationResponse>
+  /** Throws FST_OIDC_LOGIN_REQUIRED when the provider does not accept the access token. */
   userinfo: (accessToken: string, sub: string) => Promise<UserinfoClaims>
   /** Revokes a token (RFC 7009). Does nothing when the provider does not support it. */
   revoke: (token: string, tokenTypeHint: string) => Promise<void>
@@ -64,8 +66,8 @@ export interface Provider extends TokenIssuer {
   health: () => Promise<ProviderHealth>
 }
 
-export function createProvider (settings: ProviderSettings): Provider {
-  const discovery = createDiscovery(settings)
+export function createProvider (settings: ProviderSettings, log: FastifyBaseLogger): Provider {
+  const discovery = createDiscovery(settings, log)
 
   /** The act as a function of the provider: discovery comes first. */
   function afterDiscovery<Args extends unknown[], Result> (

@@ -5,7 +5,8 @@ import { isProviderName, WELL_KNOWN } from '../options/provider.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { createCached } from '../util/cached.ts'
 import { createProvider } from './provider.ts'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { ProviderSettings } from '../options/provider.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Cached } from '../util/cached.ts'
 import type { Provider } from './provider.ts'
@@ -29,9 +30,12 @@ export interface Providers {
   ofRequest: (request: FastifyRequest) => Promise<Provider | null>
 }
 
-export function createProviders (settings: Settings): Providers {
+export function createProviders (settings: Settings, log: FastifyBaseLogger): Providers {
   const { resolveProvider } = settings
-  const lookup = resolveProvider === undefined ? createFixed(settings) : createTenants(settings, resolveProvider)
+  const create = (provider: ProviderSettings): Provider => createProvider(provider, log)
+  const lookup = resolveProvider === undefined
+    ? createFixed(settings, create)
+    : createTenants(settings, resolveProvider, create)
   return {
     ...lookup,
     async get (request, name) {
@@ -42,11 +46,12 @@ export function createProviders (settings: Settings): Providers {
   }
 }
 
+type Create = (settings: ProviderSettings) => Provider
 type Lookup = Omit<Providers, 'get'>
 
 /** The providers of the options. */
-function createFixed (settings: Settings): Lookup {
-  const providers = new Map([...settings.providers].map(([name, provider]) => [name, createProvider(provider)]))
+function createFixed (settings: Settings, create: Create): Lookup {
+  const providers = new Map([...settings.providers].map(([name, provider]) => [name, create(provider)]))
   const all = [...providers.values()]
   const only = all.length === 1 ? all[0] as Provider : null
   const known = (name: string): Provider | null => providers.get(name) ?? null
@@ -70,7 +75,7 @@ type Tenant = Cached<Provider | null, FastifyRequest>
 type Resolve = NonNullable<OidcOptions['resolveProvider']>
 
 /** Providers that `resolveProvider` finds at run time by their names. Each is kept for a while. */
-function createTenants (settings: Settings, resolve: Resolve): Lookup {
+function createTenants (settings: Settings, resolve: Resolve, create: Create): Lookup {
   const kept = createBoundedMap<Tenant>(MAX_TENANTS)
   // Separate from `kept`, so that unknown names cannot push tenants out.
   const resolving = createBoundedMap<Tenant>(MAX_TENANTS)
@@ -84,7 +89,7 @@ function createTenants (settings: Settings, resolve: Resolve): Lookup {
       if (options === null) return null
       // Unchanged options keep the provider, with its metadata and keys.
       if (last === undefined || !isDeepStrictEqual(last.options, options)) {
-        last = { options, provider: build(settings, name, options) }
+        last = { options, provider: create(parse(settings, name, options)) }
       }
       return last.provider
     }
@@ -166,10 +171,10 @@ async function callResolve (
 }
 
 // Wrong options are a fault of the application. The user cannot fix them, and sees only FST_OIDC_UNEXPECTED.
-function build (settings: Settings, asked: string, { name = asked, ...options }: ResolvedProvider): Provider {
+function parse (settings: Settings, asked: string, { name = asked, ...options }: ResolvedProvider): ProviderSettings {
   try {
     check(name === asked, `"name" is ${name}, not ${asked}`)
-    return createProvider(settings.parseProvider(name, options))
+    return settings.parseProvider(name, options)
   } catch (cause) {
     throw new OidcError('FST_OIDC_UNEXPECTED', { cause, detail: 'resolveProvider returned wrong options' })
   }

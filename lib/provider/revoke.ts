@@ -15,10 +15,16 @@ export interface Revocation {
 export function revokeInBackground (log: FastifyBaseLogger, revocations: readonly Revocation[]): void {
   const revokeAll = async (): Promise<void> => {
     for (const { provider, token, hint } of revocations) {
-      await provider.revoke(token, hint).catch(({ code, detail }: OidcError) => {
-        log.warn({ code, detail }, 'the token could not be revoked')
+      await provider.revoke(token, hint).catch((error: OidcError) => {
+        const { code, detail } = error
+        log[levelOf(error, provider)]({ code, detail }, 'the token could not be revoked')
       })
     }
   }
   revokeAll()
+}
+
+// Some providers do not let a public client revoke, and send it to their login page at each logout instead.
+function levelOf ({ detail = '' }: OidcError, { settings }: Provider): 'info' | 'warn' {
+  return settings.clientAuth === 'none' && detail.includes('redirect') ? 'info' : 'warn'
 }

@@ -1,7 +1,9 @@
 import * as client from 'openid-client'
+import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { OidcError, checkWith } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { attempt, passOn } from './client-errors.ts'
+import { ID_TOKEN } from './endpoint-response.ts'
 import { verifyIdToken } from './id-token.ts'
 import { resourceParams } from './resource-params.ts'
 import type { Check } from '../errors.ts'
@@ -29,23 +31,19 @@ export async function exchangeCode (
   const response = await attempt('FST_OIDC_CODE', async () => await client.authorizationCodeGrant(
     discovered.config,
     callbackUrl(request.redirectUri, params),
-    {
-      expectedState: request.state,
-      expectedNonce: nonce,
-      pkceCodeVerifier: request.codeVerifier,
-      idTokenExpected: true,
-      ...(maxAge !== undefined && { maxAge })
-    },
+    { expectedState: request.state, pkceCodeVerifier: request.codeVerifier },
     resourceParams(request.resource)
-  ), discovered.settings)
-  const claims = await verifyIdToken(response.id_token as string, discovered.keySet, discovered.settings, {
+  ), discovered.settings, 'authorization_code')
+  const tokens = toTokens(response)
+  check(tokens.id_token !== undefined, 'the token response has no id_token')
+  const claims = await verifyIdToken(tokens.id_token, discovered.keySet, discovered.settings, {
     issuer: discovered.metadata.issuer,
     nonce,
     maxAge,
     acrValues,
-    accessToken: response.access_token
+    accessToken: tokens.access_token
   })
-  return { tokens: toTokens(response), claims }
+  return { tokens, claims }
 }
 
 /** Gets new tokens for a refresh token. The result keeps that refresh token when the provider does not send another. */
@@ -57,7 +55,8 @@ export async function refreshTokens (
   const response = await attempt(
     'FST_OIDC_LOGIN_REQUIRED',
     async () => await client.refreshTokenGrant(discovered.config, refreshToken, resourceParams(resource)),
-    discovered.settings
+    discovered.settings,
+    'refresh_token'
   )
   const { id_token: idToken, ...tokens } = toTokens(response)
   const claims = await verifyLaterIdToken(discovered, idToken, tokens.access_token).catch(ignoreOutage)
@@ -82,7 +81,8 @@ export async function sendGrant (
   const response = await attempt(
     'FST_OIDC_LOGIN_REQUIRED',
     async () => await client.genericGrantRequest(discovered.config, grantType, body).catch(passOn),
-    discovered.settings
+    discovered.settings,
+    grantType
   )
   const tokens = toTokens(response)
   return { tokens, claims: await verifyLaterIdToken(discovered, tokens.id_token, tokens.access_token) }
@@ -114,12 +114,24 @@ function callbackUrl (redirectUri: string, params: Record<string, string>): URL 
 function toTokens (response: client.TokenEndpointResponse): OidcTokens {
   check(response.token_type === 'bearer', 'the token_type is not bearer')
   const { expires_in: lifetime } = response
+  const idToken = response[ID_TOKEN] as string | undefined
+  if (idToken !== undefined) checkFormat(idToken)
   return {
     access_token: response.access_token,
     token_type: response.token_type,
     ...(lifetime !== undefined && { expires_at: now() + Math.min(Math.floor(lifetime), YEAR) }),
     ...(response.refresh_token !== undefined && { refresh_token: response.refresh_token }),
-    ...(response.id_token !== undefined && { id_token: response.id_token }),
+    ...(idToken !== undefined && { id_token: idToken }),
     ...(response.scope !== undefined && { scope: response.scope })
+  }
+}
+
+/** Throws unless the text is a signed JWT. It verifies nothing. */
+function checkFormat (idToken: string): void {
+  try {
+    decodeProtectedHeader(idToken)
+    decodeJwt(idToken)
+  } catch (cause) {
+    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { cause, detail: 'the id_token is not a signed JWT' })
   }
 }

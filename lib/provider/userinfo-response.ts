@@ -1,6 +1,7 @@
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { isRecord, parseJson } from '../util/json.ts'
 import { decrypt } from './decrypt.ts'
+import { isPage } from './json-response.ts'
 import { isJson } from './transport.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -16,7 +17,8 @@ export function userinfoType ({ userinfoSigningAlg, userinfoEncryption }: Provid
 
 /**
  * The claims of a UserInfo response. The response must be signed or encrypted where this is configured, and must have
- * the `sub` of the ID token (OpenID Connect Core 1.0, section 5.3.2). Throws FST_OIDC_USERINFO.
+ * the `sub` of the ID token (OpenID Connect Core 1.0, section 5.3.2). Throws FST_OIDC_USERINFO, or
+ * FST_OIDC_LOGIN_REQUIRED when the provider does not accept the access token.
  */
 export async function readUserinfo (
   response: Response,
@@ -25,10 +27,9 @@ export async function readUserinfo (
   settings: ProviderSettings
 ): Promise<UserinfoClaims> {
   const problem = `status ${response.status}, ${response.headers.get('content-type')}`
+  await checkStatus(response, problem)
   const isJwt = userinfoType(settings) === 'application/jwt'
-  if (response.status !== 200 || !(isJwt ? isJwtResponse(response) : isJson(response))) {
-    throw new OidcError('FST_OIDC_USERINFO', { detail: problem, cause: { status: response.status } })
-  }
+  check(isJwt ? isJwtResponse(response) : isJson(response), problem)
   const claims: unknown = isJwt
     ? await readJwt(await response.text(), keySet, settings)
     : await response.json().catch(() => undefined)
@@ -37,6 +38,15 @@ export async function readUserinfo (
     `${problem}, the body does not have the sub of the ID token`
   )
   return claims as UserinfoClaims
+}
+
+async function checkStatus (response: Response, problem: string): Promise<void> {
+  const { status, headers } = response
+  if (status === 200) return
+  const detail = `UserInfo: ${problem}, ${headers.get('www-authenticate')}`
+  // The provider does not accept the access token (RFC 6750, section 3.1).
+  if (status === 401) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
+  throw new OidcError(await isPage(response) ? 'FST_OIDC_PROVIDER_UNAVAILABLE' : 'FST_OIDC_USERINFO', { detail })
 }
 
 function isJwtResponse (response: Response): boolean {

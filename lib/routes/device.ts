@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { clientIdOf, providerOf } from '../broker/request-params.ts'
 import { scopeOf } from '../login/login.ts'
 import { now } from '../util/time.ts'
@@ -16,10 +17,11 @@ export function deviceEndpoint (
   return oauthEndpoint(errorResponses, async (params, request) => {
     const provider = await providerOf(providers, params, request)
     const clientId = clientIdOf(settings, params)
-    const answer = await provider.authorizeDevice(scopeOf(provider, broker !== undefined))
+    const codeVerifier = randomBytes(32).toString('base64url')
+    const answer = await provider.authorizeDevice(scopeOf(provider, broker !== undefined), codeVerifier)
     const { device_code: deviceCode, interval = INTERVAL, ...others } = answer
     const { user_code, verification_uri, verification_uri_complete, expires_in } = others
-    const device = { provider: provider.name, deviceCode, clientId, expiresAt: now() + expires_in }
+    const device = { provider: provider.name, deviceCode, codeVerifier, clientId, expiresAt: now() + expires_in }
     const device_code = deviceCodes.seal(device)
     return { device_code, user_code, verification_uri, verification_uri_complete, expires_in, interval }
   })

@@ -1,7 +1,7 @@
 import { checkedFormParams } from '../http/params.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { OidcError } from '../errors.ts'
+import type { OidcError, OidcErrorCode } from '../errors.ts'
 import type { ErrorResponses } from '../http/error-response.ts'
 import type { Endpoint } from './endpoint.ts'
 
@@ -43,7 +43,12 @@ function statusOf ({ statusCode }: OidcError, name: string): number {
   return statusCode >= 500 ? statusCode : 400
 }
 
+/** The error codes that tell a program that another login may help, or that none does. */
+const LOGIN_ERRORS: Partial<Record<OidcErrorCode, string>> = {
+  FST_OIDC_CLAIMS: 'access_denied',
+  FST_OIDC_LOGIN_REQUIRED: 'invalid_grant'
+}
+
 function oauthCodeOf (error: OidcError): string {
-  const isRefused = error.code === 'FST_OIDC_CLAIMS'
-  return error.oauthError ?? outageCode(error) ?? (isRefused ? 'access_denied' : 'invalid_request')
+  return error.oauthError ?? outageCode(error) ?? LOGIN_ERRORS[error.code] ?? 'invalid_request'
 }

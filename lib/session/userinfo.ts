@@ -22,16 +22,17 @@ export function createUserinfo ({ sessions, accessToken, telemetry }: UserinfoPa
   }
 
   return async function userinfo (request) {
+    const token = await accessToken(request)
     try {
-      return await fetchClaims(request, await accessToken(request))
+      return await fetchClaims(request, token)
     } catch (error) {
       // The provider may revoke a token before it expires. Only a 401 is worth another try (security.md S60).
-      if (!isUnauthorized(error) || (await sessions.tokens(request)).refresh_token === undefined) throw error
+      if (!isRefused(error) || (await sessions.tokens(request)).refresh_token === undefined) throw error
       return await fetchClaims(request, await accessToken(request, { refresh: true }))
     }
   }
 }
 
-function isUnauthorized (error: unknown): boolean {
-  return error instanceof OidcError && (error.cause as { status?: number } | undefined)?.status === 401
+function isRefused (error: unknown): boolean {
+  return error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED'
 }

@@ -50,4 +50,17 @@ t.test('tenants', async (t) => {
   t.equal((await browser.goto('/t/other/home')).status, 404)
 })
 
+t.test('a member that the metadata lacks', async (t) => {
+  const corp = await start(t)
+  const app = await page.run(t, 'introspection_endpoint', {
+    context: { key: SESSION_KEY, clients: { google: clientOf(corp), corp: clientOf(corp) } },
+    change: withProviders({
+      'https://id.example.com': corp.issuer,
+      'https://id.example.com/oauth2/introspect': `${corp.issuer}/introspect`
+    })
+  })
+  t.equal((await client({ app, baseUrl: BASE_URL }).goto('/auth/login')).status, 404, 'the login ends at the start page')
+  t.equal(corp.count('token'), 1)
+})
+
 t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))

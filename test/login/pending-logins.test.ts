@@ -8,7 +8,7 @@ import { parseOptions } from '../../lib/options/settings.ts'
 import { createSeen } from '../../lib/store/seen.ts'
 import { createProviders } from '../../lib/provider/providers.ts'
 import { sessionCookie } from '../../lib/testing/index.ts'
-import { BASE_URL, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
+import { BASE_URL, SESSION_KEY, startApp, stopClock, silentLog } from '../support/app.ts'
 import { until } from '../support/until.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Provider as OpenIdProvider } from '../../lib/provider/provider.ts'
@@ -63,7 +63,7 @@ t.test('R32 a used login is remembered until it expires, and at most 100,000 are
   const space = joinCookieSpace('app.example.com', '__Host-oidc')
   t.teardown(() => space.leave())
   const pending = createPendingLogins(settings, { sealer, taken: createSeen(undefined), space })
-  const provider = createProviders(settings).all()[0] as OpenIdProvider
+  const provider = createProviders(settings, silentLog).all()[0] as OpenIdProvider
   const reply = { header () {} } as unknown as FastifyReply
   const begin = () => {
     const request = { method: 'GET', headers: {} } as FastifyRequest

@@ -32,7 +32,10 @@ t.test('S82 each wrong option is refused at registration, and the message names 
     [{ issuer: '' }, /"issuer" must be a non-empty string/],
     [{ discoveryUrl: 'ftp://id.example.com' }, /"discoveryUrl" must be an https URL/],
     [{ metadata: [] }, /"metadata" must be an object/],
-    [{ metadata: { issuer: 'https://id.example.com' } }, /"metadata.authorization_endpoint"/],
+    [{ metadata: { issuer: 'https://id.example.com' }, issuer: undefined }, /"metadata.authorization_endpoint" is required/],
+    [{ metadata: { token_endpoint: '' } }, /"metadata.token_endpoint"/],
+    [{ metadata: { issuer: 'https://other.example' } }, /"metadata.issuer" is https:..other.example, not https:/],
+    [{ trustedAudiences: true }, /"trustedAudiences" must be an array of strings, a function or/],
     [{ clientId: undefined }, /"clientId" must be/],
     [{ clientSecret: '' }, /"clientSecret" must be/],
     [

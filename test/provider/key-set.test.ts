@@ -4,7 +4,7 @@ import t from 'tap'
 import { createKeySet } from '../../lib/provider/key-set.ts'
 import { createTransport } from '../../lib/provider/transport.ts'
 import { client, faults } from '../../lib/testing/index.ts'
-import { BASE_URL, optionsFor, providerSettings, stopClock } from '../support/app.ts'
+import { BASE_URL, optionsFor, providerSettings, stopClock, silentLog } from '../support/app.ts'
 import { inParallel, times } from '../support/crowd.ts'
 import { anotherApp, assertLoggedIn, assertRefused, attempt, untilCallback } from '../support/protocol.ts'
 import { startedClock, startedProvider } from '../support/started.ts'
@@ -67,7 +67,7 @@ async function startKeySet (t: Test): Promise<World> {
     return failing ? await transport(`${provider.url}/nothing-here`, init) : await transport(url, init)
   }
   return {
-    keySet: createKeySet(`${provider.url}/jwks`, counting),
+    keySet: createKeySet(`${provider.url}/jwks`, counting, silentLog),
     provider,
     fetches: () => fetches,
     fail: (value) => {

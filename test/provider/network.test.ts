@@ -129,15 +129,17 @@ t.test('S11 S81 every call uses the client certificate, at the mTLS endpoint ali
   )
 })
 
-t.test('S50 an unsafe endpoint alias is refused', async (t) => {
-  for (const aliases of [
-    'x',
-    [],
-    null,
-    { token_endpoint: 'http://provider.example/token' },
-    { userinfo_endpoint: 'https://user@provider.example/' },
-    { token_endpoint: 7 }
-  ]) {
+t.test('K5 S50 an unsafe endpoint alias is refused where the client uses it', async (t) => {
+  const cases: Array<[aliases: unknown, status: number]> = [
+    ['x', 502],
+    [[], 502],
+    [null, 302],
+    [{ token_endpoint: null }, 302],
+    [{ token_endpoint: 'http://provider.example/token' }, 502],
+    [{ token_endpoint: 7 }, 502],
+    [{ userinfo_endpoint: 'https://user@provider.example/' }, 302]
+  ]
+  for (const [aliases, status] of cases) {
     const provider = await startProvider()
     t.teardown(async () => await provider.close())
     provider.fault({
@@ -146,8 +148,11 @@ t.test('S50 an unsafe endpoint alias is refused', async (t) => {
         document['mtls_endpoint_aliases'] = aliases
       }
     })
-    const app = await buildApp(t, optionsFor(provider))
-    t.equal((await app.inject('/auth/login')).statusCode, aliases === null ? 302 : 502, JSON.stringify(aliases))
+    const { clientSecret: _, ...options } = optionsFor(provider)
+    const using = await buildApp(t, { ...options, clientAuth: 'tls_client_auth' })
+    t.equal((await using.inject('/auth/login')).statusCode, status, JSON.stringify(aliases))
+    const other = await buildApp(t, optionsFor(provider))
+    t.equal((await other.inject('/auth/login')).statusCode, 302, 'a client without a certificate does not use it')
   }
 })
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { createProviders } from '../../lib/provider/providers.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
 import { client, sessionCookie, startProvider } from '../../lib/testing/index.ts'
-import { BASE_URL, SESSION_KEY, buildApp, stopClock } from '../support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, stopClock, silentLog } from '../support/app.ts'
 import { SESSION_COOKIE, authorizationParams, captureLog } from '../support/protocol.ts'
 import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
@@ -418,7 +418,7 @@ t.test('R32 a thousand tenants are cached, and unknown names do not replace them
       return name.startsWith('tenant') ? { issuer: `https://${name}.example.com`, clientId: 'web' } : null
     }
   })
-  const providers = createProviders(settings)
+  const providers = createProviders(settings, silentLog)
   const request = {} as FastifyRequest
   for (let count = 0; count < 1000; count++) await providers.find(request, `tenant${count}`)
   for (let count = 0; count < 3000; count++) await providers.find(request, `nobody${count}`)

@@ -614,14 +614,14 @@ t.test('S60 a 401 of UserInfo means new tokens and one more try, and nothing els
   t.equal(refreshes(provider).length, count, 'no new tokens for another reason')
   const off = provider.fault({ on: 'userinfo', status: 401, body: '{}' })
   provider.clearRequests()
-  t.match((await browser.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_USERINFO' })
+  t.match((await browser.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' }, 'K3')
   t.same([provider.count('userinfo'), refreshes(provider).length], [2, 1], 'once')
   off()
 
   const without = await start(t, { offlineAccess: false })
   const other = await logIn(without, 'alice')
   without.provider.fault({ on: 'userinfo', status: 401, body: '{}' })
-  t.match((await other.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_USERINFO' })
+  t.match((await other.fetch('/auth/userinfo')).json(), { code: 'FST_OIDC_LOGIN_REQUIRED' }, 'K3')
   t.equal(without.provider.count('userinfo'), 1, 'without a refresh token there is nothing to try')
 })
 

@@ -12,7 +12,7 @@ import { createProviders } from '../../lib/provider/providers.ts'
 import { createEndedSessions } from '../../lib/session/ended-sessions.ts'
 import { createSessions } from '../../lib/session/sessions.ts'
 import { client, faults, startProvider } from '../../lib/testing/index.ts'
-import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
+import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock, silentLog } from '../support/app.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
@@ -1220,7 +1220,7 @@ t.test('a session whose provider is not known yet is neither used nor removed', 
   const { setCookies } = cookies.write(undefined, sessionOf(), tokensOf(1), 60)
   const sessions = createSessions(settings.session, {
     cookies: createSessionCookies(settings, sealer, ALONE),
-    providers: { ...createProviders(settings), known: () => undefined },
+    providers: { ...createProviders(settings, silentLog), known: () => undefined },
     endedSessions: createEndedSessions(settings.session, undefined),
     records: undefined,
     reportEnd: async () => {}
@@ -1243,7 +1243,7 @@ t.test('R32 a bounded number of ended sessions is remembered', async (t) => {
     remove: () => []
   }
   const { settings } = await parts(t)
-  const providers = createProviders(settings)
+  const providers = createProviders(settings, silentLog)
   session.issuedBy = providers.all()[0]?.id as string
   const sessions = createSessions(settings.session, {
     cookies: stub,

@@ -11,6 +11,9 @@ import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/i
 export const BASE_URL = 'https://app.example.com'
 export const SESSION_KEY = Buffer.alloc(32, 7).toString('base64')
 
+/** A log that writes nothing. */
+export const silentLog = Fastify().log
+
 /** The part of a test that registers its clean-up. */
 export interface Teardown {
   teardown: (handler: () => unknown) => void

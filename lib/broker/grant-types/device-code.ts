@@ -1,4 +1,5 @@
 import { describeLogin } from '../../login/claims.ts'
+import { DEVICE_GRANT as GRANT_TYPE } from '../../provider/device-authorization.ts'
 import { demand } from '../../provider/oauth-error.ts'
 import { toTokenResponse } from '../token-response.ts'
 import type { AcceptLogin } from '../../login/accept-login.ts'
@@ -7,11 +8,9 @@ import type { Providers } from '../../provider/providers.ts'
 import type { TokenSet } from '../../provider/token-request.ts'
 import type { Telemetry } from '../../telemetry.ts'
 import type { Broker } from '../broker.ts'
-import type { DeviceCodes } from '../device-codes.ts'
+import type { DeviceCode, DeviceCodes } from '../device-codes.ts'
 import type { TokenResponse } from '../token-response.ts'
 import type { GrantContext, GrantType } from './grant-type.ts'
-
-const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:device_code'
 
 export interface DeviceCodeParts {
   /** Without it, the endpoint returns the provider's own tokens. */
@@ -55,10 +54,14 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
       const provider = await providers.get(request, device.provider)
       const loginAt = Date.now()
       const tokenSet = await telemetry.exchangeTokens(async () => {
-        return await provider.grant(GRANT_TYPE, { device_code: device.deviceCode }, provider.settings.resource)
+        return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
       })
       if (broker === undefined) return toTokenResponse(tokenSet.tokens)
       return await issue(broker, provider, tokenSet, loginAt, context)
     }
   }
+}
+
+function tokenParams ({ deviceCode, codeVerifier }: DeviceCode): Record<string, string> {
+  return { device_code: deviceCode, ...(codeVerifier !== undefined && { code_verifier: codeVerifier }) }
 }

@@ -41,6 +41,7 @@ export interface RefreshToken {
 export interface Device {
   client: ProviderClient
   scope: string
+  code_challenge: string | undefined
   user_code: string
   expires: number
   polled?: number

@@ -8,11 +8,12 @@ import type { Context, Device, Exchange } from './context.ts'
 
 /** The device authorization endpoint (RFC 8628, section 3.1). */
 export const device = async (exchange: Exchange): Promise<Answer> => {
-  const { context, request: { body: { scope = '' } } } = exchange
+  const { context, request: { body: { scope = '', code_challenge } } } = exchange
   const client = await authenticateClient(exchange)
+  if (context.options.requirePkce && !code_challenge) throw refusal('invalid_request', 'PKCE is required')
   const device_code = random()
   const user_code = random().slice(0, 8).toUpperCase()
-  context.devices.set(device_code, { client, scope, user_code, expires: now() + 600 })
+  context.devices.set(device_code, { client, scope, code_challenge, user_code, expires: now() + 600 })
   const verification_uri = context.issuer + paths(context.options).device_verification
   return json({
     device_code,

@@ -53,7 +53,7 @@ const tokenResponse = (exchange: Exchange, { grant, scope = grant.scope, nonce, 
 }
 
 // RFC 7636, section 4.6
-const checkPkce = ({ code_challenge }: Code, code_verifier: string | undefined): void => {
+const checkPkce = ({ code_challenge }: Pick<Code, 'code_challenge'>, code_verifier: string | undefined): void => {
   const computed = code_verifier && createHash('sha256').update(code_verifier).digest('base64url')
   if (computed !== code_challenge) throw invalidGrant('PKCE verification failed')
 }
@@ -126,10 +126,11 @@ const checkPolling = (device: Device, interval: number): void => {
 }
 
 const deviceCode = (exchange: Exchange, client: ProviderClient): Claims => {
-  const { context, request: { body: { device_code = '' } } } = exchange
+  const { context, request: { body: { device_code = '', code_verifier } } } = exchange
   const device = context.devices.get(device_code)
   if (!device || device.client !== client) throw invalidGrant('unknown device_code')
   if (device.expires <= now()) throw refusal('expired_token', 'the device_code has expired')
+  checkPkce(device, code_verifier)
   checkPolling(device, context.options.deviceInterval ?? 5)
   context.devices.delete(device_code)
   const grant = device.grant!

@@ -82,7 +82,7 @@ export interface ProviderOptions {
   rotateRefreshTokens?: boolean
   /** Puts the claims of the scopes into the ID token, not only into UserInfo. Default: `true`. */
   claimsInIdToken?: boolean
-  /** Rejects authorization requests without PKCE. Default: `false`. */
+  /** Rejects authorization requests and device logins without PKCE. Default: `false`. */
   requirePkce?: boolean
   /** Rejects authorization requests that were not pushed (RFC 9126). Default: `false`. */
   requirePar?: boolean
