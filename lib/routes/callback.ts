@@ -172,15 +172,17 @@ function createCompletion (parts: CallbackParts) {
 }
 
 function codeOf (response: AuthorizationResponse): string {
-  const { code, error } = response
-  if (error !== undefined) throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: describeError(response) })
+  const { code, error, description } = response
+  if (error !== undefined) {
+    throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: describeError(error, description) })
+  }
   if (code === undefined || code === '') throw new OidcError('FST_OIDC_PARAMETER', { detail: 'code is missing' })
   return code
 }
 
 /** The provider's error, for the log. */
-function describeError ({ error, description }: AuthorizationResponse): string {
-  return `error ${printable(error ?? '')}: ${printable(description)}`
+function describeError (error: string, description: string): string {
+  return `error ${printable(error)}: ${printable(description)}`
 }
 
 /**
@@ -205,8 +207,8 @@ function createResumption ({ settings, sessions, login }: CallbackParts) {
 const BEGAN_TWICE = 'the login began again, and this callback too is late, used, or replaced by a parallel login'
 
 // A provider that refuses may forget the state: its error would appear nowhere else.
-function unknownState (reason: string, response: AuthorizationResponse): OidcError {
-  const detail = response.error === undefined ? reason : `${reason}; the provider: ${describeError(response)}`
+function unknownState (reason: string, { error, description }: AuthorizationResponse): OidcError {
+  const detail = error === undefined ? reason : `${reason}; the provider: ${describeError(error, description)}`
   return new OidcError('FST_OIDC_STATE', { detail })
 }
 

@@ -190,7 +190,7 @@ t.test('S6 no query changes a parameter that the plugin sets', async (t) => {
           params['response_type'] === 'code' &&
           params['scope'] === 'openid profile email' &&
           params['code_challenge_method'] === 'S256' &&
-          /^[\w-]{32}$/.test(params['state'] as string) &&
+          /^[0-9a-z]{10}[\w-]{22}[\w-]+\.[\w-]{32}$/.test(params['state'] as string) &&
           /^[\w-]{22}$/.test(params['nonce'] as string) &&
           !('request' in params) &&
           !('request_uri' in params) &&

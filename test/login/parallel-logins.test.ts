@@ -183,6 +183,13 @@ t.test('K2 a deep link of 2,500 characters survives where there is room, else th
   t.equal(fromElsewhere.url, `${BASE_URL}/me`, 'the cookies of the session may have been held back')
 
   browser.cookies.clear()
+  await untilCallback(browser, link)
+  const kept = browser.cookies.list().filter(({ name }) => name.endsWith('-return'))
+  t.equal(kept.length, 1, 'the address of a login that waits')
+  await browser.post('/auth/logout')
+  t.same(browser.cookies.list(BASE_URL), [], 'a logout removes it')
+
+  browser.cookies.clear()
   const page = await browser.goto(`/me?${'x'.repeat(3500)}`)
   t.same([page.status, page.url], [200, `${BASE_URL}/me`], 'no cookie has more than 4,096 bytes')
   t.match(lines(), /"length":3504.*the login leads to a shorter address/)
@@ -334,6 +341,17 @@ t.test('K2 a browser with cookies of the former default name keeps it', async (t
   const foreign = cookie.replace(/__Host-oidc=[^;]+/, '__Host-oidc=x')
   const fresh = await after.inject({ url: '/me', headers: { ...NAVIGATION, cookie: foreign } })
   t.match(fresh.headers['set-cookie'], /^__Host-oidc\.portal-login-/)
+})
+
+t.test('K2 cookies with the name of a former login go when they are too much, also where no key opens them', async (t) => {
+  const { app } = await startApp(t)
+  const old = (index: number): string => `__Host-oidc-login-${'0'.repeat(15)}${index}=${'x'.repeat(3900)}`
+  const begin = async (cookie: string) => (await app.inject({ url: '/auth/login', headers: { ...NAVIGATION, cookie } }))
+    .headers['set-cookie']
+  t.match(await begin(old(1)), /^__Host-oidc-login-[0-9a-b]=/, 'one fits')
+  t.match([await begin([old(1), old(2), old(3)].join('; '))].flat().slice(1), [
+    /^__Host-oidc-login-0{15}1=; .*Max-Age=0/, /^__Host-oidc-login-0{15}2=; .*Max-Age=0/
+  ])
 })
 
 t.test('K2 cookies that are blocked: one try, an error, and a log line that says so', async (t) => {

@@ -218,6 +218,12 @@ t.test('the options have the meaning of the type documentation', async (t) => {
     t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}:3000` }).session.cookieName, 'oidc-3000')
     t.equal(parse({ allowInsecureLoopback: true, baseUrl: `http://${host}` }).session.cookieName, 'oidc')
   }
+  const nameAt = (port: number): string => {
+    const baseUrl = `http://localhost:${port}/${'long'.repeat(20)}`
+    return parse({ allowInsecureLoopback: true, baseUrl }).session.cookieName
+  }
+  t.match(nameAt(3000), /^oidc\.[0-9a-f]{32}$/)
+  t.not(nameAt(3000), nameAt(3001))
 })
 
 t.test('S37 a secret always makes the same key, and another secret another key', async (t) => {

@@ -277,6 +277,10 @@ t.test('authorization requests that are refused at the redirect URI', async (t) 
   const location = new URL(response.headers.get('location')!)
   t.match(Object.fromEntries(location.searchParams), { error: 'invalid_request', error_description: 'PKCE required' })
   t.notOk(location.searchParams.has('state'))
+  const web = { client_id: 'web', client_secret: provider.clients[0]?.client_secret as string }
+  const { device_authorization_endpoint: device } = config.serverMetadata()
+  const answer = await fetch(device as string, form({ ...web, scope: 'openid' }))
+  t.match([answer.status, await answer.json()], [400, { error_description: 'PKCE is required' }])
 
   provider.options.requirePar = true
   await refused({}, 'invalid_request')
