@@ -221,6 +221,19 @@ t.test('logins that wait for their callback', async (t) => {
   }
 })
 
+t.test('without room, a login that waits goes after cookies with such names that no key opens', async (t) => {
+  const { made, get } = await open(t, 'https')
+  const waiting = pick(made.logins, 'ordinary').cookies[0] as string
+  const broken = ['1', '2'].map((end) => `__Host-oidc-login-${'z'.repeat(15)}${end}=${'x'.repeat(3400)}`)
+  const removedBy = async (cookies: string[]): Promise<string[]> => {
+    const response = await get('/auth/login', cookies)
+    return response.cookies.filter(({ maxAge }) => maxAge === 0).map(({ name }) => name)
+  }
+  t.same(await removedBy([...broken, waiting]), [nameOf(broken[0] as string)], 'the waiting login, which is older, stays')
+  const session = `__Host-oidc-tokens-0=${'x'.repeat(6900)}`
+  t.same(await removedBy([...broken, waiting, session]), [...broken, waiting].map(nameOf), 'it goes last')
+})
+
 t.test('a login with max_age, acr_values and resource', async (t) => {
   const login = pick(madeBy('https').logins, 'demanding')
   const world = await open(t, 'https')
