@@ -1,7 +1,10 @@
 import { createHmac, hkdfSync } from 'node:crypto'
-import secureSession from '@fastify/secure-session'
+import cookie from '@fastify/cookie'
+import { createSecretbox } from './util/secretbox.ts'
+import { now } from './util/time.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
+import type { Secretbox } from './util/secretbox.ts'
 
 /** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
 export type Purpose = 'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device'
@@ -34,24 +37,49 @@ const PURPOSES: readonly Purpose[] = [
 ]
 const NONCE_LENGTH = 32 // characters after the dot
 
+/** Loads @fastify/secure-session. Its addon has no build for each platform, and bundles do not contain it. */
+const loadSecureSession = async () => (await import('@fastify/secure-session')).default
+
 /**
- * Uses @fastify/secure-session only to seal and open. It is registered in its own scope, so that the application can
- * also use @fastify/secure-session and @fastify/cookie, and so that their hooks do not run for every request.
+ * Seals with @fastify/secure-session, and in JavaScript where that cannot be loaded: each opens what the other has
+ * sealed. All this is in a scope of its own, so that the application can also use @fastify/secure-session and
+ * @fastify/cookie, and so that their hooks do not run for every request.
  */
-export async function createSealer (app: FastifyInstance, settings: Settings): Promise<Sealer> {
-  let sealer: Sealer | undefined
-  await app.register(async (scope) => {
-    const { keys, secure } = settings.session
-    const keysOf = new Map(PURPOSES.map((purpose) => [purpose, keys.map((key) => deriveKey(key, purpose, settings))]))
-    await scope.register(secureSession, PURPOSES.map((purpose) => ({
-      sessionName: `oidc.${purpose}`,
-      key: keysOf.get(purpose) as Buffer[],
-      expiry: Number.MAX_SAFE_INTEGER // the sealed content has its own lifetime
-    })))
-    sealer = sealerOf(scope, secure, (keysOf.get('login') as Buffer[]).map((key) => digest(key, 'digest')))
+export async function createSealer (
+  app: FastifyInstance,
+  settings: Settings,
+  load = loadSecureSession
+): Promise<Sealer> {
+  const keys = new Map(PURPOSES.map((purpose) => [
+    purpose, settings.session.keys.map((key) => deriveKey(key, purpose, settings))
+  ]))
+  const secureSession = await load().catch(({ message }: Error) => {
+    app.log.warn({ reason: message }, 'the addon of sodium-native cannot be loaded: cookies are encrypted in JavaScript')
   })
-  return sealer as unknown as Sealer
+  let scope = app
+  // Loaded when the application is ready at the latest: after `app.after`, Fastify does not wait for it here.
+  await app.register(async (child) => {
+    scope = child
+    if (secureSession === undefined) child.register(cookie)
+    else child.register(secureSession, [...keys].map(sessionOf))
+  })
+  const digestKeys = (keys.get('login') as Buffer[]).map((key) => digest(key, 'digest'))
+  const boxes = secureSession === undefined ? boxesInJavaScript(keys) : boxesOf(() => scope)
+  return {
+    seal: boxes.seal,
+    open: (purpose, value) => isWellFormed(value) ? boxes.open(purpose, value) : null,
+    digests: (text) => digestKeys.map((key) => digest(key, text)),
+    setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
+      path: '/', httpOnly: true, secure: settings.session.secure, sameSite, maxAge, encode: (sealed) => sealed
+    })
+  }
 }
+
+function digest (key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
+}
+
+type Keys = ReadonlyMap<Purpose, Buffer[]>
 
 // One key per purpose and registration: a value that another registration sealed with the same secret does not open.
 function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
@@ -59,27 +87,53 @@ function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }:
   return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }
 
-function digest (key: Buffer, text: string): Buffer {
-  return createHmac('sha256', key).update(text).digest()
+function sessionOf ([purpose, key]: [Purpose, Buffer[]]) {
+  // The sealed content has its own lifetime.
+  return { sessionName: `oidc.${purpose}`, key, expiry: Number.MAX_SAFE_INTEGER }
 }
 
-function sealerOf (scope: FastifyInstance, secure: boolean, digestKeys: Buffer[]): Sealer {
+type Boxes = Pick<Sealer, 'seal' | 'open'>
+
+function boxesOf (scopeOf: () => FastifyInstance): Boxes {
   return {
-    seal: (purpose, content) =>
-      scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.'),
-    open: (purpose, value) => open(scope, purpose, value),
-    digests: (text) => digestKeys.map((key) => digest(key, text)),
-    setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
-      path: '/', httpOnly: true, secure, sameSite, maxAge, encode: (sealed) => sealed
-    })
+    seal (purpose, content) {
+      const scope = scopeOf()
+      return scope.encodeSecureSession(scope.createSecureSession({ content }), `oidc.${purpose}`).replace(';', '.')
+    },
+
+    open (purpose, value) {
+      const session = scopeOf().decodeSecureSession(value.replace('.', ';'), quiet, `oidc.${purpose}`)
+      return session === null ? null : { content: (session as Pick<Envelope, 'content'>).content, rotated: session.changed }
+    }
   }
 }
 
-function open (scope: FastifyInstance, purpose: Purpose, value: string): Opened | null {
+/** What @fastify/secure-session seals: the content, and when it was sealed, in seconds since the epoch. */
+interface Envelope {
+  content?: unknown
+  __ts: number
+}
+
+function boxesInJavaScript (keys: Keys): Boxes {
+  const boxes = new Map([...keys].map(([purpose, keys]) => [purpose, createSecretbox(keys)]))
+  const boxOf = (purpose: Purpose): Secretbox => boxes.get(purpose) as Secretbox
+  return {
+    seal (purpose, content) {
+      const envelope: Envelope = { content, __ts: now() }
+      return boxOf(purpose).seal(JSON.stringify(envelope))
+    },
+
+    open (purpose, value) {
+      const opened = boxOf(purpose).open(value)
+      if (opened === null) return null
+      return { content: (JSON.parse(opened.text) as Envelope).content, rotated: opened.rotated }
+    }
+  }
+}
+
+function isWellFormed (value: string): boolean {
   const dot = value.length - NONCE_LENGTH - 1
-  if (value[dot] !== '.' || !isCanonical(value.slice(0, dot)) || !isCanonical(value.slice(dot + 1))) return null
-  const session = scope.decodeSecureSession(value.replace('.', ';'), quiet, `oidc.${purpose}`)
-  return session === null ? null : { content: (session as { content?: unknown }).content, rotated: session.changed }
+  return value[dot] === '.' && isCanonical(value.slice(0, dot)) && isCanonical(value.slice(dot + 1))
 }
 
 // Different texts decode to the same bytes if they contain characters that are not base64, or extra bits at the

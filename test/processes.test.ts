@@ -1,17 +1,15 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { join } from 'node:path'
 import t from 'tap'
 import { client, startProvider } from '../lib/testing/index.ts'
-import { httpWire } from '../lib/testing/wire.ts'
 import { BASE_URL, SESSION_KEY, optionsFor } from './support/app.ts'
 import { compile } from './support/compile.ts'
+import { startProcess } from './support/processes.ts'
 import { POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, uniqueName } from './support/services.ts'
 import { until } from './support/until.ts'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
 import type { Injectable, Provider, ProviderOptions, TestBrowser } from '../lib/testing/index.ts'
-import type { Order } from './support/process.ts'
+import type { Process } from './support/processes.ts'
 
 // Several processes of one application, as behind a load balancer that sends each request to any of them.
 
@@ -22,62 +20,9 @@ const LEASE = TIMEOUT * 5 + 5 // seconds that a process has for a refresh before
 
 const SCRIPT = join(compile(t), 'test/support/process.js')
 
-interface Process {
-  /** Builds an application in the process. */
-  build: (options: OidcOptions) => Promise<Injectable>
-  /** Moves its clock. */
-  advance: (seconds: number) => Promise<void>
-  /** How many requests to this path have begun there. */
-  count: (path: string) => Promise<number>
-  kill: () => void
-}
-
-async function startProcess (): Promise<Process> {
-  const child = spawn(process.execPath, [SCRIPT], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-  t.teardown(() => child.kill('SIGKILL'))
-  const answers = new Map<number, (answer: number) => void>()
-  child.on('message', ({ id, answer }: { id: number, answer: number }) => answers.get(id)?.(answer))
-  await once(child, 'message')
-  const ask = async (...order: Order['order']): Promise<number> => await new Promise((resolve) => {
-    const id = answers.size + 1
-    answers.set(id, resolve)
-    child.send({ id, order })
-  })
-  return {
-    build: async (options) => remoteApp(await ask('build', options)),
-    advance: async (seconds) => { await ask('advance', seconds) },
-    count: async (path) => await ask('count', path),
-    kill: () => { child.kill('SIGKILL') }
-  }
-}
-
-/** Sends requests to the application that listens on this port. */
-function remoteApp (port: number): Injectable {
-  const send = httpWire(undefined)
-  const inject = async ({
-    method = 'GET',
-    url,
-    headers = {},
-    payload
-  }: {
-    method?: string
-    url: string
-    headers?: Record<string, string>
-    payload?: string
-  }) => {
-    const response = await send({ method, url: new URL(url, `http://127.0.0.1:${port}`), headers, body: payload })
-    return {
-      statusCode: response.status,
-      headers: { ...Object.fromEntries(response.headers), 'set-cookie': response.headers.getSetCookie() },
-      rawPayload: response.body
-    }
-  }
-  return { inject } as unknown as Injectable
-}
-
 // All tests use the same four processes: a start costs more than a test.
 const processes: Process[] = []
-while (processes.length < 4) processes.push(await startProcess())
+while (processes.length < 4) processes.push(await startProcess(t, SCRIPT))
 const [first, second, third, fourth] = processes as [Process, Process, Process, Process]
 
 /** One application in these processes, with its sessions where `options` says. */

@@ -24,7 +24,7 @@ const clock = startClock()
 const begun: string[] = []
 
 async function build (options: OidcOptions): Promise<number> {
-  const app = Fastify({ forceCloseConnections: true })
+  const app = Fastify({ forceCloseConnections: true, logger: { level: 'warn' } })
   app.addHook('onRequest', async ({ url }) => { begun.push(url) })
   await app.register(oidc, options)
   app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({
