@@ -35,8 +35,8 @@ export async function createTelemetry (
   if (settings === false) return silent
   const api = await load().catch(() => undefined)
   if (api === undefined) return silent
-  const tracer = settings?.tracer ?? api.trace.getTracer('fastify-oidc')
-  const meter = settings?.meter ?? api.metrics.getMeter('fastify-oidc')
+  const tracer = settings?.tracer as Tracer | undefined ?? api.trace.getTracer('fastify-oidc')
+  const meter = settings?.meter as Meter | undefined ?? api.metrics.getMeter('fastify-oidc')
   const span = createSpans(api, tracer)
   const { tokenExchange, ...counters } = createCounters(meter)
   return { span, exchangeTokens: createExchangeTokens(span, tokenExchange), ...counters }

@@ -1,7 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
-import type { Meter, Tracer } from '@opentelemetry/api'
 import type { IdTokenClaims, OidcClaims, OidcSession, OidcTokens, OidcUser, UserinfoClaims } from './claims.ts'
 import type { OidcError } from '../lib/errors.ts'
 import type { Store } from './store.ts'
@@ -637,6 +636,16 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 /** An undici dispatcher, for example a `ProxyAgent`, or an `Agent` with its own CA or a client certificate. */
 export interface Dispatcher {
   dispatch: (...parameters: never[]) => boolean
+}
+
+/** A tracer of OpenTelemetry, as `trace.getTracer` of `@opentelemetry/api` returns it. */
+export interface Tracer {
+  startActiveSpan: (...parameters: never[]) => unknown
+}
+
+/** A meter of OpenTelemetry, as `metrics.getMeter` of `@opentelemetry/api` returns it. */
+export interface Meter {
+  createCounter: (...parameters: never[]) => unknown
 }
 
 /**
