@@ -81,7 +81,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const bearer = settings.bearer === undefined
     ? undefined
     : createBearer(settings.bearer, {
-      baseUrl: settings.baseUrl,
+      urls,
       sealer,
       providers,
       own: broker === undefined ? [] : [broker.tokenIssuer],

@@ -1,7 +1,7 @@
 import { createBrokerAdmin } from './broker/admin.ts'
 import { parseLoginOptions } from './login/login-parameters.ts'
 import { createSessionAdmin } from './logout/session-admin.ts'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Parts } from './compose.ts'
 import type { Provider } from './provider/provider.ts'
 import type { Oidc } from '../types/fastify.ts'
@@ -61,8 +61,16 @@ export function decorate (app: FastifyInstance, oidc: Oidc, { sessions, pendingL
   app.addHook('onSend', (request, reply, _payload, done) => {
     const bytes = sessions.finish(request, reply)
     if (bytes > 0) pendingLogins.fit(request, reply, bytes)
+    sessions.preventCaching(request, reply)
     done()
   })
+  // Again after the route's own hooks and those that the application adds later: they may set headers for caches.
+  app.addHook('onRoute', (route) => { route.onSend = [route.onSend ?? [], preventCaching].flat() })
+
+  function preventCaching (request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: () => void): void {
+    sessions.preventCaching(request, reply)
+    done()
+  }
 }
 
 const partsByOidc = new WeakMap<Oidc, Parts>()

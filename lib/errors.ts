@@ -31,6 +31,7 @@ const table = {
   FST_OIDC_DEVICE: [503, 'The identity provider does not support the device flow.'],
   FST_OIDC_LOGOUT_TOKEN: [400, 'The logout token could not be verified.'],
   FST_OIDC_STORE_UNAVAILABLE: [503, 'This application cannot look up who you are at the moment.'],
+  FST_OIDC_OUTSIDE: [500, 'This route is outside the scope in which fastify-oidc is registered.'],
   FST_OIDC_UNEXPECTED: [500, 'Something went wrong.']
 } as const satisfies Record<string, readonly [status: number, message: string]>
 

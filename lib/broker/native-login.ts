@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { OidcError } from '../errors.ts'
-import { redirect } from '../http/redirect.ts'
+import { redirectAway } from '../http/redirect.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import { sha256 } from '../util/crypto.ts'
 import { parseUrl } from '../util/url.ts'
@@ -59,7 +59,7 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
     const url = new URL(redirectUri)
     const all = { ...params, ...(state !== undefined && { state }), iss: issuer } // RFC 9207
     for (const [name, value] of Object.entries(all)) url.searchParams.set(name, value)
-    redirect(request, reply, url.href)
+    redirectAway(request, reply, url.href, 'Return to the application')
   }
 
   return {

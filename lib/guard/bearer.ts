@@ -11,6 +11,7 @@ import { MAX_LIFETIME, providerNameOf, toKeptToken } from './verified-token.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
+import type { Urls } from '../http/urls.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenIssuer } from '../provider/token-issuer.ts'
@@ -44,7 +45,7 @@ export interface Bearer {
 }
 
 export interface BearerParts extends TokenIssuersParts {
-  baseUrl: string
+  urls: Pick<Urls, 'publicUrl'>
   sealer: Sealer
   /** Which DPoP proofs were used. */
   usedProofs: Seen
@@ -62,10 +63,10 @@ const check: Check = checkWith('FST_OIDC_TOKEN')
 
 export function createBearer (
   settings: BearerSettings,
-  { baseUrl, sealer, usedProofs, ...parts }: BearerParts
+  { urls, sealer, usedProofs, ...parts }: BearerParts
 ): Bearer {
   const { providers } = parts
-  const proofs = createDpopProofs(settings, { baseUrl, sealer, used: usedProofs })
+  const proofs = createDpopProofs(settings, { urls, sealer, used: usedProofs })
   const checkSender = createSenderConstraint(settings, proofs)
   const issuers = createTokenIssuers(settings.ofProviders, parts)
   const opaqueTokens = createOpaqueTokens(settings, providers)

@@ -6,6 +6,7 @@ import { now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
+import type { Urls } from '../http/urls.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Seen } from '../store/seen.ts'
@@ -22,7 +23,7 @@ export interface DpopProofs {
 }
 
 export interface DpopParts {
-  baseUrl: string
+  urls: Pick<Urls, 'publicUrl'>
   sealer: Sealer
   /** Which proofs were used, in this process or another. */
   used: Seen
@@ -46,7 +47,7 @@ const check: Check = checkWith('FST_OIDC_DPOP')
 
 export function createDpopProofs (
   { dpopNonce }: Pick<BearerSettings, 'dpopNonce'>,
-  { baseUrl, sealer, used }: DpopParts
+  { urls, sealer, used }: DpopParts
 ): DpopProofs {
   function isNonceValid (nonce: unknown): boolean {
     const opened = typeof nonce === 'string' ? sealer.open('nonce', nonce) : null
@@ -59,7 +60,7 @@ export function createDpopProofs (
 
     async verify (request, token) {
       const { payload, jkt } = await verifySignature(proofOf(request))
-      checkTarget(payload, request, baseUrl)
+      checkTarget(payload, request, urls)
       const { iat, jti, ath, nonce } = payload as JWTPayload & { iat: number }
       check(iat > now() - MAX_AGE && iat <= now() + AHEAD, 'iat is too long ago, or in the future')
       check(ath === sha256(token), 'ath is not the hash of the access token')
@@ -90,12 +91,16 @@ async function verifySignature (proof: string): Promise<{ payload: JWTPayload, j
 }
 
 // The public address comes from the options, never from the headers of the request (section 4.3, item 9).
-function checkTarget ({ htm, htu }: JWTPayload, { method, originalUrl }: FastifyRequest, baseUrl: string): void {
+function checkTarget (
+  { htm, htu }: JWTPayload,
+  { method, originalUrl }: FastifyRequest,
+  { publicUrl }: DpopParts['urls']
+): void {
   check(htm === method, 'htm is another method')
   // In HTTP/2, a path need not begin with a slash. Then it could change the host of the address.
   check(originalUrl.startsWith('/'), 'the request has no path')
   const target = typeof htu === 'string' ? normalise(htu) : null
-  check(target !== null && target === normalise(baseUrl + originalUrl), 'htu is another address')
+  check(target !== null && target === normalise(publicUrl(originalUrl)), 'htu is another address')
 }
 
 function normalise (url: string): string | null {

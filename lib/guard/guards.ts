@@ -44,6 +44,12 @@ export function createGuards (parts: GuardParts): Guards {
 
   /** Decides by the access token of a request that has one, else by its session. */
   function createDecide (constraints: Constraints, bySession: Decide): Decide {
+    const decide = createDecideWithin(constraints, bySession)
+    // Outside the scope of the plugin, a guard would work only in part.
+    return (request) => sessions.scopeError(request) ?? decide(request)
+  }
+
+  function createDecideWithin (constraints: Constraints, bySession: Decide): Decide {
     if (bearer === undefined || !acceptsTokens(constraints)) return withPredicate(bySession, constraints)
     const byToken = createTokenCheck(bearer, constraints)
     // With an access token, cookies do not count.

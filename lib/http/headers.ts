@@ -11,6 +11,22 @@ export function headerValues ({ raw: { rawHeaders } }: FastifyRequest, name: str
   return values
 }
 
+// CDNs and proxies obey these before Cache-Control (RFC 9213 and the headers that it replaces).
+const FOR_SHARED_CACHES = /^(?:.+-cache-control|surrogate-control|edge-control|expires|x-accel-expires)$/
+
+/** No cache may keep a response, whatever the application has set for all responses. */
+export function forbidCaching (reply: FastifyReply): void {
+  reply.header('cache-control', 'no-store')
+  removeSharedCaching(reply)
+}
+
+function removeSharedCaching (reply: FastifyReply): void {
+  for (const name of Object.keys(reply.getHeaders()).filter((name) => FOR_SHARED_CACHES.test(name.toLowerCase()))) {
+    reply.removeHeader(name)
+    reply.raw.removeHeader(name)
+  }
+}
+
 /**
  * No shared cache may keep a response that depends on a session, and no cache at all one that sets cookies
  * (security.md S40).
@@ -19,6 +35,7 @@ export function preventCaching (reply: FastifyReply, setsCookies: boolean): void
   const cacheControl = reply.getHeader('cache-control')
   const isPrivate = cacheControl !== undefined && /(?:^|,)\s*private\s*(?:,|$)/i.test(String(cacheControl))
   if (setsCookies || !isPrivate) reply.header('cache-control', 'no-store')
+  removeSharedCaching(reply)
   const vary = reply.getHeader('vary')
   if (vary === undefined) reply.header('vary', 'Cookie')
   else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)

@@ -70,10 +70,10 @@ export function postPage (reply: FastifyReply, url: URL): void {
   sendPage(reply, { title: 'Logging out', body, script: SUBMIT, formAction: ANYWHERE })
 }
 
-/** Continues with a new request from this page, so that the browser sends cookies with SameSite=Strict. */
-export function continuePage (reply: FastifyReply, url: string): void {
+/** Continues with a new request from this page: it is no redirect of the request before. */
+export function continuePage (reply: FastifyReply, url: string, title: string): void {
   sendPage(reply, {
-    title: 'You are logged in',
+    title,
     body: `<p>${link({ url, label: 'Continue' })}</p>`,
     head: `<meta http-equiv="refresh" content="0;url=${escapeHtml(url)}">`
   })

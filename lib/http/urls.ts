@@ -11,6 +11,13 @@ export interface Urls {
   login: (query: LoginQuery) => string | null
   /** The metadata of the protected resource (RFC 9728). */
   resourceMetadata: string
+  /** Where the routes are in the scope of the plugin: also below the path of `baseUrl`, if a proxy keeps that. */
+  mounts: readonly string[]
+  /**
+   * The public URL of a path, as it came or as it is routed. One that begins with the path of `baseUrl` has that
+   * already: the proxy, or what hosts the application, does not remove it, or removes it later.
+   */
+  publicUrl: (path: string) => string
   /** The public URL of a request if that is safe, else `defaultReturnTo`. */
   request: (request: FastifyRequest) => string
   /** `value` as a URL on the application's own origin if that is safe, else `defaultReturnTo`. */
@@ -31,24 +38,34 @@ const MAX_IN_LINK = 4096
 const AUTHORIZATION_SERVER = '/.well-known/oauth-authorization-server'
 const RESOURCE_METADATA = '/.well-known/oauth-protected-resource'
 
-export function createUrls (settings: Settings, prefix: string): Urls {
+/** `scope` is the prefix of the Fastify scope that registers the plugin. */
+export function createUrls (settings: Settings, scope: string): Urls {
   const { baseUrl, origin, defaultReturnTo, loginPage, routes, providerRoutes, providers } = settings
-  const route = (path: string): string => baseUrl + prefix + path
+  const prefix = scope.replace(/\/$/, '')
+  const basePath = baseUrl.slice(origin.length)
+  const publicUrl = (path: string): string => (isBelow(path, basePath) ? origin : baseUrl) + path
+  const route = (path: string): string => publicUrl(prefix + path)
   const page = loginPage ?? (routes.login === null ? null : route(routes.login))
   // With one provider there is nothing to choose.
   const isSingle = providers.size === 1
   const returnTo = (value: unknown): string => safeUrl(value, baseUrl, origin) ?? defaultReturnTo
   return {
     route,
+    publicUrl,
+    mounts: prefix === '' && basePath !== '' ? ['', basePath] : [''],
     callback: (provider) => route(providerRoutes(provider).callback),
     login (query) {
       if (page === null) return null
       return withQuery(page, isSingle ? { returnTo: query.returnTo } : query)
     },
     resourceMetadata: route(wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)),
-    request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(baseUrl + originalUrl) : defaultReturnTo,
+    request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(publicUrl(originalUrl)) : defaultReturnTo,
     returnTo
   }
+}
+
+function isBelow (path: string, basePath: string): boolean {
+  return path.startsWith(basePath) && /^(?:[/?]|$)/.test(path.slice(basePath.length))
 }
 
 /** The paths at which the application serves the metadata of the protected resource. */

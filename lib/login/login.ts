@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { redirect } from '../http/redirect.ts'
+import { redirect, redirectAway } from '../http/redirect.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Urls } from '../http/urls.ts'
 import type { SessionSettings } from '../options/session.ts'
@@ -65,7 +65,7 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
     const redirectUri = urls.callback(provider.name)
     const url = await provider.authorizationUrl({ ...pending, resource, scope, redirectUri }, params)
     pendingLogins.save(request, reply, provider, pending)
-    redirect(request, reply, url.href)
+    redirectAway(request, reply, url.href, 'Logging in')
   }
 
   function newLoginOf (provider: Provider, login: LoginRequest, params: Record<string, string>): NewLogin {

@@ -1,6 +1,6 @@
 import { isScript } from '../http/fetch-metadata.ts'
 import { postPage } from '../http/pages.ts'
-import { redirect } from '../http/redirect.ts'
+import { redirect, redirectAway } from '../http/redirect.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -88,12 +88,13 @@ export function createLogout (parts: LogoutParts): Logout {
     const tokens = await sessions.tokens(request)
     pendingLogins.clear(request, reply)
     const isEnded = await sessions.end(request, 'logout')
-    if (provider === null) return sendTo(request, reply, new URL(returnTo))
+    if (provider === null) return sendHome(request, reply, returnTo)
     if (federated && isEnded) revoke(provider, request, tokens)
     const url = federated ? await endSessionUrl(provider, request, tokens.id_token, returnTo) : null
+    if (url !== null) return sendToProvider(request, reply, url)
     // The session at the provider is still live: a silent login would log the user in again at once.
-    if (url === null) silentLogin.suppress(reply)
-    sendTo(request, reply, url ?? new URL(returnTo))
+    silentLogin.suppress(reply)
+    sendHome(request, reply, returnTo)
   }
 
   return async (...logoutRequest) => {
@@ -107,9 +108,18 @@ function revoke (provider: Provider, request: FastifyRequest, tokens: Partial<Oi
   if (token !== undefined) revokeInBackground(request.log, [{ provider, token, hint }])
 }
 
-/** Sends the browser to a URL. A script gets the URL as JSON. */
-function sendTo (request: FastifyRequest, reply: FastifyReply, url: URL): void {
-  if (isScript(request)) reply.header('cache-control', 'no-store').send({ redirect_to: url.href })
+function sendHome (request: FastifyRequest, reply: FastifyReply, returnTo: string): void {
+  if (isScript(request)) sendAsJson(reply, returnTo)
+  else redirect(request, reply, returnTo)
+}
+
+function sendToProvider (request: FastifyRequest, reply: FastifyReply, url: URL): void {
+  if (isScript(request)) sendAsJson(reply, url.href)
   else if (url.href.length > MAX_URL) postPage(reply, url)
-  else redirect(request, reply, url.href)
+  else redirectAway(request, reply, url.href, 'Logging out')
+}
+
+/** For a script, which cannot follow a redirect to another origin. */
+function sendAsJson (reply: FastifyReply, url: string): void {
+  reply.header('cache-control', 'no-store').send({ redirect_to: url })
 }

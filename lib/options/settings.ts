@@ -60,8 +60,10 @@ const STORE_METHODS = ['get', 'set', 'create', 'replace', 'has', 'take', 'list',
  */
 export function parseOptions (options: OidcOptions, scope = ''): Settings {
   check(isRecord(options), 'the options must be an object')
+  checkFixed(scope, `the plugin is registered below the prefix ${scope}, and`)
   checkKeys(options, OPTIONS, '')
   const context = parseContext(options)
+  checkFixed(new URL(context.baseUrl).pathname, '"baseUrl"')
   const routes = parseRoutes(options.routes ?? {}, {
     isSingle: isSingleProvider(options),
     hasBroker: options.broker !== undefined
@@ -86,6 +88,14 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     transport: parseTransport(options as ProviderOptions),
     telemetry: parseTelemetry(options.telemetry)
   }
+}
+
+function checkFixed (path: string, what: string): void {
+  check(
+    !/[:*]/.test(path),
+    `${what} must not have a parameter: an identity provider knows only fixed addresses. ` +
+    'Register the plugin once without it, and find the tenants with "resolveProvider"'
+  )
 }
 
 interface TokenContext {

@@ -157,7 +157,7 @@ function createCompletion (parts: CallbackParts) {
     })
     telemetry.login()
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
-    if (settings.session.sameSite === 'strict') continuePage(reply, returnTo)
+    if (settings.session.sameSite === 'strict') continuePage(reply, returnTo, 'You are logged in')
     else redirect(request, reply, returnTo)
   }
 

@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
-import type { FastifyInstance, FastifyRequest, RouteHandlerMethod } from 'fastify'
+import { forbidCaching } from '../http/headers.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 
 /** A handler for each method of a route. */
 export type Endpoint = Partial<Record<'GET' | 'POST', RouteHandlerMethod>>
@@ -12,14 +13,33 @@ export type ProviderNameOf = (request: FastifyRequest) => string
  * login, and the application's handler for unknown routes would log the codes in the query.
  */
 export function serve (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
-  for (const [method, handler] of Object.entries(endpoint)) {
-    scope.route({ method, url, exposeHeadRoute: false, handler })
-  }
+  addRoutes(scope, url, endpoint, forbidCachingAtLast)
+}
+
+/** Adds the routes of a document that caches may keep. */
+export function servePublic (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
+  addRoutes(scope, url, endpoint, keepHeaders)
+}
+
+type AtLast = (request: FastifyRequest, reply: FastifyReply, payload: unknown, done: () => void) => void
+
+// After the hooks of the application, which may set headers for all its responses.
+const forbidCachingAtLast: AtLast = (_request, reply, _payload, done) => {
+  forbidCaching(reply)
+  done()
+}
+
+const keepHeaders: AtLast = (_request, _reply, _payload, done) => done()
+
+function addRoutes (scope: FastifyInstance, url: string, endpoint: Endpoint, onSend: AtLast): void {
+  // The routes are no part of the application's API: @fastify/swagger leaves them out.
+  const common = { url, exposeHeadRoute: false, schema: { hide: true }, onSend }
+  for (const [method, handler] of Object.entries(endpoint)) scope.route({ ...common, method, handler })
   const allow = Object.keys(endpoint).join(', ')
   const others = scope.supportedMethods.filter((method) => !(method in endpoint) && method !== 'OPTIONS')
   const rejectMethod: RouteHandlerMethod = async (_request, reply) => {
     reply.header('allow', allow)
     throw new OidcError('FST_OIDC_METHOD')
   }
-  scope.route({ method: others, url, onRequest: rejectMethod as never, handler: rejectMethod })
+  scope.route({ ...common, method: others, onRequest: rejectMethod as never, handler: rejectMethod })
 }

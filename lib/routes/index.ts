@@ -4,7 +4,7 @@ import { authorizationServerEndpoint } from './authorization-server.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
 import { callbackEndpoint } from './callback.ts'
 import { deviceEndpoint } from './device.ts'
-import { serve } from './endpoint.ts'
+import { serve, servePublic } from './endpoint.ts'
 import { frontchannelLogoutEndpoint } from './frontchannel-logout.ts'
 import { initiateLoginEndpoint } from './initiate-login.ts'
 import { introspectionEndpoint } from './introspection.ts'
@@ -27,13 +27,15 @@ const BODY_LIMIT = 65_536
 
 /** Adds the routes in their own scope: its form parser, headers and error handler do not affect the application. */
 export async function registerRoutes (app: FastifyInstance, parts: Parts): Promise<void> {
-  await app.register(async (scope) => {
-    setUpScope(scope, parts)
-    serveProviders(scope, parts)
-    serveUsers(scope, parts)
-    servePrograms(scope, parts)
-    serveMetadata(scope, parts, app.prefix)
-  }, { logSerializers: { req: logRequest as never } })
+  for (const prefix of parts.urls.mounts) {
+    await app.register(async (scope) => {
+      setUpScope(scope, parts)
+      serveProviders(scope, parts)
+      serveUsers(scope, parts)
+      servePrograms(scope, parts)
+      serveMetadata(scope, parts, app.prefix)
+    }, { prefix, logSerializers: { req: logRequest as never } })
+  }
 }
 
 function setUpScope (
@@ -99,18 +101,18 @@ function servePrograms (scope: FastifyInstance, parts: Parts): void {
   const hasResourceServers = broker.settings.resourceServers.size > 0
   if (revoke !== null) serve(scope, revoke, revocationEndpoint(parts, broker))
   if (introspect !== null && hasResourceServers) serve(scope, introspect, introspectionEndpoint(parts, broker))
-  if (jwks !== null) serve(scope, jwks, jwksEndpoint(broker))
+  if (jwks !== null) servePublic(scope, jwks, jwksEndpoint(broker))
 }
 
 function serveMetadata (scope: FastifyInstance, parts: Parts, prefix: string): void {
   const { settings, broker, bearer } = parts
   if (broker !== undefined) {
     const paths = authorizationServerPaths(settings, broker.settings.issuer, prefix)
-    for (const path of paths) serve(scope, path, authorizationServerEndpoint(parts, broker))
+    for (const path of paths) servePublic(scope, path, authorizationServerEndpoint(parts, broker))
   }
   if (bearer !== undefined) {
     const paths = resourceMetadataPaths(settings, prefix)
-    for (const path of paths) serve(scope, path, protectedResourceEndpoint(parts, bearer.settings))
+    for (const path of paths) servePublic(scope, path, protectedResourceEndpoint(parts, bearer.settings))
   }
 }
 

@@ -21,6 +21,8 @@ export interface WrittenSession {
   setCookies: string[]
   /** The size of the cookies in a request, in bytes. */
   bytes: number
+  /** Whether the ID token is not in the cookies, because they would be too large with it. */
+  isWithoutIdToken: boolean
 }
 
 export interface SessionCookies {
@@ -49,6 +51,11 @@ const MAX_CHUNKS = 3
 const SESSION_BUDGET = COOKIE_BUDGET - LOGIN_BUDGET
 /** The cookies of a session, in every registration. */
 const OF_SESSION = /^(?!.*-(?:login-.*|silent|return)$)/
+/**
+ * The largest size of the Set-Cookie headers, in bytes, with which the head of a callback stays below 4,096
+ * bytes. By default, nginx reads no more.
+ */
+const RESPONSE_BUDGET = 3300
 
 export function createSessionCookies (
   { session: settings }: Pick<Settings, 'session'>,
@@ -94,6 +101,27 @@ export function createSessionCookies (
     return split(sealer.seal('tokens', content), MAX_COOKIE - tokensNameOf(base).length - 2 - ATTRIBUTES_LENGTH)
   }
 
+  function cookiesOf (base: string, session: Session, tokens: SessionTokens): Cookie[] {
+    const sealed = sealTokens(base, session, tokens)
+    const chunks = sealed.map((chunk, index): Cookie => [tokensNameOf(base) + index, chunk])
+    return [[base, sealSession(sealer, session)], ...chunks]
+  }
+
+  /** The cookies without the ID token, where that makes them fit. A logout works without it, a lost token does not. */
+  function withoutIdToken (
+    base: string,
+    session: Session,
+    tokens: SessionTokens,
+    { all, budget }: { all: Cookie[], budget: number }
+  ): Cookie[] | undefined {
+    const { id_token: idToken, ...others } = tokens
+    const canDrop = idToken !== undefined && tokenNames.has('id_token') && !inStore
+    if (!canDrop || responseSize(all) <= RESPONSE_BUDGET) return undefined
+    const smaller = cookiesOf(base, session, others)
+    const helps = requestSize(all) > budget || responseSize(smaller) <= RESPONSE_BUDGET
+    return helps ? smaller : undefined
+  }
+
   return {
     open (header) {
       const value = readCookie(header, nameFor(header))
@@ -122,14 +150,16 @@ export function createSessionCookies (
 
     write (header, session, tokens, age) {
       const base = nameFor(header)
-      const sealed = sealTokens(base, session, tokens)
-      const chunks = sealed.map((chunk, index): Cookie => [tokensNameOf(base) + index, chunk])
-      const cookies: Cookie[] = [[base, sealSession(sealer, session)], ...chunks]
+      const others = bytesOfOthers(header, base)
+      const all = cookiesOf(base, session, tokens)
+      const smaller = withoutIdToken(base, session, tokens, { all, budget: SESSION_BUDGET - others })
+      const cookies = smaller ?? all
       const names = cookies.map(([name]) => name)
       return {
         session,
         setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, base, names)],
-        bytes: checkSize(cookies, tokens, bytesOfOthers(header, base))
+        bytes: checkSize(cookies, tokens, others),
+        isWithoutIdToken: smaller !== undefined
       }
     },
 
@@ -154,10 +184,20 @@ function tokensNameOf (base: string): string {
   return `${base}-tokens-`
 }
 
+/** The size of the cookies in a Cookie header, in bytes. */
+function requestSize (cookies: Cookie[]): number {
+  return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
+}
+
+/** The size of the Set-Cookie headers, in bytes. */
+function responseSize (cookies: Cookie[]): number {
+  return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 1 + ATTRIBUTES_LENGTH, 0)
+}
+
 /** The size of all cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
 function checkSize (cookies: Cookie[], tokens: SessionTokens, bytesOfOthers: number): number {
   const limit = SESSION_BUDGET - bytesOfOthers
-  const bytes = cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
+  const bytes = requestSize(cookies)
   const [name, session] = cookies[0] as Cookie
   if (name.length + session.length + 1 + ATTRIBUTES_LENGTH > MAX_COOKIE) {
     throw tooLarge(

@@ -20,6 +20,11 @@ import type { LogoutContext } from '../../types/options.ts'
 export interface Sessions {
   /** Where a request keeps its session; each registration has its own key. */
   readonly key: typeof kSession
+  /**
+   * The error FST_OIDC_OUTSIDE for a request outside the scope of this registration: there, nothing writes cookies and
+   * caching headers. Guards answer with it.
+   */
+  scopeError: (request: FastifyRequest) => OidcError | undefined
   /** Asks the tenant and the store about the session, where that is necessary. The functions below need it. */
   prepare: (request: FastifyRequest) => Promise<void> | undefined
   /** The session of a request, or `null`. */
@@ -49,6 +54,8 @@ export interface Sessions {
    * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
    */
   finish: (request: FastifyRequest, reply: FastifyReply) => number
+  /** Sets the caching headers of a response that depends on the session, or sets cookies of the plugin. */
+  preventCaching: (request: FastifyRequest, reply: FastifyReply) => void
 }
 
 /** What is known about the session of a request. */
@@ -86,10 +93,11 @@ export interface SessionParts extends SessionLookupParts {
 const LONG_RESPONSE = 120
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
+const WITHOUT_ID_TOKEN = { detail: 'a logout does not name the session at the provider: "session.store" keeps the token' }
 const NO_SESSION: Resolved = { status: 'none' }
 
 export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
-  const { maxAge, idleTimeout, tokens: tokenNames, cookieName } = settings
+  const { maxAge, idleTimeout, tokens: tokenNames, cookieName, formerName } = settings
   const { cookies, records, endedSessions, reportEnd } = parts
   const { lookUp, resolve, isUnexpired } = createSessionLookup(settings, parts)
   const reportUnreadable = createReportUnreadable(cookieName)
@@ -118,6 +126,9 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
 
   function write (request: FastifyRequest, provider: Provider, session: Session, tokens: SessionTokens): void {
     const written = cookies.write(request.headers.cookie, session, tokens, session.session.expiresAt - now())
+    if (written.isWithoutIdToken) {
+      request.log.warn(WITHOUT_ID_TOKEN, 'the refreshed ID token is not kept: it does not fit into the cookies')
+    }
     request[key] = liveState(session, provider, { ...written, tokens })
   }
 
@@ -140,8 +151,19 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     }
   }
 
+  function preventCachingOf (request: FastifyRequest, reply: FastifyReply): void {
+    // A response to an access token belongs to its user as well. A shared cache keeps it only when
+    // Cache-Control allows that (RFC 9111, section 3.5).
+    if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
+    const setsCookies = [reply.getHeader('set-cookie')].flat().map(String).some((line) =>
+      line.startsWith(cookieName) || line.startsWith(formerName))
+    if (setsCookies || request[key]?.asked === true) preventCaching(reply, setsCookies)
+  }
+
   return {
     key,
+    scopeError: (request) => request[key] === undefined ? outside() : undefined,
+    preventCaching: preventCachingOf,
 
     prepare (request) {
       if (request[key] != null) return undefined
@@ -187,6 +209,9 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
       await records?.create(session, selectTokens(content.tokens, tokenNames))
       const ended = await endPrevious(previous, session)
+      if (written.isWithoutIdToken) {
+        request.log.info(WITHOUT_ID_TOKEN, 'the ID token is not kept: it does not fit into the cookies')
+      }
       request[key] = liveState(session, provider, { ...written, tokens: content.tokens })
       if (ended !== null) await reportEnd(ended, 'login', request)
     },
@@ -196,15 +221,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (lookup.status !== 'live') return
       const next = withTokensOf(lookup.session, tokens)
       await records?.replaceTokens(record, next.session, selectTokens(tokens, tokenNames))
-      try {
-        write(request, lookup.provider, next, tokens)
-      } catch (error) {
-        // The old refresh token may be used up, so the new one must be kept. The ID token is less important.
-        const { detail } = error as OidcError
-        request.log.warn({ detail }, 'the refreshed ID token is not kept: it does not fit into the cookies')
-        const { id_token: _, ...smaller } = tokens
-        write(request, lookup.provider, next, smaller)
-      }
+      write(request, lookup.provider, next, tokens)
     },
 
     origin (request) {
@@ -227,9 +244,6 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     },
 
     finish (request, reply) {
-      // A response to an access token belongs to its user as well. A shared cache keeps it only when
-      // Cache-Control allows that (RFC 9111, section 3.5).
-      if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
       const state = request[key]
       if (state == null || !state.asked) return 0
       const { bytes, setCookies, removals } = state
@@ -238,7 +252,6 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const isAlive = setCookies.length > 0 && session !== null && isUnexpired(session) &&
         endedSessions.isEndedHere(session) !== true
       const written = isAlive ? setCookies : removals
-      preventCaching(reply, written.length > 0)
       if (written.length === 0) return 0
       for (const setCookie of written) addSetCookie(reply, setCookie)
       // An error in a later hook sends another response with the headers of this one.
@@ -276,6 +289,12 @@ function liveState (
 function withTokensOf (before: Session, { scope }: OidcTokens): Session {
   const scopes = scope?.split(' ').filter(Boolean) ?? before.session.scopes
   return { ...before, session: { ...before.session, scopes }, revision: before.revision + 1 }
+}
+
+function outside (): OidcError {
+  const detail = 'the route has no cookies and no caching headers of the plugin: register the plugin in the scope of ' +
+    'the route or around it, before the route, and not below another prefix'
+  return new OidcError('FST_OIDC_OUTSIDE', { detail })
 }
 
 function loggedOutMeanwhile (): OidcError {

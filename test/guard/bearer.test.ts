@@ -347,7 +347,7 @@ t.test('V19 a token is verified again when the keys change during its verificati
   const bearer = createBearer(settings, {
     own: [],
     peers: [],
-    baseUrl: BASE_URL,
+    urls: { publicUrl: (path) => BASE_URL + path },
     providers,
     sealer: {} as Sealer,
     usedProofs: createSeen(undefined)

@@ -258,7 +258,7 @@ t.test('R32 the memory of used proofs is bounded', async (t) => {
   }
   const proofs = createDpopProofs(
     { dpopNonce: false },
-    { baseUrl: BASE_URL, sealer: {} as Sealer, used: createSeen(undefined, 100) }
+    { urls: { publicUrl: (path) => BASE_URL + path }, sealer: {} as Sealer, used: createSeen(undefined, 100) }
   )
   const first = await sign('0')
   await proofs.verify(first, 'token')

@@ -52,7 +52,7 @@ t.test('C24 S62 a logout ends the session here, then at the provider, and return
 
   const page = await browser.post('/auth/logout', { return_to: '/maybe?from=logout' })
   t.same(page.history.map(({ method, status, url }) => [method, status, url.split('?')[0]]), [
-    ['POST', 303, `${BASE_URL}/auth/logout`],
+    ['POST', 200, `${BASE_URL}/auth/logout`], // K10: a page that goes on, because form-action may forbid a redirect
     ['GET', 302, `${provider.issuer}/end-session`],
     ['GET', 302, `${BASE_URL}/auth/logged-out`],
     ['GET', 200, `${BASE_URL}/maybe?from=logout`.split('?')[0]]
@@ -100,7 +100,7 @@ t.test('C25 C26 V1 the page after the logout accepts its own states only', async
     const page = await (
       await logIn({ app, provider }, 'alice')
     ).post('/auth/logout', { return_to: returnTo }, { until: ({ pathname }) => pathname === '/end-session' })
-    return new URL(page.location as string).searchParams.get('state') as string
+    return page.form?.action.searchParams.get('state') as string
   }
   const state = await stateOf(app, '/maybe?a=1&b=%2F')
   const foreign = await stateOf(
@@ -402,7 +402,8 @@ t.test('S62 a script gets the URL of the logout at the provider', async (t) => {
 })
 
 t.test('S62 a long id_token_hint is posted', async (t) => {
-  const { app, provider } = await startApp(t, { claims: [] })
+  // In the store, because K10 does not keep an ID token of this size in cookies.
+  const { app, provider } = await startApp(t, { claims: [], store: 'memory:', session: { key: SESSION_KEY, store: true } })
   let idToken = ''
   provider.fault({
     on: 'token',
@@ -438,7 +439,7 @@ t.test('S62 a long id_token_hint is posted', async (t) => {
 })
 
 t.test('V6 parameters of the provider\'s address are escaped when they are posted', async (t) => {
-  const { app, provider } = await startApp(t, { claims: [] })
+  const { app, provider } = await startApp(t, { claims: [], store: 'memory:', session: { key: SESSION_KEY, store: true } })
   provider.fault({
     on: 'metadata',
     metadata: (document) => {
@@ -704,7 +705,8 @@ t.test(
     t.teardown(async () => await provider.close())
     const port = await freePort()
     const baseUrl = `http://localhost:${port}`
-    const app = await buildApp(t, optionsFor(provider, { baseUrl, claims: [] }))
+    const session = { key: SESSION_KEY, store: true }
+    const app = await buildApp(t, optionsFor(provider, { baseUrl, claims: [], store: 'memory:', session }))
     await app.listen({ host: 'localhost', port })
     const browser = await launchChromium()
     t.teardown(async () => await browser.close())
