@@ -4,6 +4,7 @@ import { createOidc, decorate } from './lib/decorator.ts'
 import { OidcError } from './lib/errors.ts'
 import { documentRoutes } from './lib/guard/openapi.ts'
 import { parseOptions } from './lib/options/settings.ts'
+import { isFetchChanged } from './lib/provider/global-fetch.ts'
 import { registerRoutes } from './lib/routes/index.ts'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { Parts } from './lib/compose.ts'
@@ -25,14 +26,17 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   await discoverEagerly(parts)
 }
 
-// Options that weaken the security are logged (security.md S54).
+// Options that weaken the security are logged (security.md S54), and how the provider is called.
 function warn ({ log }: FastifyInstance, options: OidcOptions): void {
-  const { allowInsecureLoopback, broker, routes, audience, resource } = options
+  const { allowInsecureLoopback, broker, routes, audience, resource, fetch, dispatcher } = options
   const passesThrough = broker === undefined && typeof routes?.token === 'string'
   if (passesThrough && audience === undefined && resource === undefined) {
     log.warn('"routes.token" passes on tokens of the provider without a certain audience: set "audience" or "resource"')
   }
   if (allowInsecureLoopback === true) log.warn('"allowInsecureLoopback" is set: http is for development only')
+  if (fetch === undefined && isFetchChanged(dispatcher)) {
+    log.info('calls to the provider go through the global fetch, because it was replaced or given a dispatcher')
+  }
   if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
     log.error('NODE_TLS_REJECT_UNAUTHORIZED is 0: an attacker on the network can impersonate the identity provider')
   }

@@ -20,6 +20,7 @@ import { createPendingLogins } from './login/pending-logins.ts'
 import { createSilentLogin } from './login/silent-login.ts'
 import { createEndSessions } from './logout/end-sessions.ts'
 import { createLogout } from './logout/logout.ts'
+import { createConnections } from './provider/connections.ts'
 import { createProviders } from './provider/providers.ts'
 import { createTransport } from './provider/transport.ts'
 import { createSealer } from './sealer.ts'
@@ -38,6 +39,7 @@ import type { FastifyInstance } from 'fastify'
 import type { BrokerParts } from './broker/broker.ts'
 import type { BrokerSettings } from './options/broker.ts'
 import type { Settings } from './options/settings.ts'
+import type { Connections } from './provider/connections.ts'
 import type { SharedMarks } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
 import type { SealedStore } from './store/sealed-store.ts'
@@ -55,7 +57,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const urls = createUrls(settings, app.prefix)
   const errorResponses = createErrorResponses({ urls, telemetry, defaultReturnTo, onError })
   const store = await openSealedStore(app, settings, sealer)
-  const providers = createProviders(settings, log)
+  const connections = createConnections()
+  app.addHook('onClose', async () => connections.close())
+  const providers = createProviders(settings, log, connections)
 
   const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
@@ -76,7 +80,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
 
   const { broker, codes, peers } = store === undefined || settings.broker === undefined
     ? NO_BROKER
-    : composeBroker(settings, settings.broker, { log, store, sealer, providers, endedSessions, refreshes, userClaims })
+    : composeBroker(settings, settings.broker, {
+      log, store, sealer, connections, providers, endedSessions, refreshes, userClaims
+    })
 
   const bearer = settings.bearer === undefined
     ? undefined
@@ -142,13 +148,21 @@ export async function compose (app: FastifyInstance, settings: Settings) {
 
 const NO_BROKER = { broker: undefined, codes: undefined, peers: [] }
 
-function composeBroker (settings: Settings, brokerSettings: BrokerSettings, parts: BrokerParts) {
+function composeBroker (
+  settings: Settings,
+  brokerSettings: BrokerSettings,
+  { connections, ...parts }: BrokerParts & { connections: Connections }
+) {
   const { log, store, sealer } = parts
   const broker = createBroker(settings, brokerSettings, parts)
   return {
     broker,
     codes: createAuthorizationCodes({ store, sealer, broker }),
-    peers: createTrustedIssuers(brokerSettings, { transport: createTransport(settings.transport), store, log })
+    peers: createTrustedIssuers(brokerSettings, {
+      transport: createTransport(settings.transport, connections),
+      store,
+      log
+    })
   }
 }
 

@@ -200,9 +200,15 @@ export interface ProviderOptions {
   discovery?: 'lazy' | 'eager'
   /** How much the clocks of the provider and the application may differ, in seconds, at most 300. Default: 30. */
   clockTolerance?: number
-  /** The `fetch` function for calls to the provider. Default: the global `fetch`. */
+  /**
+   * The `fetch` function for calls to the provider. Default: the HTTP client of Node.js, or the global `fetch` where it
+   * was replaced or given a dispatcher, and in Bun and Deno.
+   */
   fetch?: Fetch
-  /** The undici dispatcher that is given to `fetch`, for proxies and TLS settings. Default: none. */
+  /**
+   * The undici dispatcher that sends the calls to the provider, for proxies and TLS settings. With `fetch` it is given
+   * to that function. Default: none.
+   */
   dispatcher?: Dispatcher
   /** How long one call to the provider may take, including its body, in seconds, at most 120. Default: 5. */
   timeout?: number

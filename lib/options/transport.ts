@@ -4,7 +4,7 @@ import type { Dispatcher, Fetch, ProviderOptions } from '../../types/options.ts'
 
 /** How the application calls providers and trusted issuers. */
 export interface TransportSettings {
-  fetch: Fetch
+  fetch: Fetch | undefined
   dispatcher: Dispatcher | undefined
   /** In seconds. */
   timeout: number
@@ -18,7 +18,7 @@ export function parseTransport (
   options: Pick<ProviderOptions, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>
 ): TransportSettings {
   return {
-    fetch: func(options.fetch, 'fetch') ?? ((url, init) => fetch(url, init)),
+    fetch: func(options.fetch, 'fetch'),
     dispatcher: optional(options.dispatcher, 'dispatcher', parseDispatcher),
     timeout: number(options.timeout, 5, 'timeout', [0.001, 120]),
     maxResponseBytes: number(options.maxResponseBytes, MIB, 'maxResponseBytes', [1024, 64 * MIB])

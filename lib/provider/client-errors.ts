@@ -1,6 +1,7 @@
 import * as client from 'openid-client'
 import { OidcError, findOidcError } from '../errors.ts'
 import { oauthError } from './oauth-error.ts'
+import { describeResponse } from './transport.ts'
 import type { OidcErrorCode } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { ClientAuth } from '../../types/options.ts'
@@ -87,10 +88,16 @@ function isRefusedGrant (error: string | undefined): boolean {
   return error !== undefined && ['invalid_grant', 'invalid_target', 'access_denied'].includes(error)
 }
 
+// openid-client gives the response itself as the cause where it could not read it.
+function isResponse (value: unknown): value is Response {
+  return Object.prototype.toString.call(value) === '[object Response]'
+}
+
 // The error code of OAuth is short text from the provider. The rest of the cause may contain a token, but the message
 // of the error that openid-client wraps does not.
 function describe (cause: unknown, error: string | undefined): string {
   const { status, message, cause: inner } = cause as { status?: number, message?: string, cause?: unknown }
   if (status !== undefined) return `the provider answered ${status} ${String(error).slice(0, 100)}`
+  if (isResponse(inner)) return describeResponse(inner)
   return inner instanceof Error ? inner.message : String(message)
 }

@@ -6,10 +6,11 @@ import { attempt } from './client-errors.ts'
 import { readResponses } from './endpoint-response.ts'
 import { createKeySet } from './key-set.ts'
 import { readMetadata } from './metadata.ts'
-import { createTransport, isJson } from './transport.ts'
+import { createTransport, describeResponse, isJson } from './transport.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Cached } from '../util/cached.ts'
+import type { Connections } from './connections.ts'
 import type { KeySet } from './key-set.ts'
 import type { UsableMetadata } from './metadata.ts'
 import type { Fetch, ProviderMetadata } from '../../types/options.ts'
@@ -26,14 +27,20 @@ const HOUR = 3_600_000
 const TIMES = { maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000 }
 
 /** Loads and checks the metadata of a provider when it is first needed, and again when it is too old. */
-export function createDiscovery (settings: ProviderSettings, log: FastifyBaseLogger): Cached<Discovered> {
-  const transport = createTransport(settings)
+export function createDiscovery (
+  settings: ProviderSettings,
+  log: FastifyBaseLogger,
+  connections: Connections
+): Cached<Discovered> {
+  let names = new Map([[settings.discoveryUrl, 'metadata']])
+  const transport = createTransport(settings, connections, (url) => names.get(new URL(url).href))
   const keySetAt = createKeySets(transport, log)
   const warn = createWarning(settings, log)
 
   async function load (): Promise<Discovered> {
     const usable = readMetadata(settings, await loadMetadata(settings, transport))
     warn(usable)
+    names = new Map([...names, ...namesOf(usable.metadata)])
     const config = createConfiguration(settings, usable.metadata, transport)
     return { ...usable, settings, config, keySet: keySetAt(usable.metadata.jwks_uri) }
   }
@@ -58,13 +65,18 @@ async function loadMetadata (settings: ProviderSettings, transport: Fetch): Prom
   if (!settings.needsDiscovery) return settings.metadata
   const response = await transport(settings.discoveryUrl, { headers: { accept: 'application/json' } })
   if (response.status !== 200 || !isJson(response)) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
-      detail: `discovery: status ${response.status}, ${response.headers.get('content-type')}`
-    })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { detail: describeResponse(response) })
   }
   return await response.json().catch((cause: unknown) => {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { cause, detail: 'discovery: the response is not JSON' })
   })
+}
+
+/** The name of each endpoint by its URL, for the log. */
+function namesOf (metadata: ProviderMetadata): Array<[url: string, name: string]> {
+  return Object.entries(metadata)
+    .filter(([key, value]) => /_(?:endpoint|uri)$/.test(key) && typeof value === 'string' && URL.canParse(value))
+    .map(([key, value]) => [new URL(value as string).href, key.replaceAll('_', ' ')])
 }
 
 function createConfiguration (

@@ -2,6 +2,7 @@ import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { decryptIdToken } from './decrypt.ts'
 import { isPage, readJson } from './json-response.ts'
+import { describeResponse } from './transport.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Fetch, ProviderMetadata } from '../../types/options.ts'
@@ -58,8 +59,11 @@ async function readResponse (name: EndpointName, response: Response, settings: P
   const body = await readJson(response)
   const error = errorOf(name, response, body)
   if (error !== undefined) return error
-  if (response.status >= 300) return await refusePage(name, response)
-  if (name === 'token_endpoint') return Response.json(await readTokens(body, settings))
+  if (response.status >= 300) return await refusePage(response)
+  if (name === 'token_endpoint') {
+    check(isRecord(body), `${describeResponse(response)}, not JSON`)
+    return Response.json(await readTokens(body, settings))
+  }
   if (name === 'device_authorization_endpoint' && isRecord(body)) return Response.json(pick(body, DEVICE_MEMBERS))
   return await withStatus(response, ENDPOINTS[name].status)
 }
@@ -77,17 +81,16 @@ function errorOf (name: EndpointName, { status }: Response, body: unknown): Resp
 }
 
 // The page of a firewall is not the word of the provider. Beside a 401 with a challenge, it is the text of that.
-async function refusePage (name: EndpointName, response: Response): Promise<Response> {
+async function refusePage (response: Response): Promise<Response> {
   const { status, headers } = response
   const isChallenge = status === 401 && headers.has('www-authenticate')
   if (isChallenge || !await isPage(response)) return response
   throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
-    detail: `${name}: status ${status}, ${headers.get('content-type')}: a page, perhaps of a firewall or a proxy`
+    detail: `${describeResponse(response)}: a page, perhaps of a firewall or a proxy`
   })
 }
 
-async function readTokens (body: unknown, settings: ProviderSettings): Promise<Body> {
-  check(isRecord(body), 'the token response is not JSON')
+async function readTokens (body: Body, settings: ProviderSettings): Promise<Body> {
   const members = pick(body, TOKEN_MEMBERS)
   check('token_type' in members, 'the token response has no token_type (RFC 6749, section 5.1)')
   const { scope } = members

@@ -4,6 +4,7 @@ import { createCached } from '../util/cached.ts'
 import { isRecord } from '../util/json.ts'
 import { readJson } from './json-response.ts'
 import { createFittingKeys, readKeys } from './keys.ts'
+import { describeResponse } from './transport.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { CryptoKey, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
 import type { FittingKeys } from './keys.ts'
@@ -120,8 +121,7 @@ async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]>
   const document = response.status === 200 ? await readJson(response) : undefined
   if (!isRecord(document) || !Array.isArray(document['keys'])) {
     throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', {
-      detail: `the key set is not a JWK Set (RFC 7517, section 5): status ${response.status}, ` +
-        `${response.headers.get('content-type')}`
+      detail: `${describeResponse(response)}, not a JWK Set (RFC 7517, section 5)`
     })
   }
   return document['keys']

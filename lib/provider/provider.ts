@@ -16,6 +16,7 @@ import type { BearerSettings } from '../options/bearer.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Cached } from '../util/cached.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
+import type { Connections } from './connections.ts'
 import type { Discovered } from './discovery.ts'
 import type { LogoutToken } from './logout-token.ts'
 import type { TokenIssuer } from './token-issuer.ts'
@@ -66,8 +67,12 @@ export interface Provider extends TokenIssuer {
   health: () => Promise<ProviderHealth>
 }
 
-export function createProvider (settings: ProviderSettings, log: FastifyBaseLogger): Provider {
-  const discovery = createDiscovery(settings, log)
+export function createProvider (
+  settings: ProviderSettings,
+  log: FastifyBaseLogger,
+  connections: Connections
+): Provider {
+  const discovery = createDiscovery(settings, log, connections)
 
   /** The act as a function of the provider: discovery comes first. */
   function afterDiscovery<Args extends unknown[], Result> (

@@ -4,6 +4,7 @@ import { check } from '../options/check.ts'
 import { isProviderName, WELL_KNOWN } from '../options/provider.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { createCached } from '../util/cached.ts'
+import { createConnections } from './connections.ts'
 import { createProvider } from './provider.ts'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -30,9 +31,13 @@ export interface Providers {
   ofRequest: (request: FastifyRequest) => Promise<Provider | null>
 }
 
-export function createProviders (settings: Settings, log: FastifyBaseLogger): Providers {
+export function createProviders (
+  settings: Settings,
+  log: FastifyBaseLogger,
+  connections = createConnections()
+): Providers {
   const { resolveProvider } = settings
-  const create = (provider: ProviderSettings): Provider => createProvider(provider, log)
+  const create = (provider: ProviderSettings): Provider => createProvider(provider, log, connections)
   const lookup = resolveProvider === undefined
     ? createFixed(settings, create)
     : createTenants(settings, resolveProvider, create)

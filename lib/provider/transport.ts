@@ -1,25 +1,37 @@
 import { OidcError } from '../errors.ts'
-import type { ProviderSettings } from '../options/provider.ts'
+import { createConnections } from './connections.ts'
+import { describeFailure } from './failure.ts'
+import { readBody } from './response-body.ts'
+import { createSend } from './send.ts'
+import type { TransportSettings } from '../options/transport.ts'
+import type { Connections } from './connections.ts'
+import type { Answer } from './send.ts'
 import type { Fetch } from '../../types/options.ts'
 
 /**
- * The only place that calls fetch. Every request to a provider has a timeout and a limit for the size of the response,
- * and does not follow redirects. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE (security.md S81).
+ * Every request to a provider has a timeout and a limit for the size of the response, and does not follow redirects.
+ * `nameOf` names what is called, for the log. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE
+ * (security.md S81).
  */
 export function createTransport (
-  settings: Pick<ProviderSettings, 'fetch' | 'dispatcher' | 'timeout' | 'maxResponseBytes'>
+  settings: TransportSettings,
+  connections: Connections = createConnections(),
+  nameOf: (url: string) => string | undefined = () => undefined
 ): Fetch {
-  const common = { redirect: 'manual', ...(settings.dispatcher !== undefined && { dispatcher: settings.dispatcher }) }
+  const send = createSend(settings, connections)
   return async function transport (url, init) {
     const signal = AbortSignal.timeout(settings.timeout * 1000)
+    const name = nameOf(url)
+    const target = `${name === undefined ? '' : `${name} `}${new URL(url).origin}`
     try {
-      const response = await settings.fetch(url, { ...init, ...common, signal } as RequestInit)
-      checkStatus(url, response)
-      return await readWhole(response, settings.maxResponseBytes)
+      const answer = await send(url, init, signal)
+      checkStatus(target, answer)
+      const bytes = await readBody(answer.body, answer.encoding, settings.maxResponseBytes)
+      return wholeResponse(answer, bytes, name)
     } catch (cause) {
-      throw cause instanceof OidcError
-        ? cause
-        : new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `${origin(url)}: no answer` })
+      if (cause instanceof OidcError) throw cause
+      const reason = signal.aborted ? `timeout after ${settings.timeout} s` : describeFailure(cause)
+      throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `${target}: ${reason}` })
     }
   }
 }
@@ -29,43 +41,36 @@ export function isJson (response: Response): boolean {
   return /^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get('content-type') ?? '')
 }
 
-function checkStatus (url: string, response: Response): void {
-  const { status } = response
-  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
-    drop(response)
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${origin(url)}: redirects are not followed` })
+/** What a response is, for the log: `token endpoint: 400 text/html`. */
+export function describeResponse (response: Response): string {
+  const { name = 'the provider' } = response as Partial<Whole>
+  const type = response.headers.get('content-type')?.split(';', 1)[0]?.slice(0, 100) ?? 'without a content type'
+  return `${name}: ${response.status} ${type}`
+}
+
+function checkStatus (target: string, answer: Answer): void {
+  const { status } = answer
+  if (status >= 300 && status < 400) {
+    answer.discard()
+    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${target}: redirects are not followed` })
   }
   if (status === 429 || status >= 500) {
-    drop(response)
+    answer.discard()
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
-      detail: `${origin(url)}: status ${status}`,
-      retryAfter: retryAfter(response)
+      detail: `${target}: status ${status}`,
+      retryAfter: retryAfter(answer)
     })
   }
 }
 
 // RFC 9110, section 10.2.3. The form with a date counts as no value.
-function retryAfter (response: Response): number {
-  const seconds = Number(response.headers.get('retry-after') ?? NaN)
+function retryAfter ({ headers }: Answer): number {
+  const seconds = Number(headers.get('retry-after') ?? NaN)
   return seconds >= 1 && seconds <= 3600 ? Math.ceil(seconds) : 5
 }
 
-async function readWhole (response: Response, limit: number): Promise<Response> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length
-    if (length > limit) {
-      throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `the response is larger than ${limit} bytes` })
-    }
-    chunks.push(chunk)
-  }
-  const { status, headers } = response
-  return Object.assign(Object.create(whole) as Whole, {
-    status,
-    headers,
-    bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length)
-  }) as unknown as Response
+function wholeResponse ({ status, headers }: Answer, bytes: Uint8Array, name: string | undefined): Response {
+  return Object.assign(Object.create(whole) as Whole, { status, headers, bytes, name }) as unknown as Response
 }
 
 const utf8 = new TextDecoder()
@@ -74,6 +79,8 @@ interface Whole {
   status: number
   headers: Headers
   bytes: Uint8Array
+  /** What was called. */
+  name: string | undefined
 }
 
 /** A response that was read to its end. It has only the parts of a Response that are used here, and no streams. */
@@ -90,12 +97,4 @@ const whole = {
   async json (this: Whole) {
     return JSON.parse(utf8.decode(this.bytes)) as unknown
   }
-}
-
-function drop (response: Response): void {
-  response.body?.cancel().catch(() => {})
-}
-
-function origin (url: string): string {
-  return new URL(url).origin
 }

@@ -2,7 +2,7 @@ import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { isRecord, parseJson } from '../util/json.ts'
 import { decrypt } from './decrypt.ts'
 import { isPage } from './json-response.ts'
-import { isJson } from './transport.ts'
+import { describeResponse, isJson } from './transport.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
@@ -26,7 +26,7 @@ export async function readUserinfo (
   keySet: KeySet,
   settings: ProviderSettings
 ): Promise<UserinfoClaims> {
-  const problem = `status ${response.status}, ${response.headers.get('content-type')}`
+  const problem = describeResponse(response)
   await checkStatus(response, problem)
   const isJwt = userinfoType(settings) === 'application/jwt'
   check(isJwt ? isJwtResponse(response) : isJson(response), problem)
@@ -43,7 +43,7 @@ export async function readUserinfo (
 async function checkStatus (response: Response, problem: string): Promise<void> {
   const { status, headers } = response
   if (status === 200) return
-  const detail = `UserInfo: ${problem}, ${headers.get('www-authenticate')}`
+  const detail = `${problem}, ${headers.get('www-authenticate')}`
   // The provider does not accept the access token (RFC 6750, section 3.1).
   if (status === 401) throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
   throw new OidcError(await isPage(response) ? 'FST_OIDC_PROVIDER_UNAVAILABLE' : 'FST_OIDC_USERINFO', { detail })
