@@ -26,6 +26,7 @@ import { createTransport } from './provider/transport.ts'
 import { createSealer } from './sealer.ts'
 import { createAccessToken } from './session/access-token.ts'
 import { createEndedSessions, marksInStore, sessionsInStore } from './session/ended-sessions.ts'
+import { createKeptTokens, nothingKept } from './session/kept-tokens.ts'
 import { createRefreshes } from './session/refresh-once.ts'
 import { createReportEnd } from './session/report-end.ts'
 import { createSessionCookies } from './session/session-cookies.ts'
@@ -68,8 +69,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   app.addHook('onClose', async () => space.leave())
   const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })
-  const refreshes = createRefreshes(telemetry, store)
-  const accessToken = createAccessToken({ sessions, refreshes })
+  const kept = records === undefined ? createKeptTokens(store) : nothingKept
+  const refreshes = createRefreshes({ log, telemetry, store, kept })
+  const accessToken = createAccessToken({ sessions, refreshes, kept })
   const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
   const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
@@ -81,7 +83,14 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const { broker, codes, peers } = store === undefined || settings.broker === undefined
     ? NO_BROKER
     : composeBroker(settings, settings.broker, {
-      log, store, sealer, connections, providers, endedSessions, refreshes, userClaims
+      log,
+      store,
+      sealer,
+      connections,
+      providers,
+      endedSessions,
+      refreshes: createRefreshes({ log, telemetry, store, kept: nothingKept }),
+      userClaims
     })
 
   const bearer = settings.bearer === undefined
@@ -112,7 +121,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     : createNativeLogins({ issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses })
 
   const logout = createLogout({
-    routes: settings.routes, urls, sealer, providers, sessions, pendingLogins, silentLogin, telemetry
+    routes: settings.routes, urls, sealer, providers, sessions, refreshes, pendingLogins, silentLogin, telemetry
   })
   const endSessions = createEndSessions({ settings, endedSessions, records, reportEnd, broker, bearer })
   const seenLogoutTokens = createSeen(store)

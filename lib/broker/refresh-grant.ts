@@ -1,11 +1,10 @@
 import { decodeJwt } from 'jose'
 import { demand, oauthError } from '../provider/oauth-error.ts'
-import { isSameLogin } from '../session/refresh-once.ts'
+import { endsLogin } from '../session/refresh-once.ts'
 import { now } from '../util/time.ts'
 import { REUSE_GRACE } from './grant-records.ts'
 import { narrowScope } from './request-params.ts'
 import type { FastifyRequest } from 'fastify'
-import type { OidcError } from '../errors.ts'
 import type { UserClaims } from '../login/claims.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
@@ -53,13 +52,11 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
   async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
     const { tokens, authTime, claims: { sub } } = record
     if (tokens === undefined) return undefined
-    const fresh = await refreshes.refresh(provider, tokens).catch(async (error: OidcError) => {
-      if (error.code !== 'FST_OIDC_LOGIN_REQUIRED') throw error
-      // A token that the provider refuses need not be revoked.
+    return await refreshes.refresh(provider, tokens, { sub, authTime }).catch(async (error: unknown) => {
+      if (!endsLogin(error)) throw error
+      // A token that the provider refuses need not be revoked. One that came for another login is revoked already.
       return await endAndRefuse({ ...record, tokens: undefined })
     })
-    if (isSameLogin({ sub, authTime, idToken: tokens.id_token }, fresh)) return fresh
-    return await endAndRefuse(renew(record, fresh))
   }
 
   /** The user's current claims. A role that the provider has taken away is no longer in them. */

@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { bool, check } from '../options/check.ts'
+import { endsLogin } from '../session/refresh-once.ts'
 import { acceptsTokens, parseConstraints } from './constraints.ts'
 import { describeGuard } from './openapi.ts'
 import { createHandler, withPredicate } from './proceed.ts'
@@ -77,7 +78,7 @@ export function createGuards (parts: GuardParts): Guards {
         await accessToken(request)
         return false
       } catch (error) {
-        if (error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED') return true
+        if (endsLogin(error)) return true
         throw error
       }
     }
@@ -127,7 +128,7 @@ export function createGuards (parts: GuardParts): Guards {
     required (options = {}, ...parameters: unknown[]) {
       checkCall('required', parameters)
       const { constraints, decide } = createRequired(options)
-      return describeGuard(createHandler(decide, createSettle(constraints)), constraints)
+      return describeGuard(createHandler(decide, createSettle(constraints), sessions.writeEarly), constraints)
     },
 
     optional ({ silent, refresh, ...options } = {}, ...parameters: unknown[]) {
@@ -138,13 +139,13 @@ export function createGuards (parts: GuardParts): Guards {
         const session = sessionCheck.identify(constraints, request)
         return session === null ? undefined : sessionCheck.findViolation(constraints, request, session)
       }))
-      if (!bool(silent, false, 'silent')) return createHandler(decide, settle)
+      if (!bool(silent, false, 'silent')) return createHandler(decide, settle, sessions.writeEarly)
       return createHandler(async (request) => await decide(request), async (problem, request, reply) => {
         const isAnonymous = problem === undefined && request.oidcToken === null
         const isStarted = isAnonymous && silentLogin.canTry(request) &&
           await startSilentLogin(constraints, request, reply)
         return isStarted ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : await settle(problem, request, reply)
-      })
+      }, sessions.writeEarly)
     },
 
     async authenticate (request, options = {}) {

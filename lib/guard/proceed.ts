@@ -24,18 +24,25 @@ export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 
 }
 
 /**
- * A preHandler. Called without `done`, it returns a promise, so that a handler can await it.
+ * A preHandler. It calls `beforePass` for a request that may pass. Called without `done`, it returns a promise, so that
+ * a handler can await it.
  *
  * Only `done` without an error, or the fulfilled promise, lets a request through. A promise of the reply is no
  * substitute: it is also fulfilled when the client closes the connection, and the handler would run.
  */
-export function createHandler (decide: Decide, settle: Settle): GuardHandler {
+export function createHandler (
+  decide: Decide,
+  settle: Settle,
+  beforePass: (request: FastifyRequest, reply: FastifyReply) => void
+): GuardHandler {
   async function settled (
     decision: Decision | Promise<Decision>,
     request: FastifyRequest,
     reply: FastifyReply
   ): Promise<Decision> {
-    return await settle(await decision, request, reply)
+    const refused = await settle(await decision, request, reply)
+    if (refused === undefined) beforePass(request, reply)
+    return refused
   }
 
   async function pass (request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -53,6 +60,7 @@ export function createHandler (decide: Decide, settle: Settle): GuardHandler {
     if (done === undefined) return pass(request, reply)
     const decision = decide(request)
     if (decision === undefined) {
+      beforePass(request, reply)
       done()
       return
     }

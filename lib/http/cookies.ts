@@ -66,3 +66,25 @@ export function totalBytes (cookies: readonly SentCookie[]): number {
 export function addSetCookie (reply: FastifyReply, setCookie: string): void {
   reply.header('set-cookie', setCookie)
 }
+
+/** Puts Set-Cookie headers into the place of those that were set before, and keeps all others of the reply. */
+export function replaceSetCookies (reply: FastifyReply, before: readonly string[], after: readonly string[]): void {
+  const lines = replaced(reply.getHeader('set-cookie'), before, after)
+  reply.removeHeader('set-cookie') // also from the response of Node
+  if (lines.length > 0) reply.header('set-cookie', lines)
+}
+
+/** The same, also for an application that replies without Fastify: `reply.hijack()`, `reply.raw.end()`. */
+export function replaceSetCookiesEarly (
+  reply: FastifyReply,
+  before: readonly string[],
+  after: readonly string[]
+): void {
+  const lines = replaced(reply.raw.getHeader('set-cookie'), before, after)
+  replaceSetCookies(reply, before, after)
+  if (lines.length > 0) reply.raw.setHeader('set-cookie', lines)
+}
+
+function replaced (present: unknown, before: readonly string[], after: readonly string[]): string[] {
+  return [...[present ?? []].flat().map(String).filter((line) => !before.includes(line)), ...after]
+}

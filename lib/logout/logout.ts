@@ -11,6 +11,8 @@ import type { RouteSettings } from '../options/routes.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
 import type { Sealer } from '../sealer.ts'
+import type { Refreshes } from '../session/refresh-once.ts'
+import type { SessionTokens } from '../session/session.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Telemetry } from '../telemetry.ts'
 import type { OidcTokens } from '../../types/claims.ts'
@@ -37,6 +39,7 @@ export interface LogoutParts {
   sealer: Sealer
   providers: Providers
   sessions: Sessions
+  refreshes: Refreshes
   pendingLogins: PendingLogins
   silentLogin: SilentLogin
   telemetry: Telemetry
@@ -46,7 +49,8 @@ export interface LogoutParts {
 const MAX_URL = 4000
 
 export function createLogout (parts: LogoutParts): Logout {
-  const { routes: { loggedOut }, urls, sealer, providers, sessions, pendingLogins, silentLogin, telemetry } = parts
+  const { routes: { loggedOut }, urls, sealer, providers, sessions, refreshes } = parts
+  const { pendingLogins, silentLogin, telemetry } = parts
 
   /** The provider of the session, also of one that has expired here: the session at the provider may still be live. */
   async function providerOf (request: FastifyRequest): Promise<Provider | null> {
@@ -78,6 +82,18 @@ export function createLogout (parts: LogoutParts): Logout {
     }
   }
 
+  // In the background: a refresh may still run, and the session has ended already.
+  async function endTokens (
+    provider: Provider,
+    request: FastifyRequest,
+    tokens: SessionTokens,
+    federated: boolean
+  ): Promise<void> {
+    // The browser may have older tokens than the last refresh gave.
+    const newest = await refreshes.take(provider, tokens).catch(() => tokens)
+    if (federated) revoke(provider, request, newest)
+  }
+
   async function logout (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -89,7 +105,7 @@ export function createLogout (parts: LogoutParts): Logout {
     pendingLogins.clear(request, reply)
     const isEnded = await sessions.end(request, 'logout')
     if (provider === null) return sendHome(request, reply, returnTo)
-    if (federated && isEnded) revoke(provider, request, tokens)
+    if (isEnded) endTokens(provider, request, tokens, federated)
     const url = federated ? await endSessionUrl(provider, request, tokens.id_token, returnTo) : null
     if (url !== null) return sendToProvider(request, reply, url)
     // The session at the provider is still live: a silent login would log the user in again at once.

@@ -84,8 +84,16 @@ function clientError (
   })
 }
 
+// Beside RFC 6749: the provider would have to ask the user again (OpenID Connect Core 1.0, section 3.1.2.6), or does
+// not know the token any more, in the words of several providers.
+const REFUSED: ReadonlySet<string> = new Set([
+  'invalid_grant', 'invalid_target', 'access_denied',
+  'interaction_required', 'login_required', 'consent_required', 'account_selection_required', 'mfa_required',
+  'invalid_token', 'token_inactive', 'expired_token'
+])
+
 function isRefusedGrant (error: string | undefined): boolean {
-  return error !== undefined && ['invalid_grant', 'invalid_target', 'access_denied'].includes(error)
+  return error !== undefined && REFUSED.has(error)
 }
 
 // openid-client gives the response itself as the cause where it could not read it.

@@ -88,7 +88,7 @@ function createConfiguration (
     id_token_signed_response_alg: settings.idTokenSigningAlg,
     [client.clockTolerance]: settings.clockTolerance
   }, createClientAuthentication(settings))
-  config[client.customFetch] = readResponses(metadata, settings, transport) as client.CustomFetch
+  config[client.customFetch] = readResponses(metadata, transport) as client.CustomFetch
   config.timeout = 0 // the transport has its own timeout
   if (settings.allowInsecureLoopback) client.allowInsecureRequests(config)
   return config

@@ -1,10 +1,8 @@
 import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
-import { decryptIdToken } from './decrypt.ts'
 import { isPage, readJson } from './json-response.ts'
 import { describeResponse } from './transport.ts'
 import type { Check } from '../errors.ts'
-import type { ProviderSettings } from '../options/provider.ts'
 import type { Fetch, ProviderMetadata } from '../../types/options.ts'
 
 type Body = Record<string, unknown>
@@ -42,7 +40,7 @@ const check: Check = checkWith('FST_OIDC_PROVIDER_RESPONSE')
  * A fetch function that makes the responses of these endpoints usual, for openid-client: it takes only what the
  * specifications describe, and many providers answer a little differently.
  */
-export function readResponses (metadata: ProviderMetadata, settings: ProviderSettings, transport: Fetch): Fetch {
+export function readResponses (metadata: ProviderMetadata, transport: Fetch): Fetch {
   const names = Object.keys(ENDPOINTS) as EndpointName[]
   const byUrl = new Map(names.flatMap((name) => {
     const endpoint = metadata[name]
@@ -51,18 +49,18 @@ export function readResponses (metadata: ProviderMetadata, settings: ProviderSet
   return async (url, init) => {
     const response = await transport(url, init)
     const name = byUrl.get(url)
-    return name === undefined ? response : await readResponse(name, response, settings)
+    return name === undefined ? response : await readResponse(name, response)
   }
 }
 
-async function readResponse (name: EndpointName, response: Response, settings: ProviderSettings): Promise<Response> {
+async function readResponse (name: EndpointName, response: Response): Promise<Response> {
   const body = await readJson(response)
   const error = errorOf(name, response, body)
   if (error !== undefined) return error
   if (response.status >= 300) return await refusePage(response)
   if (name === 'token_endpoint') {
     check(isRecord(body), `${describeResponse(response)}, not JSON`)
-    return Response.json(await readTokens(body, settings))
+    return Response.json(readTokens(body))
   }
   if (name === 'device_authorization_endpoint' && isRecord(body)) return Response.json(pick(body, DEVICE_MEMBERS))
   return await withStatus(response, ENDPOINTS[name].status)
@@ -90,21 +88,15 @@ async function refusePage (response: Response): Promise<Response> {
   })
 }
 
-async function readTokens (body: Body, settings: ProviderSettings): Promise<Body> {
+function readTokens (body: Body): Body {
   const members = pick(body, TOKEN_MEMBERS)
   check('token_type' in members, 'the token response has no token_type (RFC 6749, section 5.1)')
   const { scope } = members
-  const idToken = body['id_token'] ?? undefined
   return {
     ...members,
     ...(isTexts(scope) && { scope: scope.join(' ') }),
-    ...(idToken !== undefined && { [ID_TOKEN]: await readIdToken(idToken, settings) })
+    [ID_TOKEN]: body['id_token'] ?? undefined
   }
-}
-
-async function readIdToken (idToken: unknown, settings: ProviderSettings): Promise<string> {
-  check(typeof idToken === 'string', 'the id_token in the token response is not a string')
-  return await decryptIdToken(idToken, settings)
 }
 
 /** The members with these names. One that is `null` counts as absent. */

@@ -20,7 +20,7 @@ import type { Connections } from './connections.ts'
 import type { Discovered } from './discovery.ts'
 import type { LogoutToken } from './logout-token.ts'
 import type { TokenIssuer } from './token-issuer.ts'
-import type { TokenSet } from './token-request.ts'
+import type { CheckLogin, RefreshedTokenSet, TokenSet } from './token-request.ts'
 import type { IdTokenClaims, UserinfoClaims } from '../../types/claims.ts'
 import type { ProviderHealth } from '../../types/fastify.ts'
 
@@ -43,7 +43,8 @@ export interface Provider extends TokenIssuer {
     request: Omit<AuthorizationRequest, 'scope'>,
     params: Record<string, string>
   ) => Promise<TokenSet & { claims: IdTokenClaims }>
-  refresh: (refreshToken: string, resource: string[]) => Promise<TokenSet>
+  /** Throws FST_OIDC_LOGIN_REQUIRED when the provider refuses. */
+  refresh: (refreshToken: string, resource: string[], checkLogin: CheckLogin) => Promise<RefreshedTokenSet>
   /** Sends a grant that an application brought. Throws FST_OIDC_GRANT with the error code of the provider. */
   grant: (grantType: string, params: Record<string, string>, resource?: string[]) => Promise<TokenSet>
   /** Starts a device flow (RFC 8628, section 3.1). Throws FST_OIDC_DEVICE when the provider does not support it. */

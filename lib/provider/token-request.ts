@@ -3,10 +3,12 @@ import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { OidcError, checkWith } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { attempt, passOn } from './client-errors.ts'
+import { decryptIdToken } from './decrypt.ts'
 import { ID_TOKEN } from './endpoint-response.ts'
 import { verifyIdToken } from './id-token.ts'
 import { resourceParams } from './resource-params.ts'
 import type { Check } from '../errors.ts'
+import type { ProviderSettings } from '../options/provider.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
 import type { Discovered } from './discovery.ts'
 import type { IdTokenClaims, OidcTokens } from '../../types/claims.ts'
@@ -17,7 +19,20 @@ export interface TokenSet {
   claims: IdTokenClaims | undefined
 }
 
+/** The result of a refresh. The ID token is part of `tokens` only when it is right. */
+export interface RefreshedTokenSet extends TokenSet {
+  /** The ID token that came was issued to another client or for another user or login, or is forged. */
+  refused?: OidcError
+  /** Why the ID token that came was dropped: the keys for it cannot be had, or a clock is wrong. */
+  dropped?: OidcError
+}
+
+/** Throws FST_OIDC_ID_TOKEN unless a refreshed ID token is of the login that the refresh is for. */
+export type CheckLogin = (claims: IdTokenClaims) => void
+
 const YEAR = 31_536_000 // in seconds
+/** A tolerance with which every time is right, in seconds. */
+const ANY_TIME = Number.MAX_SAFE_INTEGER
 
 const check: Check = checkWith('FST_OIDC_PROVIDER_RESPONSE')
 
@@ -35,38 +50,63 @@ export async function exchangeCode (
     resourceParams(request.resource)
   ), discovered.settings, 'authorization_code')
   const tokens = toTokens(response)
-  check(tokens.id_token !== undefined, 'the token response has no id_token')
-  const claims = await verifyIdToken(tokens.id_token, discovered.keySet, discovered.settings, {
+  const idToken = await readIdToken(response, discovered.settings)
+  check(idToken !== undefined, 'the token response has no id_token')
+  const claims = await verifyIdToken(idToken, discovered.keySet, discovered.settings, {
     issuer: discovered.metadata.issuer,
     nonce,
     maxAge,
     acrValues,
     accessToken: tokens.access_token
   })
-  return { tokens, claims }
+  return { tokens: { ...tokens, id_token: idToken }, claims }
 }
 
-/** Gets new tokens for a refresh token. The result keeps that refresh token when the provider does not send another. */
+/**
+ * Gets new tokens for a refresh token. The result keeps that refresh token when the provider does not send another.
+ * The old refresh token may be used up now: whatever is wrong with the ID token, the caller gets the new one.
+ */
 export async function refreshTokens (
   discovered: Discovered,
   refreshToken: string,
-  resource: string[]
-): Promise<TokenSet> {
+  resource: string[],
+  checkLogin: CheckLogin
+): Promise<RefreshedTokenSet> {
   const response = await attempt(
     'FST_OIDC_LOGIN_REQUIRED',
     async () => await client.refreshTokenGrant(discovered.config, refreshToken, resourceParams(resource)),
     discovered.settings,
     'refresh_token'
   )
-  const { id_token: idToken, ...tokens } = toTokens(response)
-  const claims = await verifyLaterIdToken(discovered, idToken, tokens.access_token).catch(ignoreOutage)
-  return {
-    tokens: {
-      refresh_token: refreshToken,
-      ...tokens,
-      ...(idToken !== undefined && claims !== undefined && { id_token: idToken })
-    },
-    claims
+  const tokens = { refresh_token: refreshToken, ...toTokens(response) }
+  const idToken = response[ID_TOKEN]
+  // A refresh may come without an ID token (OpenID Connect Core 1.0, section 12.2).
+  if (idToken === undefined) return { tokens, claims: undefined }
+  return await withIdToken(discovered, idToken, tokens, checkLogin)
+}
+
+async function withIdToken (
+  discovered: Discovered,
+  encoded: unknown,
+  tokens: OidcTokens,
+  checkLogin: CheckLogin
+): Promise<RefreshedTokenSet> {
+  const { settings } = discovered
+  let isOfLogin = false
+  try {
+    const idToken = await decryptIdToken(String(encoded), settings)
+    const verify = async (clockTolerance: number): Promise<IdTokenClaims> => {
+      const tolerant = { ...discovered, settings: { ...settings, clockTolerance } }
+      return await verifyLaterIdToken(tolerant, idToken, tokens.access_token)
+    }
+    // Without the times first: a wrong clock must not hide that the ID token is of another user.
+    checkLogin(await verify(ANY_TIME))
+    isOfLogin = true
+    return { tokens: { ...tokens, id_token: idToken }, claims: await verify(settings.clockTolerance) }
+  } catch (cause) {
+    const error = cause as OidcError
+    const isRefused = !isOfLogin && error.code === 'FST_OIDC_ID_TOKEN'
+    return { tokens, claims: undefined, ...(isRefused ? { refused: error } : { dropped: error }) }
   }
 }
 
@@ -85,24 +125,19 @@ export async function sendGrant (
     grantType
   )
   const tokens = toTokens(response)
-  return { tokens, claims: await verifyLaterIdToken(discovered, tokens.id_token, tokens.access_token) }
+  const idToken = await readIdToken(response, discovered.settings)
+  if (idToken === undefined) return { tokens, claims: undefined }
+  const claims = await verifyLaterIdToken(discovered, idToken, tokens.access_token)
+  return { tokens: { ...tokens, id_token: idToken }, claims }
 }
 
-/** Verifies the ID token of a refresh or of another grant, when there is one. No request has sent a nonce for it. */
+/** Verifies the ID token of a refresh or of another grant. No request has sent a nonce for it. */
 async function verifyLaterIdToken (
   { keySet, settings, metadata }: Discovered,
-  idToken: string | undefined,
+  idToken: string,
   accessToken: string
-): Promise<IdTokenClaims | undefined> {
-  if (idToken === undefined) return undefined
+): Promise<IdTokenClaims> {
   return await verifyIdToken(idToken, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken })
-}
-
-// A refresh may come without an ID token (OpenID Connect Core 1.0, section 12.2). When the keys to verify it are
-// unavailable, only the ID token is dropped. Dropping the response would lose the new refresh token, and the provider
-// may not accept the old one again.
-function ignoreOutage (error: unknown): undefined {
-  if (!(error instanceof OidcError) || error.code === 'FST_OIDC_ID_TOKEN') throw error
 }
 
 function callbackUrl (redirectUri: string, params: Record<string, string>): URL {
@@ -114,16 +149,26 @@ function callbackUrl (redirectUri: string, params: Record<string, string>): URL 
 function toTokens (response: client.TokenEndpointResponse): OidcTokens {
   check(response.token_type === 'bearer', 'the token_type is not bearer')
   const { expires_in: lifetime } = response
-  const idToken = response[ID_TOKEN] as string | undefined
-  if (idToken !== undefined) checkFormat(idToken)
   return {
     access_token: response.access_token,
     token_type: response.token_type,
     ...(lifetime !== undefined && { expires_at: now() + Math.min(Math.floor(lifetime), YEAR) }),
     ...(response.refresh_token !== undefined && { refresh_token: response.refresh_token }),
-    ...(idToken !== undefined && { id_token: idToken }),
     ...(response.scope !== undefined && { scope: response.scope })
   }
+}
+
+/** The signed ID token in a response, if there is one. */
+async function readIdToken (
+  response: client.TokenEndpointResponse,
+  settings: ProviderSettings
+): Promise<string | undefined> {
+  const encoded = response[ID_TOKEN]
+  if (encoded === undefined) return undefined
+  check(typeof encoded === 'string', 'the id_token in the token response is not a string')
+  const idToken = await decryptIdToken(encoded, settings)
+  checkFormat(idToken)
+  return idToken
 }
 
 /** Throws unless the text is a signed JWT. It verifies nothing. */

@@ -4,6 +4,7 @@ import { continuePage } from '../http/pages.ts'
 import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
+import { hashOfNonce } from '../session/refresh-once.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
 import type { BrowserParams } from '../http/params.ts'
@@ -153,7 +154,11 @@ function createCompletion (parts: CallbackParts) {
       return
     }
     await sessions.begin(request, provider, {
-      loginAt, session: description, ...accepted, tokens: { ...tokens, resource }, before
+      loginAt,
+      session: description,
+      ...accepted,
+      tokens: { ...tokens, resource, nonce_hash: hashOfNonce(login.nonce) },
+      before
     })
     telemetry.login()
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.

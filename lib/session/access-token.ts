@@ -1,9 +1,10 @@
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
-import { isSameLogin } from './refresh-once.ts'
+import { endsLogin, nonceHashOf } from './refresh-once.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
+import type { KeptTokens } from './kept-tokens.ts'
 import type { Refreshes } from './refresh-once.ts'
 import type { Session, SessionTokens } from './session.ts'
 import type { Sessions } from './sessions.ts'
@@ -19,11 +20,31 @@ export type AccessToken = (request: FastifyRequest, options?: AccessTokenOptions
 /** How long before it expires a token is refreshed, in seconds. */
 const EARLY = 30
 
-export function createAccessToken ({ sessions, refreshes }: { sessions: Sessions, refreshes: Refreshes }): AccessToken {
-  async function refresh (request: FastifyRequest, session: Session, tokens: SessionTokens): Promise<string> {
+export interface AccessTokenParts {
+  sessions: Sessions
+  refreshes: Refreshes
+  kept: KeptTokens
+}
+
+export function createAccessToken ({ sessions, refreshes, kept: keptTokens }: AccessTokenParts): AccessToken {
+  /** The tokens of each request's own cookies. A refresh replaces those of the session. */
+  const sent = new WeakMap<FastifyRequest, SessionTokens>()
+
+  async function tokensOf (request: FastifyRequest): Promise<SessionTokens> {
+    const tokens = await sessions.tokens(request)
+    if (sent.has(request)) return tokens
+    sent.set(request, tokens)
+    if (tokens.kept_as !== undefined) await keptTokens.received(tokens.kept_as)
+    return tokens
+  }
+
+  async function refresh (
+    request: FastifyRequest,
+    { claims: { sub }, session: { authTime } }: Session,
+    tokens: SessionTokens
+  ): Promise<string> {
     const provider = sessions.provider(request)
-    const fresh = await refreshes.refresh(provider, tokens)
-    checkSameLogin(session, tokens, fresh)
+    const fresh = await refreshes.refresh(provider, tokens, { sub, authTime })
     await save(request, provider, tokens, fresh)
     return fresh.tokens.access_token
   }
@@ -34,9 +55,11 @@ export function createAccessToken ({ sessions, refreshes }: { sessions: Sessions
     tokens: SessionTokens,
     fresh: TokenSet
   ): Promise<void> {
-    const { expires_at: _, ...kept } = tokens
+    const { expires_at: _, ...before } = tokens
+    const name = keptTokens.nameOf(provider, sent.get(request) as SessionTokens, fresh)
+    const next = { ...before, ...fresh.tokens, nonce_hash: nonceHashOf(tokens), kept_as: name }
     try {
-      await sessions.replaceTokens(request, { ...kept, ...fresh.tokens })
+      await sessions.replaceTokens(request, next)
     } catch (error) {
       if (!isLoginRequired(error)) refreshes.keep(provider, tokens, fresh)
       throw error
@@ -50,7 +73,7 @@ export function createAccessToken ({ sessions, refreshes }: { sessions: Sessions
     }
     await sessions.prepare(request)
     const session = sessions.read(request)
-    const tokens = await sessions.tokens(request)
+    const tokens = await tokensOf(request)
     if (session === null || tokens.access_token === undefined) throw loginRequired()
     const isUsable = !isForced && !expiresWithin(tokens, 0)
     const isDue = isForced || expiresWithin(tokens, EARLY)
@@ -61,20 +84,11 @@ export function createAccessToken ({ sessions, refreshes }: { sessions: Sessions
     try {
       return await refresh(request, session, tokens)
     } catch (error) {
-      if (isLoginRequired(error)) await sessions.end(request, 'refresh_failed')
+      if (endsLogin(error)) await sessions.end(request, 'refresh_failed')
       else if (isUsable) return tokens.access_token
       throw error
     }
   }
-}
-
-function checkSameLogin (
-  { session: { authTime }, claims: { sub } }: Session,
-  { id_token: idToken }: SessionTokens,
-  fresh: TokenSet
-): void {
-  if (isSameLogin({ sub, authTime, idToken }, fresh)) return
-  throw new OidcError('FST_OIDC_ID_TOKEN', { detail: 'the refreshed ID token is of another user or login' })
 }
 
 function loginRequired (detail?: string): OidcError {

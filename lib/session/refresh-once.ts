@@ -1,26 +1,47 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
-import { OidcError } from '../errors.ts'
+import { OidcError, checkWith } from '../errors.ts'
+import { revokeInBackground } from '../provider/revoke.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { sha256 } from '../util/crypto.ts'
+import { equal, sha256 } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
-import type { OidcErrorCode } from '../errors.ts'
+import { keyOf } from './kept-tokens.ts'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Check, OidcErrorCode } from '../errors.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
 import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { Telemetry } from '../telemetry.ts'
+import type { KeptTokens } from './kept-tokens.ts'
 import type { SessionTokens } from './session.ts'
+import type { IdTokenClaims } from '../../types/claims.ts'
 
 /** New tokens for old ones, of a session or of a grant. */
 export interface Refreshes {
   /**
-   * Asks the provider once for all requests that come with the same tokens:
-   * in this process and, with a store, in all processes.
+   * Asks the provider once for all requests that come with the same tokens: in this process and, with a store, in all
+   * processes. Throws FST_OIDC_LOGIN_REQUIRED when the provider refuses, and FST_OIDC_ID_TOKEN when the new ID token is
+   * of another user or login, or forged.
    */
-  refresh: (provider: Provider, tokens: SessionTokens) => Promise<TokenSet>
+  refresh: (provider: Provider, tokens: SessionTokens, login: Login) => Promise<TokenSet>
   /** Keeps new tokens that could not be saved. The old refresh token may be used up, so the next request needs them. */
   keep: (provider: Provider, tokens: SessionTokens, fresh: TokenSet) => void
+  /** The newest tokens that came after these, when a refresh that runs has ended. No request gets them any more. */
+  take: (provider: Provider, tokens: SessionTokens) => Promise<SessionTokens>
+}
+
+/** The login that the tokens are from, as the session or grant knows it. */
+export interface Login {
+  sub: string
+  authTime: number | undefined
+}
+
+export interface RefreshesParts {
+  log: FastifyBaseLogger
+  telemetry: Telemetry
+  store: SealedStore | undefined
+  kept: KeptTokens
 }
 
 const MAX_SHARED = 10_000
@@ -31,25 +52,55 @@ const FAILURE_SHARED_FOR = 5
 /** How long requests with the same old refresh token get the same new tokens, in seconds. */
 const SHARED_FOR = 60
 
-export function createRefreshes (telemetry: Telemetry, store: SealedStore | undefined): Refreshes {
+export function createRefreshes ({ log, telemetry, store, kept }: RefreshesParts): Refreshes {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
 
-  async function askProvider (provider: Provider, tokens: SessionTokens): Promise<TokenSet> {
+  async function askProvider (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
     const { refresh_token: refreshToken, resource = provider.settings.resource } = tokens
-    return await telemetry.exchangeTokens(async () => await provider.refresh(refreshToken as string, resource))
+    const nonceHash = nonceHashOf(tokens)
+    const { refused, dropped, ...fresh } = await provider.refresh(refreshToken as string, resource, (claims) => {
+      checkSameLogin({ ...login, nonceHash }, claims)
+    })
+    if (refused !== undefined) {
+      const token = fresh.tokens.refresh_token as string
+      revokeInBackground(log, [{ provider, token, hint: 'refresh_token' }])
+      throw refused
+    }
+    if (dropped !== undefined) {
+      log.warn(reasonOf(dropped), 'the refreshed ID token could not be verified, and is not kept')
+    }
+    await kept.keep(provider, tokens, fresh)
+    return fresh
+  }
+
+  async function ask (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
+    try {
+      return await telemetry.exchangeTokens(async () => await askProvider(provider, tokens, login))
+    } catch (error) {
+      report(log, error as OidcError)
+      throw error
+    }
+  }
+
+  async function askOnce (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
+    const key = keyOf(provider, tokens)
+    const known = shared.get(key)
+    if (known !== undefined) return await known
+    const askNow = async (): Promise<TokenSet> => await ask(provider, tokens, login)
+    const { timeout } = provider.settings
+    const running = store === undefined ? askNow() : refreshInOneProcess(store, ['refresh', key], timeout, askNow)
+    shared.set(key, running)
+    shared.set(key, running, await sharedUntil(running))
+    return await running
   }
 
   return {
-    async refresh (provider, tokens) {
-      const key = keyOf(provider, tokens)
-      const known = shared.get(key)
-      if (known !== undefined) return await known
-      const ask = async (): Promise<TokenSet> => await askProvider(provider, tokens)
-      const { timeout } = provider.settings
-      const running = store === undefined ? ask() : refreshInOneProcess(store, ['refresh', key], timeout, ask)
-      shared.set(key, running)
-      shared.set(key, running, await sharedUntil(running))
-      return await running
+    async refresh (provider, tokens, login) {
+      const { fresh: known, last } = await kept.follow(provider, tokens)
+      if (known !== undefined) return known
+      const fresh = await askOnce(provider, last, login)
+      if (last !== tokens) await kept.keep(provider, tokens, fresh)
+      return fresh
     },
 
     keep (provider, tokens, fresh) {
@@ -58,14 +109,36 @@ export function createRefreshes (telemetry: Telemetry, store: SealedStore | unde
       const isRotated = next !== undefined && next !== tokens.refresh_token
       const until = isRotated ? Math.max(expiresAt, now() + KEPT_FOR) : expiresAt
       shared.set(keyOf(provider, tokens), Promise.resolve(fresh), until)
+    },
+
+    async take (provider, tokens) {
+      await shared.get(keyOf(provider, tokens))?.catch(() => {})
+      return await kept.take(provider, tokens)
     }
   }
 }
 
-// The access token is part of the key: a provider that does not rotate refresh tokens gets the same one again later.
-function keyOf ({ id }: Provider, { access_token: accessToken, refresh_token: refreshToken }: SessionTokens): string {
-  return sha256(JSON.stringify([id, accessToken, refreshToken]), 'base64')
+// The level `error` is for what an operator must mend, `info` for what a user or the provider may decide.
+function report (log: FastifyBaseLogger, error: OidcError): void {
+  const level = LEVELS[error.code] ?? 'warn'
+  log[level](reasonOf(error), 'the tokens could not be refreshed')
 }
+
+const LEVELS: Partial<Record<OidcErrorCode, 'error' | 'info'>> = {
+  FST_OIDC_CLIENT_AUTHENTICATION: 'error',
+  FST_OIDC_LOGIN_REQUIRED: 'info'
+}
+
+function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' | 'detail'> {
+  return { code, detail }
+}
+
+/** Whether the error of a refresh ends the session or grant: the provider has refused, or named another login. */
+export function endsLogin (error: unknown): boolean {
+  return error instanceof OidcError && ENDS_LOGIN.has(error.code)
+}
+
+const ENDS_LOGIN: ReadonlySet<OidcErrorCode> = new Set(['FST_OIDC_LOGIN_REQUIRED', 'FST_OIDC_ID_TOKEN'])
 
 async function sharedUntil (running: Promise<TokenSet>): Promise<number> {
   const fresh = await running.catch(() => null)
@@ -138,21 +211,29 @@ async function refreshAndShare (
   return { tokenSet }
 }
 
-/** The login, as its ID token describes it. */
-interface FirstLogin {
-  sub: string
-  authTime: number | undefined
-  idToken: string | undefined
+const check: Check = checkWith('FST_OIDC_ID_TOKEN')
+
+/** Throws unless a refreshed ID token is of the same user and login (OpenID Connect Core 1.0, section 12.2). */
+function checkSameLogin (
+  { sub, authTime = 0, nonceHash }: Login & { nonceHash: string | undefined },
+  claims: IdTokenClaims
+): void {
+  const { auth_time: newAuthTime = Infinity, nonce } = claims
+  check(claims.sub === sub, 'the refreshed ID token is of another user: its sub is not that of the login')
+  // A later one is that of another login of the same user: some providers always send the last one.
+  check(newAuthTime >= authTime, `auth_time is ${newAuthTime}, before that of the login: ${authTime}`)
+  const isSameNonce = nonce == null || nonceHash === undefined || equal(hashOfNonce(String(nonce)), nonceHash)
+  check(isSameNonce, 'the nonce of the refreshed ID token is not that of the login')
 }
 
-/** Whether a refreshed ID token belongs to the same user and login (OpenID Connect Core 1.0, section 12.2). */
-export function isSameLogin ({ sub, authTime, idToken }: FirstLogin, { claims }: TokenSet): boolean {
-  if (claims === undefined) return true
-  const first = idToken === undefined ? {} : decodeJwt(idToken)
-  return claims.sub === sub && isSame(claims.auth_time, authTime) && isSame(claims.nonce, first['nonce'])
+/** The hash of the nonce of a login. A session from an earlier version has only the ID token. */
+export function nonceHashOf ({ nonce_hash: nonceHash, id_token: idToken }: SessionTokens): string | undefined {
+  if (nonceHash !== undefined || idToken === undefined) return nonceHash
+  const { nonce } = decodeJwt(idToken)
+  return typeof nonce === 'string' ? hashOfNonce(nonce) : undefined
 }
 
-/** Whether a claim is unchanged, if both tokens have it. */
-function isSame (value: unknown, before: unknown): boolean {
-  return value === undefined || before === undefined || value === before
+/** In 128 bits: the cookies contain it. */
+export function hashOfNonce (nonce: string): string {
+  return sha256(nonce).slice(0, 22)
 }

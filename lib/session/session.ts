@@ -22,8 +22,15 @@ export interface Session {
   revision: number
 }
 
-/** The tokens that a session keeps, and the resources of a login that named its own (RFC 8707). */
-export type SessionTokens = Partial<OidcTokens> & { resource?: string[] | undefined }
+/** The tokens that a session keeps, and what a refresh needs. */
+export interface SessionTokens extends Partial<OidcTokens> {
+  /** The resources of a login that named its own (RFC 8707). */
+  resource?: string[] | undefined
+  /** The hash of the nonce of the login. The ID token itself is not always kept. */
+  nonce_hash?: string | undefined
+  /** The name under which these tokens are kept until a request comes with them. */
+  kept_as?: string | undefined
+}
 
 /** The content of a new session, from a login. */
 export interface NewSession {
@@ -57,7 +64,9 @@ export function newSession (
   }
 }
 
-const ALWAYS_KEPT: ReadonlySet<string> = new Set(['token_type', 'expires_at', 'scope', 'resource'])
+const ALWAYS_KEPT: ReadonlySet<string> = new Set([
+  'token_type', 'expires_at', 'scope', 'resource', 'nonce_hash', 'kept_as'
+])
 
 /** The tokens that `session.tokens` names, and the members that describe them. */
 export function selectTokens (tokens: SessionTokens, names: ReadonlySet<string>): SessionTokens {

@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { addSetCookie } from '../http/cookies.ts'
+import { replaceSetCookies, replaceSetCookiesEarly } from '../http/cookies.ts'
 import { preventCaching } from '../http/headers.ts'
 import { now } from '../util/time.ts'
 import { createReportUnreadable } from './report-unreadable.ts'
@@ -33,6 +33,11 @@ export interface Sessions {
   provider: (request: FastifyRequest) => Provider
   /** Starts the idle time again when a part of it is over, and seals the session with the newest key. */
   touch: (request: FastifyRequest) => void
+  /**
+   * Sets what there is to write on the reply at once, and what comes later when it comes: an application may reply
+   * without Fastify, and then `finish` never runs.
+   */
+  writeEarly: (request: FastifyRequest, reply: FastifyReply) => void
   /** The tokens that the session keeps. */
   tokens: (request: FastifyRequest) => Promise<SessionTokens>
   /**
@@ -75,6 +80,10 @@ interface RequestSession {
   bytes: number
   /** For the response in any case. */
   removals: readonly string[]
+  /** The reply, once a guard has let the session pass. */
+  reply: FastifyReply | null
+  /** The cookies that are set on the reply already. */
+  shown: readonly string[]
 }
 
 declare module 'fastify' {
@@ -92,7 +101,7 @@ export interface SessionParts extends SessionLookupParts {
 /** A response that takes longer than this, in seconds, does not write the old tokens again. */
 const LONG_RESPONSE = 120
 const NOTHING: readonly string[] = []
-const WRITTEN = { setCookies: NOTHING, removals: NOTHING, bytes: 0 }
+const WRITTEN = { setCookies: NOTHING, removals: NOTHING, shown: NOTHING, bytes: 0 }
 const WITHOUT_ID_TOKEN = { detail: 'a logout does not name the session at the provider: "session.store" keeps the token' }
 const NO_SESSION: Resolved = { status: 'none' }
 
@@ -129,7 +138,24 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     if (written.isWithoutIdToken) {
       request.log.warn(WITHOUT_ID_TOKEN, 'the refreshed ID token is not kept: it does not fit into the cookies')
     }
-    request[key] = liveState(session, provider, { ...written, tokens })
+    replaceState(request, liveState(session, provider, { ...written, tokens }))
+  }
+
+  function replaceState (request: FastifyRequest, next: RequestSession): void {
+    const { reply, shown } = current(request)
+    request[key] = Object.assign(next, { reply, shown })
+    show(next)
+  }
+
+  /** Sets the cookies on the reply before it is sent. */
+  function show (state: RequestSession): void {
+    const { reply, shown, setCookies, removals } = state
+    const next = setCookies.length > 0 ? setCookies : removals
+    if (reply === null || reply.raw.headersSent || next.length + shown.length === 0) return
+    replaceSetCookiesEarly(reply, shown, next)
+    preventCaching(reply, true)
+    reply.raw.setHeader('cache-control', 'no-store')
+    state.shown = next
   }
 
   function writeSessionOnly (header: string | undefined, state: RequestSession, live: Live, session: Session): void {
@@ -137,6 +163,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     // Tokens may have been replaced before: their cookies follow the first one.
     const age = session.session.expiresAt - state.time
     state.setCookies = [cookies.rewrite(header, session, age), ...state.setCookies.slice(1)]
+    show(state)
   }
 
   /** Ends the session that a new one replaces. Returns it, or `null` when there was none. */
@@ -203,6 +230,13 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       else writeSessionOnly(request.headers.cookie, state, lookup, session)
     },
 
+    writeEarly (request, reply) {
+      const state = request[key]
+      if (state == null || !state.asked) return
+      state.reply = reply
+      show(state)
+    },
+
     async begin (request, provider, content) {
       const previous = sessionOf(current(request))?.session ?? content.before
       const session = newSession(provider, content, maxAge)
@@ -212,7 +246,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (written.isWithoutIdToken) {
         request.log.info(WITHOUT_ID_TOKEN, 'the ID token is not kept: it does not fit into the cookies')
       }
-      request[key] = liveState(session, provider, { ...written, tokens: content.tokens })
+      replaceState(request, liveState(session, provider, { ...written, tokens: content.tokens }))
       if (ended !== null) await reportEnd(ended, 'login', request)
     },
 
@@ -237,8 +271,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       // If another request has ended it, the browser may already have a new session in the same cookies.
       const isOurs = state.lookup.status !== 'unreadable' && (read === null || isFirst)
       const removals = isOurs ? cookies.remove(request.headers.cookie) : NOTHING
-      request[key] = newState(NO_SESSION, removals)
-      request[key].asked = true
+      replaceState(request, { ...newState(NO_SESSION, removals), asked: true })
       if (isFirst) await reportEnd(session.session, reason, request)
       return isFirst
     },
@@ -246,14 +279,14 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     finish (request, reply) {
       const state = request[key]
       if (state == null || !state.asked) return 0
-      const { bytes, setCookies, removals } = state
+      const { bytes, setCookies, removals, shown } = state
       const session = sessionOf(state)
       // If the session has ended while the request ran, no cookie of this response may restore it.
       const isAlive = setCookies.length > 0 && session !== null && isUnexpired(session) &&
         endedSessions.isEndedHere(session) !== true
       const written = isAlive ? setCookies : removals
-      if (written.length === 0) return 0
-      for (const setCookie of written) addSetCookie(reply, setCookie)
+      if (written.length === 0 && shown.length === 0) return 0
+      replaceSetCookies(reply, shown, written)
       // An error in a later hook sends another response with the headers of this one.
       Object.assign(state, WRITTEN)
       return isAlive ? bytes : 0
@@ -273,7 +306,18 @@ function sessionOf ({ lookup }: RequestSession): Session | null {
 }
 
 function newState (lookup: Resolved, removals = NOTHING): RequestSession {
-  return { lookup, asked: false, time: now(), tokens: null, record: null, setCookies: NOTHING, bytes: 0, removals }
+  return {
+    lookup,
+    asked: false,
+    time: now(),
+    tokens: null,
+    record: null,
+    setCookies: NOTHING,
+    bytes: 0,
+    removals,
+    reply: null,
+    shown: NOTHING
+  }
 }
 
 function liveState (

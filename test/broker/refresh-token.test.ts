@@ -10,6 +10,7 @@ import { startOidcProvider } from '../support/oidc-provider.ts'
 import { until } from '../support/until.ts'
 import { createUserAgent } from '../support/user-agent.ts'
 import type { LightMyRequestResponse } from 'fastify'
+import type { Fault } from '../../lib/testing/index.ts'
 import type { Tokens } from '../support/broker.ts'
 
 t.test('S58 a refresh token rotates, and reuse ends the grant', async (t) => {
@@ -392,3 +393,37 @@ t.test(
     t.equal(world.provider.count('token'), asked + 1, 'without a new refresh token the provider is called again')
   }
 )
+
+t.test('K7 a refreshed ID token: what ends a grant, and what does not', async (t) => {
+  const world = await start(t)
+  const { provider } = world
+  const json = { 'content-type': 'application/json' }
+  const ends: Fault[] = [
+    { on: 'token', signWith: 'other-key' },
+    { on: 'token', idToken: (claims) => ({ ...claims, aud: 'stranger' }) },
+    { on: 'token', status: 400, headers: json, body: '{"error":"interaction_required"}' },
+    { on: 'token', status: 200, headers: json, body: '{"error":"token_inactive"}' }
+  ]
+  for (const fault of ends) {
+    const tokens = await world.byDevice()
+    const clear = provider.fault(fault)
+    t.match((await refresh(world, tokens)).json(), { error: 'invalid_grant' })
+    t.equal((await world.api(tokens.access_token)).statusCode, 401)
+    clear()
+  }
+  await until(() => revokedAt(world).length === 2)
+
+  const stays: Array<[Fault, number]> = [
+    [{ on: 'token', idToken: (claims) => ({ ...claims, exp: 1 }) }, 200],
+    [{ on: 'token', idToken: (claims) => ({ ...claims, auth_time: Number(claims.iat) }) }, 200],
+    [{ on: 'token', status: 400, headers: json, body: '{"error":"unauthorized_client"}' }, 503]
+  ]
+  for (const [fault, status] of stays) {
+    const tokens = await world.byDevice()
+    const clear = provider.fault(fault)
+    t.equal((await refresh(world, tokens)).statusCode, status)
+    t.equal((await world.api(tokens.access_token)).statusCode, 200)
+    clear()
+  }
+  t.equal(revokedAt(world).length, 2)
+})

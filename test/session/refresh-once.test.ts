@@ -1,4 +1,6 @@
+import Fastify from 'fastify'
 import t from 'tap'
+import { nothingKept } from '../../lib/session/kept-tokens.ts'
 import { createRefreshes } from '../../lib/session/refresh-once.ts'
 import { createTelemetry } from '../../lib/telemetry.ts'
 import { startClock } from '../../lib/testing/index.ts'
@@ -142,13 +144,18 @@ t.test('R32 at most 10,000 results of refreshes are shared, each for a minute', 
       return { tokens: { access_token: `new ${refreshToken}`, token_type: 'bearer' }, claims: undefined }
     }
   }
-  const refreshes = createRefreshes(await createTelemetry(false), undefined)
+  const refreshes = createRefreshes({
+    log: Fastify().log,
+    telemetry: await createTelemetry(false),
+    store: undefined,
+    kept: nothingKept
+  })
   const token = async (refreshToken: string): Promise<string> => {
     const fresh = await refreshes.refresh(provider as unknown as OpenIdProvider, {
       access_token: 'old',
       expires_at: 1,
       refresh_token: refreshToken
-    })
+    }, { sub: 'alice', authTime: undefined })
     return fresh.tokens.access_token
   }
   for (let count = 0; count < 10_000; count++) await token(`token ${count}`)
