@@ -15,9 +15,11 @@ import { createErrorResponses } from './http/error-response.ts'
 import { createUrls } from './http/urls.ts'
 import { createAcceptLogin } from './login/accept-login.ts'
 import { createUserClaims } from './login/claims.ts'
+import { createGuardedLogins } from './login/guarded-logins.ts'
 import { createLogin } from './login/login.ts'
 import { createPendingLogins } from './login/pending-logins.ts'
 import { createSilentLogin } from './login/silent-login.ts'
+import { createStepUp } from './login/step-up.ts'
 import { createEndSessions } from './logout/end-sessions.ts'
 import { createLogout } from './logout/logout.ts'
 import { createConnections } from './provider/connections.ts'
@@ -77,6 +79,8 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
   const login = createLogin({ session: settings.session, urls, pendingLogins, sessions, telemetry })
   const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
+  const guardedLogins = createGuardedLogins({ session: settings.session, sealer })
+  const stepUp = createStepUp(sealer)
   const userClaims = createUserClaims({ claims: settings.claims, parseClaims: settings.parseClaims, telemetry })
   const acceptLogin = createAcceptLogin({ onClaims, userClaims })
 
@@ -105,9 +109,11 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     })
   const challenge = createChallenge({ bearer, urls })
   const loginProvider = createLoginProvider({ providers, sessions })
-  const denyFor = createDeny({ bearer, challenge, errorResponses, login, loginProvider, urls })
+  const denyFor = createDeny({
+    bearer, challenge, errorResponses, guardedLogins, login, loginProvider, sessions, stepUp, urls
+  })
   const guards = createGuards({
-    settings, sessions, accessToken, bearer, silentLogin, loginProvider, denyFor
+    settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, denyFor
   })
 
   const deviceCodes = createDeviceCodes(sealer)
@@ -121,7 +127,16 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     : createNativeLogins({ issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses })
 
   const logout = createLogout({
-    routes: settings.routes, urls, sealer, providers, sessions, refreshes, pendingLogins, silentLogin, telemetry
+    routes: settings.routes,
+    urls,
+    sealer,
+    providers,
+    sessions,
+    refreshes,
+    pendingLogins,
+    guardedLogins,
+    silentLogin,
+    telemetry
   })
   const endSessions = createEndSessions({ settings, endedSessions, records, reportEnd, broker, bearer })
   const seenLogoutTokens = createSeen(store)
@@ -141,6 +156,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     userinfo,
     pendingLogins,
     login,
+    guardedLogins,
+    silentLogin,
+    stepUp,
     acceptLogin,
     broker,
     deviceCodes,

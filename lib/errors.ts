@@ -13,6 +13,7 @@ const table = {
   FST_OIDC_CLAIMS: [403, 'You logged in, but this application did not accept your account.'],
   FST_OIDC_SESSION_TOO_LARGE: [431, 'The session does not fit into the browser\'s cookies.'],
   FST_OIDC_LOGIN_REQUIRED: [401, 'You need to log in.'],
+  FST_OIDC_LOGIN_LOST: [400, 'You logged in, but this page does not accept it. If your browser blocks cookies, allow them here.'],
   FST_OIDC_AUTHENTICATION_TOO_OLD: [401, 'You need to log in again.'],
   FST_OIDC_FORBIDDEN: [403, 'Your account does not have access to this.'],
   FST_OIDC_AUTHORIZATION: [400, 'The request must contain exactly one access token, in the Authorization header.'],
@@ -44,7 +45,7 @@ export interface OidcErrorOptions {
   /** The original error, for the log. It is never sent to the client. */
   cause?: unknown
   /** The exact reason, for the log. It must not contain a secret. */
-  detail?: string
+  detail?: string | undefined
   /** After how many seconds the client may try again. */
   retryAfter?: number | undefined
   /** The `error` of the response of an OAuth endpoint. */
@@ -59,7 +60,7 @@ export class OidcError extends Error {
   readonly detail: string | undefined
   /** After how many seconds the client may try again. */
   readonly retryAfter: number | undefined
-  /** With FST_OIDC_GRANT: the error code of OAuth (RFC 6749, section 5.2). */
+  /** The error code of OAuth (RFC 6749, section 5.2), with FST_OIDC_GRANT and some FST_OIDC_ID_TOKEN. */
   readonly oauthError: string | undefined
 
   constructor (code: OidcErrorCode, options: OidcErrorOptions = {}) {

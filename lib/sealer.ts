@@ -7,7 +7,8 @@ import type { Settings } from './options/settings.ts'
 import type { Secretbox } from './util/secretbox.ts'
 
 /** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
-export type Purpose = 'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device'
+export type Purpose =
+  'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device' | 'step-up'
 
 export interface CookieAttributes {
   /** In seconds; 0 removes the cookie. */
@@ -33,7 +34,7 @@ export interface Opened {
 }
 
 const PURPOSES: readonly Purpose[] = [
-  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'
+  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up'
 ]
 const NONCE_LENGTH = 32 // characters after the dot
 

@@ -311,6 +311,48 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.match(await page.textContent('body'), /"sub":"employee".*"provider":"staff"/)
   })
 
+  t.test('K1 a service worker passes the navigation on', async (t) => {
+    const baseUrl = `http://localhost:${await freePort()}`
+    const provider = await startKitProvider()
+    t.teardown(async () => await provider.close())
+    const app = await buildPlainApp(t, {
+      baseUrl,
+      issuer: provider.issuer,
+      clientId: 'web',
+      clientSecret: provider.clients[0]?.client_secret as string,
+      session: { key: SESSION_KEY },
+      allowInsecureLoopback: true
+    })
+    const dests: unknown[] = []
+    app.addHook('onRequest', async ({ url, headers }) => {
+      if (url.startsWith('/me')) dests.push(`${headers['sec-fetch-mode']} ${headers['sec-fetch-dest']}`)
+    })
+    const worker = `
+      self.addEventListener('install', () => self.skipWaiting())
+      self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()))
+      self.addEventListener('fetch', (event) => event.respondWith(fetch(event.request)))`
+    app.get('/worker.js', async (_request, reply) => await reply.type('text/javascript').send(worker))
+    app.get('/start', async (_request, reply) => await reply.type('text/html').send('<title>start</title>'))
+    await app.listen({ port: Number(new URL(baseUrl).port), host: 'localhost' })
+    const page = await newPage(await open(t))
+    await page.goto(`${baseUrl}/start`)
+    await page.evaluate('navigator.serviceWorker.register(\'/worker.js\').then(() => navigator.serviceWorker.ready)')
+    await page.waitForFunction('navigator.serviceWorker.controller !== null')
+
+    await page.goto(`${baseUrl}/me?x=1`)
+    t.equal(page.url(), `${baseUrl}/me?x=1`)
+    t.match(await page.textContent('body'), /"sub":"alice"/)
+    t.equal(dests[0], 'navigate empty', 'the worker has passed the page on')
+    const script = 'fetch(\'/me\', { credentials: \'omit\', headers: { accept: \'text/html\' } }).then(({ status }) => status)'
+    t.equal(await page.evaluate(script), 401, 'a script is none')
+    await page.goto(`data:text/html,<form method="post" action="${baseUrl}/auth/logout"><button>Win</button></form>`)
+    const answer = page.waitForResponse(`${baseUrl}/auth/logout`)
+    await page.getByRole('button').click()
+    t.equal((await answer).status(), 403, 'another site cannot log the user out through the worker')
+    await page.goto(`${baseUrl}/me`)
+    t.match(await page.textContent('body'), /"sub":"alice"/)
+  })
+
   t.test('no page violates its Content-Security-Policy', async (t) => {
     t.strictSame(complaints.filter((complaint) => !complaint.startsWith('Failed to load resource')), [])
   })

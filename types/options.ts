@@ -170,6 +170,13 @@ export interface ProviderOptions {
    * the login fails with `FST_OIDC_UNEXPECTED`. Default: none.
    */
   trustedAudiences?: string[] | ((audience: string) => boolean | Promise<boolean>) | '*'
+  /**
+   * Whether an ID token must have `auth_time` when the login asked for a recent one (`max_age`). With `optional`, it
+   * may be missing after a login with `prompt=login`, and the time of that login counts: for a provider that ignores
+   * `max_age` and has no `auth_time`, but does ask the user again when it gets `prompt=login`. An `auth_time` that is
+   * older than `max_age` is never accepted. Default: `required`.
+   */
+  authTime?: 'required' | 'optional'
   /** The URL of the provider's keys, instead of the `jwks_uri` of the metadata. */
   jwksUri?: string
   /**

@@ -95,7 +95,10 @@ export function findViolation (
   { clientId, clockTolerance }: Pick<ProviderSettings, 'clientId' | 'clockTolerance'>
 ): OidcError | undefined {
   const { maxAge, scopes, claims: claimConstraints, roles, roleClaims, acr } = constraints
-  if (!isRecent(maxAge, session, clockTolerance)) return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD')
+  if (!isRecent(maxAge, session, clockTolerance)) {
+    const detail = `the user authenticated at ${session.authTime ?? 'an unknown time'}, and "maxAge" is ${maxAge}`
+    return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail })
+  }
   const missing = scopes.filter((scope) => !session.scopes.includes(scope))
   if (missing.length > 0) return forbidden(`the scope ${missing.join(' ')} was not granted`)
   const claim = claimConstraints.find(([path, accepted]) => !hasClaim(claims, path, accepted))

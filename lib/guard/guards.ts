@@ -7,6 +7,7 @@ import { createHandler, withPredicate } from './proceed.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createTokenCheck } from './token-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { Settings } from '../options/settings.ts'
 import type { AccessToken } from '../session/access-token.ts'
@@ -29,18 +30,19 @@ export interface GuardParts {
   accessToken: AccessToken
   bearer: Bearer | undefined
   silentLogin: SilentLogin
+  guardedLogins: GuardedLogins
   loginProvider: LoginProvider
   denyFor: (constraints: Constraints) => Deny
 }
 
-/** `isRefused`: the provider has refused to refresh the access token. */
-type DecideBySession = (request: FastifyRequest, isRefused: boolean) => Decision
+/** `refusal`: the access token could not be refreshed, so the user must log in again. */
+type DecideBySession = (request: FastifyRequest, refusal?: OidcError) => Decision
 
-/** Refreshes the access token if it is due. Returns `true` when the provider refuses. */
-type Refresh = (request: FastifyRequest) => Promise<boolean>
+/** Refreshes the access token if it is due. Returns the error when the user must log in again. */
+type Refresh = (request: FastifyRequest) => Promise<OidcError | undefined>
 
 export function createGuards (parts: GuardParts): Guards {
-  const { settings, sessions, accessToken, bearer, silentLogin, loginProvider, denyFor } = parts
+  const { settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, denyFor } = parts
   const sessionCheck = createSessionCheck(settings, sessions)
 
   /** Decides by the access token of a request that has one, else by its session. */
@@ -63,8 +65,8 @@ export function createGuards (parts: GuardParts): Guards {
   function afterLookup (refresh: Refresh | undefined, decide: DecideBySession): Decide {
     return (request) => {
       const ready = refresh === undefined ? sessions.prepare(request) : refresh(request)
-      if (ready === undefined) return decide(request, false)
-      return ready.then((isRefused) => decide(request, isRefused === true), (error: OidcError) => error)
+      if (ready === undefined) return decide(request)
+      return ready.then((refusal) => decide(request, refusal as Decision), (error: OidcError) => error)
     }
   }
 
@@ -73,13 +75,13 @@ export function createGuards (parts: GuardParts): Guards {
     check(settings.session.tokens.has('access_token'), '"refresh" needs "session.tokens" with access_token')
     return async (request) => {
       await sessions.prepare(request)
-      if (sessions.read(request) === null) return false
+      if (sessions.read(request) === null) return undefined
       try {
         await accessToken(request)
-        return false
+        return undefined
       } catch (error) {
-        if (endsLogin(error)) return true
-        throw error
+        if (!endsLogin(error)) throw error
+        return new OidcError('FST_OIDC_LOGIN_REQUIRED', { cause: error, detail: error.detail })
       }
     }
   }
@@ -87,11 +89,10 @@ export function createGuards (parts: GuardParts): Guards {
   /** Requires a user or client that meets the constraints. */
   function createRequired ({ refresh, ...options }: GuardOptions): { constraints: Constraints, decide: Decide } {
     const constraints = parseConstraints(options, settings)
-    const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request, isRefused) => {
+    const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request, refusal) => {
       const session = sessionCheck.identify(constraints, request)
-      return session === null || isRefused
-        ? new OidcError('FST_OIDC_LOGIN_REQUIRED')
-        : sessionCheck.findViolation(constraints, request, session)
+      if (session === null) return refusal ?? new OidcError('FST_OIDC_LOGIN_REQUIRED')
+      return refusal ?? sessionCheck.findViolation(constraints, request, session)
     }))
     return { constraints, decide }
   }
@@ -111,24 +112,33 @@ export function createGuards (parts: GuardParts): Guards {
     request: FastifyRequest,
     reply: FastifyReply
   ): Promise<boolean> {
-    silentLogin.suppress(reply)
     try {
       const provider = await loginProvider(constraints, request)
-      if (provider === null) return false
-      await silentLogin.start(provider, request, reply)
-      return true
+      if (provider !== null) {
+        await silentLogin.start(provider, request, reply)
+        return true
+      }
+      silentLogin.suppress(reply)
+      return false
     } catch (error) {
+      silentLogin.suppress(reply)
       // The page is public: the user sees it also when the provider is not available.
       request.log.warn({ code: (error as OidcError).code }, 'the silent login could not start')
       return false
     }
   }
 
+  function passed (request: FastifyRequest, reply: FastifyReply): void {
+    // A login of a guard has led to a page that accepts the user.
+    if (request.oidcSession !== null) guardedLogins.clear(request, reply)
+    sessions.writeEarly(request, reply)
+  }
+
   return {
     required (options = {}, ...parameters: unknown[]) {
       checkCall('required', parameters)
       const { constraints, decide } = createRequired(options)
-      return describeGuard(createHandler(decide, createSettle(constraints), sessions.writeEarly), constraints)
+      return describeGuard(createHandler(decide, createSettle(constraints), passed), constraints)
     },
 
     optional ({ silent, refresh, ...options } = {}, ...parameters: unknown[]) {
@@ -139,13 +149,14 @@ export function createGuards (parts: GuardParts): Guards {
         const session = sessionCheck.identify(constraints, request)
         return session === null ? undefined : sessionCheck.findViolation(constraints, request, session)
       }))
-      if (!bool(silent, false, 'silent')) return createHandler(decide, settle, sessions.writeEarly)
-      return createHandler(async (request) => await decide(request), async (problem, request, reply) => {
+      if (!bool(silent, false, 'silent')) return createHandler(decide, settle, passed)
+      const settleSilently: Settle = async (problem, request, reply) => {
         const isAnonymous = problem === undefined && request.oidcToken === null
         const isStarted = isAnonymous && silentLogin.canTry(request) &&
           await startSilentLogin(constraints, request, reply)
         return isStarted ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : await settle(problem, request, reply)
-      }, sessions.writeEarly)
+      }
+      return createHandler(async (request) => await decide(request), settleSilently, passed)
     },
 
     async authenticate (request, options = {}) {

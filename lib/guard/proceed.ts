@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import { isForOwnRoute } from '../http/own-routes.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Constraints } from './constraints.ts'
 import type { GuardHandler } from '../../types/fastify.ts'
@@ -24,8 +25,8 @@ export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 
 }
 
 /**
- * A preHandler. It calls `beforePass` for a request that may pass. Called without `done`, it returns a promise, so that
- * a handler can await it.
+ * A preHandler. Called without `done`, it returns a promise, so that a handler can await it. As a hook for everything
+ * it leaves out the routes of the plugin. `passed` is called for each other request that may pass.
  *
  * Only `done` without an error, or the fulfilled promise, lets a request through. A promise of the reply is no
  * substitute: it is also fulfilled when the client closes the connection, and the handler would run.
@@ -33,7 +34,7 @@ export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 
 export function createHandler (
   decide: Decide,
   settle: Settle,
-  beforePass: (request: FastifyRequest, reply: FastifyReply) => void
+  passed: (request: FastifyRequest, reply: FastifyReply) => void
 ): GuardHandler {
   async function settled (
     decision: Decision | Promise<Decision>,
@@ -41,7 +42,7 @@ export function createHandler (
     reply: FastifyReply
   ): Promise<Decision> {
     const refused = await settle(await decision, request, reply)
-    if (refused === undefined) beforePass(request, reply)
+    if (refused === undefined) passed(request, reply)
     return refused
   }
 
@@ -58,9 +59,13 @@ export function createHandler (
     done?: (error?: Error) => void
   ): Promise<void> | undefined {
     if (done === undefined) return pass(request, reply)
+    if (isForOwnRoute(request)) {
+      done()
+      return
+    }
     const decision = decide(request)
     if (decision === undefined) {
-      beforePass(request, reply)
+      passed(request, reply)
       done()
       return
     }

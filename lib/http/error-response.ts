@@ -9,14 +9,20 @@ import type { Telemetry } from '../telemetry.ts'
 import type { Exit } from './pages.ts'
 import type { LoginQuery, Urls } from './urls.ts'
 
+/** The login with which the user can go on. */
+export interface NextLogin extends LoginQuery {
+  /** What a guard demands of it, for a script: parameters of the authorization request. */
+  demands?: Record<string, string | number>
+}
+
 export interface ErrorResponses {
   /** Logs and counts an error. Returns it as an OidcError. */
   report: (cause: unknown, request: FastifyRequest) => OidcError
   /**
    * Reports an error, calls `onError`, and answers with a page if a browser opens one, else with JSON. `login`
-   * is the query of the link with which the user can log in.
+   * describes the link with which the user can log in.
    */
-  sendError: (cause: unknown, request: FastifyRequest, reply: FastifyReply, login?: LoginQuery) => Promise<void>
+  sendError: (cause: unknown, request: FastifyRequest, reply: FastifyReply, login?: NextLogin) => Promise<void>
 }
 
 export interface ErrorResponseParts extends Pick<Settings, 'defaultReturnTo' | 'onError'> {
@@ -44,7 +50,7 @@ export function createErrorResponses ({
     cause: unknown,
     request: FastifyRequest,
     reply: FastifyReply,
-    login: LoginQuery = {}
+    login: NextLogin = {}
   ): Promise<void> {
     const error = report(cause, request)
     if (await callOnError(error, request, reply)) return
@@ -66,20 +72,25 @@ export function createErrorResponses ({
     }
   }
 
-  // A logged-in user without access does not get it by another login: the provider would name the same user.
+  // A logged-in user without access does not get it by another login: the provider would name the same user. And one
+  // that has not asked the user again would not ask the next time.
   function exitOf (error: OidcError, login: LoginQuery): Exit {
     const url = urls.login(login)
-    const loginHelps = error.statusCode !== 403 || LOGIN_FAILED.has(error.code)
+    const loginHelps = error.statusCode !== 403 || (LOGIN_FAILED.has(error.code) && error.oauthError === undefined)
     return url !== null && loginHelps
       ? { url, label: 'Log in again' }
       : { url: defaultReturnTo, label: 'Back to the start' }
   }
 
   // With all members of Fastify's own errors: a route may describe its 401 with them (K17).
-  function toJson ({ statusCode, code, message }: OidcError, { providers }: LoginQuery): Record<string, unknown> {
-    const login = statusCode === 401 ? urls.login({ providers }) : null
-    const error = STATUS_CODES[statusCode]
-    return { statusCode, code, error, message, ...(login !== null && { login }) }
+  function toJson (
+    { statusCode, code, message }: OidcError,
+    { providers, stepUp, demands }: NextLogin
+  ): Record<string, unknown> {
+    const error = { statusCode, code, error: STATUS_CODES[statusCode], message }
+    if (statusCode !== 401) return error
+    const login = urls.login({ providers, stepUp })
+    return { ...error, ...demands, ...(login !== null && { login }) }
   }
 
   return { report, sendError }
@@ -116,7 +127,7 @@ function log (error: OidcError, request: FastifyRequest): void {
   const entryWithCause = { ...entry, err: error.cause }
   const needsOperator = error.statusCode >= 500 || error.code === 'FST_OIDC_SESSION_TOO_LARGE'
   if (error.code === 'FST_OIDC_UNEXPECTED') request.log.error(entryWithCause, error.message)
-  else if (error.code === 'FST_OIDC_CLAIMS') request.log.warn(entryWithCause, error.message)
+  else if (error.code === 'FST_OIDC_CLAIMS' || error.code === 'FST_OIDC_LOGIN_LOST') request.log.warn(entryWithCause, error.message)
   else if (needsOperator) request.log.error(entry, error.message)
   else request.log.info(entry, error.message)
 }

@@ -5,36 +5,43 @@ import type { FastifyRequest } from 'fastify'
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Whether a browser opens a page: it can follow a redirect to the login and show a page. */
-export function isNavigation ({ method, headers }: FastifyRequest): boolean {
-  if (method !== 'GET' || headers['x-requested-with'] !== undefined || headers.upgrade !== undefined) return false
-  const mode = headers['sec-fetch-mode']
-  return mode === undefined ? acceptsHtml(headers.accept) : mode === 'navigate' && isDocument(headers['sec-fetch-dest'])
+export function isNavigation (request: FastifyRequest): boolean {
+  const { method, headers } = request
+  if (method !== 'GET' || headers.upgrade !== undefined || isScript(request) || isFramed(request)) return false
+  return headers['sec-fetch-mode'] === 'navigate' || acceptsHtml(headers.accept)
 }
 
 /** Whether the browser shows the response as a page, also after a form was posted. */
-export function wantsPage ({ headers }: FastifyRequest): boolean {
-  const mode = headers['sec-fetch-mode']
-  const navigates = mode === undefined || mode === 'navigate'
-  return navigates && acceptsHtml(headers.accept) && headers['x-requested-with'] === undefined
+export function wantsPage (request: FastifyRequest): boolean {
+  return !isScript(request) && acceptsHtml(request.headers.accept)
 }
 
 /**
- * Whether the browser says that the user asked for the page: redirects, refreshes and scripts do not count
- * (Fetch Metadata Request Headers, section 2.4).
+ * Whether the browser says that the user clicked on a page: redirects, refreshes, scripts and addresses from outside
+ * the browser, such as a link in a mail, do not count (Fetch Metadata Request Headers, sections 2.3 and 2.4).
  */
 export function isClick ({ headers }: FastifyRequest): boolean {
-  return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-user'] === '?1'
+  const isFromPage = headers['sec-fetch-site'] !== 'none'
+  return isFromPage && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-user'] === '?1'
 }
 
-/** Whether a script sends the request: it cannot show the response as a page. */
+/**
+ * Whether a script sends the request: it cannot show the response as a page. `Sec-Fetch-Mode` decides, because no
+ * script can set it. Android WebViews send the name of their application as `X-Requested-With` with every page.
+ */
 export function isScript ({ headers }: FastifyRequest): boolean {
   const mode = headers['sec-fetch-mode']
-  return (mode !== undefined && mode !== 'navigate') || headers['x-requested-with'] !== undefined
+  return mode === undefined ? /^XMLHttpRequest$/i.test(String(headers['x-requested-with'])) : mode !== 'navigate'
 }
 
-/** Whether the browser shows the page inside another one. */
+const FRAMES: ReadonlySet<unknown> = new Set(['iframe', 'frame', 'embed', 'object', 'fencedframe'])
+
+/**
+ * Whether the browser shows the page inside another one. The destination of a page that a service worker passes on is
+ * `empty`, as that of a script.
+ */
 export function isFramed ({ headers }: FastifyRequest): boolean {
-  return !isDocument(headers['sec-fetch-dest'])
+  return FRAMES.has(headers['sec-fetch-dest'])
 }
 
 /** Whether the browser fetches a page that the user has not opened yet. */
@@ -65,8 +72,4 @@ export function isSameOrigin (
 
 function acceptsHtml (accept: string | undefined): boolean {
   return accept !== undefined && /\btext\/html\b/i.test(accept)
-}
-
-function isDocument (dest: unknown): boolean {
-  return dest === undefined || dest === 'document'
 }

@@ -29,6 +29,8 @@ export interface LoginQuery {
   returnTo?: string | undefined
   /** The names of the providers from which the user may choose. */
   providers?: readonly string[] | undefined
+  /** What a guard demands of the login, sealed. */
+  stepUp?: string | undefined
 }
 
 /** The limit for the address of a page, in characters: that of Node.js for the head of a request. */
@@ -56,7 +58,7 @@ export function createUrls (settings: Settings, scope: string): Urls {
     callback: (provider) => route(providerRoutes(provider).callback),
     login (query) {
       if (page === null) return null
-      return withQuery(page, isSingle ? { returnTo: query.returnTo } : query)
+      return withQuery(page, isSingle ? { ...query, providers: undefined } : query)
     },
     resourceMetadata: route(wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)),
     request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(publicUrl(originalUrl)) : defaultReturnTo,
@@ -91,10 +93,11 @@ function wellKnown (path: string, { baseUrl, origin }: Settings, identifier: str
   return hasWholeHost ? path + url.pathname.replace(/\/$/, '') : path
 }
 
-function withQuery (page: string, { returnTo, providers }: LoginQuery): string {
+function withQuery (page: string, { returnTo, providers, stepUp }: LoginQuery): string {
   const query = new URLSearchParams({
     ...(returnTo !== undefined && { return_to: linkable(returnTo) }),
-    ...(providers !== undefined && { provider: providers.join(' ') })
+    ...(providers !== undefined && { provider: providers.join(' ') }),
+    ...(stepUp !== undefined && { step_up: stepUp })
   })
   return query.size === 0 ? page : `${page}${page.includes('?') ? '&' : '?'}${query.toString()}`
 }

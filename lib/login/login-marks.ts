@@ -10,6 +10,8 @@ export interface Mark {
   /** The login that the browser began. */
   id: string
   isUsed: boolean
+  /** Whether it waits for an answer to `prompt=none`. */
+  isSilent: boolean
   secrets: LoginSecrets
 }
 
@@ -18,7 +20,7 @@ export interface Mark {
  * tabs fit, and it is good in its own slot only.
  */
 export interface LoginMarks {
-  waiting: (slot: string, id: string) => string
+  waiting: (slot: string, id: string, isSilent: boolean) => string
   used: (slot: string, id: string) => string
   /** Returns `null` unless one of the keys made the value. */
   open: (slot: string, value: string) => Mark | null
@@ -27,9 +29,10 @@ export interface LoginMarks {
 
 /** The length of a mark, in characters. */
 export const MARK_LENGTH = ID_LENGTH + 22
+const KINDS = ['waiting', 'silent', 'used'] as const
 
 export function createLoginMarks ({ digests }: Pick<Sealer, 'digests'>): LoginMarks {
-  const tagsOf = (kind: 'waiting' | 'used', slot: string, id: string): string[] =>
+  const tagsOf = (kind: typeof KINDS[number], slot: string, id: string): string[] =>
     digests(`${kind}\n${slot}\n${id}`).map((digest) => digest.toString('base64url', 0, 16))
 
   // Each with 128 random bits or more (RFC 9700, section 2.1), for all who do not have the key.
@@ -42,16 +45,16 @@ export function createLoginMarks ({ digests }: Pick<Sealer, 'digests'>): LoginMa
   }
 
   return {
-    waiting: (slot, id) => id + (tagsOf('waiting', slot, id)[0] as string),
+    waiting: (slot, id, isSilent) => id + (tagsOf(isSilent ? 'silent' : 'waiting', slot, id)[0] as string),
     used: (slot, id) => id + (tagsOf('used', slot, id)[0] as string),
     secrets: (id) => secretsOf(id, 0),
 
     open (slot, value) {
       const [id, tag] = [value.slice(0, ID_LENGTH), value.slice(ID_LENGTH)]
-      for (const kind of ['waiting', 'used'] as const) {
+      for (const kind of KINDS) {
         // The key that made the mark also made the nonce and the verifier.
         const key = tagsOf(kind, slot, id).findIndex((expected) => equal(expected, tag))
-        if (key !== -1) return { id, isUsed: kind === 'used', secrets: secretsOf(id, key) }
+        if (key !== -1) return { id, isUsed: kind === 'used', isSilent: kind === 'silent', secrets: secretsOf(id, key) }
       }
       return null
     }

@@ -21,6 +21,11 @@ export interface LoginRequest {
   offlineAccess?: boolean
   native?: NativeLogin | undefined
   restarted?: boolean
+  guarded?: boolean
+  /** Adds `login` to the parameter `prompt`. */
+  promptsLogin?: boolean
+  /** The session that the browser had when the first of several attempts began. */
+  before?: OidcSession | undefined
 }
 
 export interface Login {
@@ -58,8 +63,8 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
     login: LoginRequest
   ): Promise<void> {
     const { resource = provider.settings.resource, native } = login
-    const params = { ...provider.settings.authorizationParams, ...login.authorizationParams }
-    const before = native === undefined ? previousSession(provider, request) : undefined
+    const params = paramsOf(provider, login)
+    const before = native === undefined ? login.before ?? previousSession(provider, request) : undefined
     const pending = pendingLogins.begin(request, { ...newLoginOf(provider, login, params), before })
     const scope = scopeOf(provider, login.offlineAccess)
     const redirectUri = urls.callback(provider.name)
@@ -77,7 +82,9 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
       resource: login.resource,
       native: login.native,
       silent: params['prompt'] === 'none',
-      restarted: login.restarted ?? false
+      promptsLogin: promptsOf(params).includes('login'),
+      restarted: login.restarted ?? false,
+      guarded: login.guarded ?? false
     }
   }
 
@@ -99,6 +106,21 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
 /** The scope of the authorization request. */
 export function scopeOf ({ settings: { scope } }: Provider, offlineAccess = false): string {
   return offlineAccess && !scope.split(' ').includes('offline_access') ? `${scope} offline_access` : scope
+}
+
+/** The parameters from the options and from the caller. */
+function paramsOf (
+  { settings }: Provider,
+  { authorizationParams, promptsLogin }: LoginRequest
+): Record<string, string> {
+  const params = { ...settings.authorizationParams, ...authorizationParams }
+  if (promptsLogin !== true) return params
+  const others = promptsOf(params).filter((prompt) => prompt !== 'login' && prompt !== 'none')
+  return { ...params, prompt: ['login', ...others].join(' ') }
+}
+
+function promptsOf ({ prompt = '' }: Record<string, string>): string[] {
+  return prompt.split(' ').filter(Boolean)
 }
 
 // A max_age is checked however it was requested (OpenID Connect Core 1.0, section 3.1.3.7, item 11).

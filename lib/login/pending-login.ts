@@ -15,6 +15,8 @@ export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' |
   silent: boolean
   /** Whether the login began because an earlier callback came too late. It does not begin a third time. */
   restarted: boolean
+  /** Whether a guard began the login. It does not begin the same login again right after this one. */
+  guarded?: boolean | undefined
   /** The session that the browser had, for a callback that comes without its cookies. */
   before?: OidcSession | undefined
   startedAt: number
@@ -31,7 +33,8 @@ export interface NativeLogin {
 
 /** What the plugin keeps of a used login. A repeated callback continues to `returnTo`, or starts the login again. */
 export type LoginTrace = Pick<PendingLogin,
-  'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'maxAge' | 'acrValues' | 'resource' | 'native'>
+  'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'guarded' | 'promptsLogin' | 'maxAge' | 'acrValues' |
+  'resource' | 'native'>
 
 /** How long a login may take, in seconds. */
 export const LIFETIME = 600
@@ -58,6 +61,8 @@ export interface PackedTrace {
   r: string
   q?: 1
   x?: 1
+  g?: 1
+  l?: 1
   m?: number
   a?: string[]
   o?: string[]
@@ -72,13 +77,16 @@ export interface PackedState extends PackedTrace {
 }
 
 export function packTrace (login: LoginTrace, origin: string): PackedTrace {
-  const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
+  const { state, provider, returnTo, silent, restarted, guarded, promptsLogin } = login
+  const { maxAge, acrValues, resource, native } = login
   return {
     s: state,
     p: provider,
     r: returnTo.slice(origin.length),
     ...(silent && { q: 1 }),
     ...(restarted && { x: 1 }),
+    ...(guarded === true && { g: 1 }),
+    ...(promptsLogin === true && { l: 1 }),
     ...(maxAge !== undefined && { m: maxAge }),
     ...(acrValues !== undefined && { a: acrValues }),
     ...(resource !== undefined && { o: resource }),
@@ -87,13 +95,15 @@ export function packTrace (login: LoginTrace, origin: string): PackedTrace {
 }
 
 export function unpackTrace (packed: PackedTrace, origin: string): LoginTrace {
-  const { s: state, p: provider, r, q, x, m: maxAge, a: acrValues, o: resource, n: native } = packed
+  const { s: state, p: provider, r, q, x, g, l, m: maxAge, a: acrValues, o: resource, n: native } = packed
   return {
     state,
     provider,
     returnTo: origin + r,
     silent: q === 1,
     restarted: x === 1,
+    guarded: g === 1,
+    promptsLogin: l === 1,
     maxAge,
     acrValues,
     resource,
@@ -102,6 +112,7 @@ export function unpackTrace (packed: PackedTrace, origin: string): LoginTrace {
 }
 
 export function traceOf (login: LoginTrace): LoginTrace {
-  const { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native } = login
-  return { state, provider, returnTo, silent, restarted, maxAge, acrValues, resource, native }
+  const { state, provider, returnTo, silent, restarted, guarded, promptsLogin } = login
+  const { maxAge, acrValues, resource, native } = login
+  return { state, provider, returnTo, silent, restarted, guarded, promptsLogin, maxAge, acrValues, resource, native }
 }

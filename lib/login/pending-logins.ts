@@ -5,6 +5,7 @@ import {
 } from '../http/cookies.ts'
 import { now } from '../util/time.ts'
 import { createFormerLogins } from './former-logins.ts'
+import { DONE_LENGTH } from './guarded-logins.ts'
 import { MARK_LENGTH, createLoginMarks } from './login-marks.ts'
 import { ID_LENGTH, LIFETIME, newLoginId, packTrace, startOf, traceOf, unpackTrace } from './pending-login.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -45,6 +46,8 @@ export interface PendingLogins {
    * Throws FST_OIDC_RESPONSE_ISSUER when the login began with another provider.
    */
   take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<TakenLogin>
+  /** The page of the only silent login of a provider that waits in this browser. It goes on waiting. */
+  pageOfSilent: (request: FastifyRequest, provider: Provider) => string | undefined
   /** Makes room beside a session whose cookies have this size, in bytes. */
   fit: (request: FastifyRequest, reply: FastifyReply, sessionBytes: number) => void
   /** Removes all logins of the browser. */
@@ -61,10 +64,12 @@ const MAX_IN_STATE = 200
 /** What `=` and `; ` add to a cookie in the header, in bytes. */
 const SEPARATORS = 3
 
-/** An address that does not fit into the `state`. */
+/** An address that does not fit into the `state`, or that of a silent login, whose answer may have no `state`. */
 interface PackedAddress {
   s: string
   r: string
+  /** The provider. */
+  p?: string
 }
 
 export interface PendingLoginsParts {
@@ -98,10 +103,10 @@ export function createPendingLogins (
     for (const name of names.slice(0, MAX_REMOVED)) set(reply, name, '', { maxAge: 0, sameSite: 'lax' })
   }
 
-  /** The slots of this registration: its share of the budget, beside the cookie of silent logins. */
+  /** The slots of this registration: its share of the budget, beside the cookies of silent and of guarded logins. */
   function slots (): string[] {
-    const silent = `${cookieName}-silent=1; `.length
-    const room = Math.floor(LOGIN_BUDGET / space.sharers) - silent
+    const others = `${cookieName}-silent=1; ${cookieName}-done=`.length + DONE_LENGTH
+    const room = Math.floor(LOGIN_BUDGET / space.sharers) - others
     const count = Math.floor(room / (nameOf('0').length + MARK_LENGTH + SEPARATORS))
     return [...SLOTS.slice(0, Math.max(count, 1))]
   }
@@ -131,6 +136,10 @@ export function createPendingLogins (
     return short === undefined ? defaultReturnTo : origin + short
   }
 
+  function isShort ({ returnTo }: Pick<PendingLogin, 'returnTo'>): boolean {
+    return shorten(returnTo) === returnTo
+  }
+
   function readState (state: string): PackedState | undefined {
     const sealed = fromUrlText(state.slice(ID_LENGTH))
     const packed = sealer.open('login', sealed)?.content as PackedState | undefined
@@ -158,7 +167,7 @@ export function createPendingLogins (
   /** Keeps an address that is too long for the `state`, where there is room. Returns the size of its cookie. */
   function saveAddress (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: BegunLogin): number {
     const { cookie } = request.headers
-    const content: PackedAddress = { s: idOf(login.state), r: login.returnTo.slice(origin.length) }
+    const content: PackedAddress = { s: idOf(login.state), r: login.returnTo.slice(origin.length), p: provider.id }
     const value = sealer.seal('login', content)
     const size = addressName.length + value.length + SEPARATORS
     const share = Math.floor((COOKIE_BUDGET - LOGIN_BUDGET) / space.sharers)
@@ -167,6 +176,7 @@ export function createPendingLogins (
       set(reply, addressName, value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
       return size
     }
+    if (isShort(login)) return 0
     const { length } = content.r
     request.log.info(
       { length, bytes: size, room },
@@ -227,10 +237,10 @@ export function createPendingLogins (
     },
 
     save (request, reply, provider, login) {
-      const { slot, state, returnTo } = login
+      const { slot, state, silent } = login
       const attributes = { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) }
-      set(reply, nameOf(slot), marks.waiting(slot, idOf(state)), attributes)
-      const added = shorten(returnTo) === returnTo ? 0 : saveAddress(request, reply, provider, login)
+      set(reply, nameOf(slot), marks.waiting(slot, idOf(state), silent), attributes)
+      const added = isShort(login) && !silent ? 0 : saveAddress(request, reply, provider, login)
       const { cookie } = request.headers
       remove(reply, former.excess(cookie, roomBeside(cookie, (name) => name.includes('-login-')) - added))
     },
@@ -248,6 +258,15 @@ export function createPendingLogins (
       if (!isFresh) return { status: 'over', ...traceOf(login) }
       markUsed(reply, { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
+    },
+
+    pageOfSilent ({ headers: { cookie } }, provider) {
+      const silent = slots()
+        .map((slot) => marks.open(slot, readCookie(cookie, nameOf(slot)) ?? ''))
+        .filter((mark) => mark?.isSilent === true && isInTime(startOf(mark.id)))
+      const address = readAddress(cookie)
+      const isOfOnly = silent.length === 1 && address?.s === silent[0]?.id && address?.p === provider.id
+      return isOfOnly ? origin + address.r : undefined
     },
 
     fit (request, reply, sessionBytes) {
@@ -272,7 +291,7 @@ export function createPendingLogins (
 
 /** A cookie for which LOGIN_BUDGET is reserved. */
 function isReserved (name: string): boolean {
-  return /-(?:login-[0-9a-z]|silent)$/.test(name)
+  return /-(?:login-[0-9a-z]|silent|done)$/.test(name)
 }
 
 function idOf (state: string): string {

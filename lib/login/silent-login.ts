@@ -11,11 +11,11 @@ import type { Login } from './login.ts'
 /** Logins that show the user nothing (`prompt=none`). */
 export interface SilentLogin {
   /**
-   * Whether an anonymous navigation may try a silent login: at most once in ten minutes.
-   * Otherwise a user without a session at the provider would be redirected in a loop.
+   * Whether an anonymous navigation may try a silent login: at most once in ten minutes, and once a day if the
+   * provider does not answer. Otherwise a user without a session at the provider would be redirected in a loop.
    */
   canTry: (request: FastifyRequest) => boolean
-  /** Prevents silent logins for ten minutes. */
+  /** Prevents silent logins for ten minutes: the provider has answered one, or none is wanted. */
   suppress: (reply: FastifyReply) => void
   start: (provider: Provider, request: FastifyRequest, reply: FastifyReply) => Promise<void>
 }
@@ -30,11 +30,18 @@ export interface SilentLoginParts {
 
 /** In seconds. */
 const SUPPRESSED_FOR = 600
+/** In seconds: a provider that does not know `prompt=none` shows a form to every visitor. */
+const SUPPRESSED_UNANSWERED = 86_400
 
-export function createSilentLogin ({ session, sealer, sessions, login, urls }: SilentLoginParts): SilentLogin {
+export function createSilentLogin (parts: SilentLoginParts): SilentLogin {
+  const { session, sealer, sessions, login, urls } = parts
   const cookieName = `${session.cookieName}-silent`
   const isSuppressed = ({ headers: { cookie } }: FastifyRequest): boolean =>
     readCookie(cookie, cookieName) !== undefined
+
+  function suppress (reply: FastifyReply, maxAge: number): void {
+    addSetCookie(reply, sealer.setCookie(cookieName, '1', { maxAge, sameSite: 'lax' }))
+  }
 
   return {
     canTry (request) {
@@ -42,12 +49,11 @@ export function createSilentLogin ({ session, sealer, sessions, login, urls }: S
       return isAnonymous && isNavigation(request) && !isPrefetch(request) && !isSuppressed(request)
     },
 
-    suppress (reply) {
-      addSetCookie(reply, sealer.setCookie(cookieName, '1', { maxAge: SUPPRESSED_FOR, sameSite: 'lax' }))
-    },
+    suppress: (reply) => suppress(reply, SUPPRESSED_FOR),
 
     async start (provider, request, reply) {
       const returnTo = urls.request(request)
+      suppress(reply, SUPPRESSED_UNANSWERED)
       await login.start(provider, request, reply, { returnTo, authorizationParams: { prompt: 'none' } })
     }
   }

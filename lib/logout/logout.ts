@@ -5,6 +5,7 @@ import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Urls } from '../http/urls.ts'
+import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { PendingLogins } from '../login/pending-logins.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { RouteSettings } from '../options/routes.ts'
@@ -41,6 +42,7 @@ export interface LogoutParts {
   sessions: Sessions
   refreshes: Refreshes
   pendingLogins: PendingLogins
+  guardedLogins: GuardedLogins
   silentLogin: SilentLogin
   telemetry: Telemetry
 }
@@ -50,7 +52,7 @@ const MAX_URL = 4000
 
 export function createLogout (parts: LogoutParts): Logout {
   const { routes: { loggedOut }, urls, sealer, providers, sessions, refreshes } = parts
-  const { pendingLogins, silentLogin, telemetry } = parts
+  const { pendingLogins, guardedLogins, silentLogin, telemetry } = parts
 
   /** The provider of the session, also of one that has expired here: the session at the provider may still be live. */
   async function providerOf (request: FastifyRequest): Promise<Provider | null> {
@@ -103,6 +105,7 @@ export function createLogout (parts: LogoutParts): Logout {
     const provider = await providerOf(request)
     const tokens = await sessions.tokens(request)
     pendingLogins.clear(request, reply)
+    guardedLogins.clear(request, reply)
     const isEnded = await sessions.end(request, 'logout')
     if (provider === null) return sendHome(request, reply, returnTo)
     if (isEnded) endTokens(provider, request, tokens, federated)

@@ -53,13 +53,15 @@ interface TokenSettings {
   userinfoEncryption: Required<Encryption> | undefined
   decryptionKeys: () => Promise<ClientKey[]>
   isTrustedAudience: (audience: string) => boolean | Promise<boolean>
+  authTime: 'required' | 'optional'
 }
 
 export const PROVIDER_OPTIONS = [
   'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey',
   'basicEncoding', 'clientAssertionAudience', 'scope', 'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
   'idTokenSigningAlg', 'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey',
-  'trustedAudiences', 'jwksUri', 'expectedIssuer', 'accessTokenIssuer', 'clientIds', 'userinfo', 'discovery', 'clockTolerance', 'fetch',
+  'trustedAudiences', 'authTime', 'jwksUri', 'expectedIssuer', 'accessTokenIssuer', 'clientIds', 'userinfo', 'discovery',
+  'clockTolerance', 'fetch',
   'dispatcher', 'timeout', 'maxResponseBytes'
 ]
 /** Where the metadata is, below the issuer (OpenID Connect Discovery 1.0, section 4). */
@@ -212,7 +214,8 @@ function parseTokens (options: ProviderOptions): TokenSettings {
     userinfoSigningAlg: optional(options.userinfoSigningAlg, 'userinfoSigningAlg', signingAlg),
     userinfoEncryption,
     decryptionKeys: rotatable(options.decryptionKey, 'decryptionKey', privateKeys),
-    isTrustedAudience: parseTrustedAudiences(options.trustedAudiences ?? [])
+    isTrustedAudience: parseTrustedAudiences(options.trustedAudiences ?? []),
+    authTime: oneOf(options.authTime ?? 'required', ['required', 'optional'], 'authTime')
   }
 }
 

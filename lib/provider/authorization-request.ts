@@ -15,6 +15,8 @@ export interface AuthorizationRequest {
   redirectUri: string
   maxAge?: number | undefined
   acrValues?: string[] | undefined
+  /** Whether the request has `prompt=login`: the provider must ask the user, whatever it does with `max_age`. */
+  promptsLogin?: boolean | undefined
   scope: string
   /** Resource indicators (RFC 8707). The authorization request and the token request send the same. */
   resource: string[]

@@ -15,13 +15,16 @@ export interface IdTokenExpectations {
   accessToken: string
   maxAge?: number | undefined
   acrValues?: string[] | undefined
+  /** Whether the request has `prompt=login`. */
+  promptsLogin?: boolean | undefined
 }
 
 const check: Check = checkWith('FST_OIDC_ID_TOKEN')
 
 /**
  * Verifies an ID token and returns its claims: signature and claims (OpenID Connect Core 1.0, section 3.1.3.7), and
- * the checks of RFC 8725 that apply. Throws FST_OIDC_ID_TOKEN.
+ * the checks of RFC 8725 that apply. Throws FST_OIDC_ID_TOKEN, with the `oauthError` UNMET when the provider did not
+ * ask the user again.
  */
 export async function verifyIdToken (
   idToken: string,
@@ -36,9 +39,9 @@ export async function verifyIdToken (
   await checkAudience(payload, settings)
   checkTimes(payload, settings.clockTolerance)
   checkNonce(payload, expected.nonce)
-  checkAuthentication(payload, settings.clockTolerance, expected)
   checkAccessTokenHash(payload, protectedHeader.alg, expected.accessToken)
-  return payload as IdTokenClaims
+  checkAcr(payload, expected)
+  return { ...payload, ...authTimeOf(claims, settings, expected) } as IdTokenClaims
 }
 
 async function verifySignature (
@@ -116,19 +119,42 @@ function checkNonce (payload: JWTPayload, nonce: string | undefined): void {
   if (nonce !== undefined) check(typeof value === 'string' && equal(value, nonce), 'nonce does not match the request')
 }
 
-function checkAuthentication (
+function checkAcr (payload: JWTPayload, { acrValues }: IdTokenExpectations): void {
+  if (acrValues === undefined) return
+  check(acrValues.includes(payload['acr'] as string), 'acr is not one of the requested acr_values')
+}
+
+/** The provider did not do what the request demanded (Unmet Authentication Requirements 1.0, section 2). */
+export const UNMET = 'unmet_authentication_requirements'
+
+/**
+ * Checks `auth_time` when the request has a `max_age`. A provider that ignores `max_age` often has no `auth_time`.
+ * After `prompt=login` it has asked the user, so the option `authTime` can accept the time of this login. An older
+ * `auth_time`, or one that is no number, shows that it has not asked.
+ */
+function authTimeOf (
   payload: JWTPayload,
-  tolerance: number,
-  { maxAge, acrValues }: IdTokenExpectations
-): void {
-  if (maxAge !== undefined) {
-    const authTime = payload['auth_time']
-    const isRecent = typeof authTime === 'number' && authTime + maxAge + tolerance >= now()
-    check(isRecent, 'auth_time is missing, or older than max_age')
+  { clockTolerance, authTime: demanded }: ProviderSettings,
+  { maxAge, promptsLogin = false }: IdTokenExpectations
+): { auth_time?: number } {
+  if (maxAge === undefined) return {}
+  const authTime = payload['auth_time']
+  if (authTime === undefined) {
+    if (promptsLogin && demanded === 'optional') return { auth_time: now() }
+    throw notAskedAgain('auth_time is missing, although the request has max_age. If the provider ignores max_age, but ' +
+      'asks the user when it gets prompt=login, set "authTime" to "optional"')
   }
-  if (acrValues !== undefined) {
-    check(acrValues.includes(payload['acr'] as string), 'acr is not one of the requested acr_values')
-  }
+  const isRecent = typeof authTime === 'number' && authTime + maxAge + clockTolerance >= now()
+  if (!isRecent) throw notAskedAgain(`auth_time is ${String(authTime)}, at ${now()} older than max_age ${maxAge}`)
+  return {}
+}
+
+function notAskedAgain (detail: string): OidcError {
+  return new OidcError('FST_OIDC_ID_TOKEN', {
+    message: 'The identity provider did not ask you to log in again, as this page requires.',
+    detail,
+    oauthError: UNMET
+  })
 }
 
 // OpenID Connect Core 1.0, section 3.1.3.8

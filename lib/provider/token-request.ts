@@ -42,7 +42,7 @@ export async function exchangeCode (
   request: Omit<AuthorizationRequest, 'scope'>,
   params: Record<string, string>
 ): Promise<TokenSet & { claims: IdTokenClaims }> {
-  const { nonce, maxAge, acrValues } = request
+  const { nonce, maxAge, acrValues, promptsLogin } = request
   const response = await attempt('FST_OIDC_CODE', async () => await client.authorizationCodeGrant(
     discovered.config,
     callbackUrl(request.redirectUri, params),
@@ -57,6 +57,7 @@ export async function exchangeCode (
     nonce,
     maxAge,
     acrValues,
+    promptsLogin,
     accessToken: tokens.access_token
   })
   return { tokens: { ...tokens, id_token: idToken }, claims }

@@ -4,11 +4,13 @@ import { continuePage } from '../http/pages.ts'
 import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
+import { UNMET } from '../provider/id-token.ts'
 import { hashOfNonce } from '../session/refresh-once.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
 import type { BrowserParams } from '../http/params.ts'
-import type { NativeLogin, PendingLogin } from '../login/pending-login.ts'
+import type { LoginRequest } from '../login/login.ts'
+import type { LoginTrace, NativeLogin, PendingLogin } from '../login/pending-login.ts'
 import type { TakenLogin } from '../login/pending-logins.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -19,8 +21,8 @@ import type { IdTokenClaims } from '../../types/claims.ts'
 type ResponseMode = ProviderSettings['responseMode']
 
 type CallbackParts = Pick<Parts,
-  'settings' | 'urls' | 'providers' | 'pendingLogins' | 'login' | 'acceptLogin' | 'sessions' | 'nativeLogins' |
-  'telemetry' | 'errorResponses'>
+  'settings' | 'urls' | 'providers' | 'pendingLogins' | 'guardedLogins' | 'silentLogin' | 'login' | 'acceptLogin' |
+  'sessions' | 'nativeLogins' | 'telemetry' | 'errorResponses'>
 
 /** They must not come twice, whether they are read or not (RFC 6749, section 3.1). */
 const RESPONSE_PARAMS = [
@@ -124,7 +126,8 @@ const MUST_ASK: ReadonlySet<string> = new Set([
 
 /** Completes a login: redeems the code, asks the application, and begins the session. */
 function createCompletion (parts: CallbackParts) {
-  const { settings, urls, acceptLogin, sessions, nativeLogins, telemetry } = parts
+  const { settings, urls, login: logins, guardedLogins, silentLogin, acceptLogin } = parts
+  const { sessions, nativeLogins, telemetry } = parts
 
   async function exchangeCode (
     login: PendingLogin,
@@ -161,19 +164,41 @@ function createCompletion (parts: CallbackParts) {
       before
     })
     telemetry.login()
+    if (login.guarded === true) guardedLogins.add(request, reply, login)
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
     if (settings.session.sameSite === 'strict') continuePage(reply, returnTo, 'You are logged in')
     else redirect(request, reply, returnTo)
   }
 
+  async function askAgain (login: PendingLogin, { provider, request, reply }: Callback): Promise<void> {
+    request.log.info('the provider has ignored max_age: the login begins once more, with prompt=login')
+    await logins.start(provider, request, reply, { ...sameLogin(login), before: login.before, promptsLogin: true })
+  }
+
   return async (login: PendingLogin, callback: Callback): Promise<void> => {
     const { provider, response, request, reply } = callback
+    if (login.silent) silentLogin.suppress(reply)
     await provider.checkResponseIssuer(response.iss)
     if (login.silent && MUST_ASK.has(response.error ?? '')) return redirect(request, reply, login.returnTo)
     const loginAt = Date.now()
-    const tokenSet = await exchangeCode(login, callback)
-    await logIn(login, loginAt, tokenSet, callback)
+    const tokenSet = await exchangeCode(login, callback).catch((error: OidcError) => {
+      if (canAskAgain(login, error)) return null
+      throw error
+    })
+    if (tokenSet === null) await askAgain(login, callback)
+    else await logIn(login, loginAt, tokenSet, callback)
   }
+}
+
+/** Whether the provider may ask the user after all: it has ignored `max_age`, but was not sent `prompt=login`. */
+function canAskAgain ({ silent, promptsLogin }: PendingLogin, { oauthError }: OidcError): boolean {
+  return oauthError === UNMET && !silent && promptsLogin !== true
+}
+
+/** A login that asks for the same as an earlier one. */
+function sameLogin (login: PendingLogin | LoginTrace): LoginRequest {
+  const { returnTo, maxAge, acrValues, resource, native, restarted, guarded = false, promptsLogin = false } = login
+  return { returnTo, maxAge, acrValues, resource, native, restarted, guarded, promptsLogin }
 }
 
 function codeOf (response: AuthorizationResponse): string {
@@ -194,27 +219,45 @@ function describeError (error: string, description: string): string {
  * For a callback that comes late or again: if the user is logged in, the browser goes to its page.
  * Otherwise the login starts again. The second time, it is an error.
  */
-function createResumption ({ settings, sessions, login }: CallbackParts) {
+function createResumption ({ settings, sessions, login, pendingLogins }: CallbackParts) {
+  /**
+   * Some providers answer `prompt=none` with an error without `state`. If the browser waits for one silent login only,
+   * it goes to its page. Any site can send a browser here, so nothing else happens.
+   */
+  function pageOfSilent ({ provider, response, request }: Callback): string | undefined {
+    const isError = response.error !== undefined && response.state === ''
+    const isOfProvider = [undefined, provider.settings.issuer].includes(response.iss)
+    return isError && isOfProvider ? pendingLogins.pageOfSilent(request, provider) : undefined
+  }
+
   return async (taken: Exclude<TakenLogin, { status: 'fresh' }>, callback: Callback): Promise<void> => {
     const { provider, response, request, reply } = callback
+    const silentPage = taken.status === 'unknown' ? pageOfSilent(callback) : undefined
+    if (silentPage !== undefined) {
+      request.log.info({ error: printable(response.error as string) }, 'the answer to a silent login has no state')
+      return redirect(request, reply, silentPage)
+    }
     const returnTo = taken.status === 'over' ? taken.returnTo : settings.defaultReturnTo
     const native = nativeOf(taken)
     const isSilent = taken.status === 'over' && taken.silent
     const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
-    if (taken.status === 'unknown') throw unknownState(taken.reason, response)
-    if (taken.restarted) throw unknownState(BEGAN_TWICE, response)
-    const { maxAge, acrValues, resource } = taken
-    await login.start(provider, request, reply, { returnTo, maxAge, acrValues, resource, native, restarted: true })
+    if (taken.status === 'unknown') throw unknownState(taken.reason, callback)
+    if (taken.restarted) throw unknownState(BEGAN_TWICE, callback)
+    await login.start(provider, request, reply, { ...sameLogin(taken), restarted: true })
   }
 }
 
 const BEGAN_TWICE = 'the login began again, and this callback too is late, used, or replaced by a parallel login'
 
 // A provider that refuses may forget the state: its error would appear nowhere else.
-function unknownState (reason: string, { error, description }: AuthorizationResponse): OidcError {
+function unknownState (reason: string, { request, response: { error, description } }: Callback): OidcError {
   const detail = error === undefined ? reason : `${reason}; the provider: ${describeError(error, description)}`
-  return new OidcError('FST_OIDC_STATE', { detail })
+  return new OidcError('FST_OIDC_STATE', { detail, ...(request.headers.cookie === undefined && NO_COOKIES) })
+}
+
+const NO_COOKIES = {
+  message: 'This login cannot be completed, because your browser sent no cookies. Allow cookies for this site.'
 }
 
 /**

@@ -14,18 +14,25 @@ export function frontchannelLogoutEndpoint (
   nameOf: ProviderNameOf
 ): Endpoint {
   // Any site can make a browser open this address. Only a caller that knows the session may end it.
-  function namesSession (request: FastifyRequest, { id, settings }: Provider): boolean {
+  function findProblem (request: FastifyRequest, { id, settings }: Provider): string | undefined {
     const params = queryParams(request)
-    const sid = params.get('sid')
+    const [iss, sid] = [params.get('iss'), params.get('sid')]
+    if (iss === undefined || sid === undefined) {
+      return 'it names no session: register frontchannel_logout_session_required for this client at the provider, ' +
+        'so that iss and sid are sent'
+    }
     const session = sessions.read(request)
-    const isOfProvider = session?.issuedBy === id && params.get('iss') === settings.issuer
-    return isOfProvider && sid !== undefined && sid === session.session.sid
+    if (session === null) return 'the browser sent no session cookie with it'
+    if (session.issuedBy !== id || iss !== settings.issuer) return 'the session is of another provider'
+    return sid === session.session.sid ? undefined : 'sid names another session'
   }
 
   return {
     async GET (request, reply) {
       const provider = await providers.get(request, nameOf(request))
-      if (namesSession(request, provider)) await sessions.end(request, 'frontchannel')
+      const problem = findProblem(request, provider)
+      if (problem === undefined) await sessions.end(request, 'frontchannel')
+      else request.log.info({ provider: provider.name, detail: problem }, 'a front-channel logout ended no session')
       emptyPage(reply, new URL(provider.settings.issuer).origin)
       return reply
     }

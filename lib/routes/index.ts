@@ -1,4 +1,5 @@
 import { isForeign } from '../http/error-response.ts'
+import { markOwnRoutes } from '../http/own-routes.ts'
 import { authorizationServerPaths, resourceMetadataPaths } from '../http/urls.ts'
 import { authorizationServerEndpoint } from './authorization-server.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
@@ -43,6 +44,7 @@ function setUpScope (
   { sessions, errorResponses: { sendError } }: Pick<Parts, 'sessions' | 'errorResponses'>
 ): void {
   const parser = { parseAs: 'string', bodyLimit: BODY_LIMIT } as const
+  markOwnRoutes(scope)
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/x-www-form-urlencoded', parser, (_request, body, done) => done(null, body))
   scope.addHook('onRequest', async (request, reply) => {

@@ -11,9 +11,12 @@ import type { BrowserParams } from '../http/params.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
-type LoginParts = Pick<Parts, 'providers' | 'login' | 'urls' | 'settings' | 'nativeLogins' | 'errorResponses'>
+type LoginParts = Pick<Parts,
+  'providers' | 'login' | 'urls' | 'settings' | 'stepUp' | 'nativeLogins' | 'errorResponses'>
 
-/** `GET login?return_to=…&provider=…`: with several providers and none named, a page where the user chooses. */
+/**
+ * `GET login?return_to=…&provider=…&step_up=…`: with several providers and none named, a page where the user chooses.
+ */
 export function loginEndpoint (parts: LoginParts): Endpoint {
   const { providers } = parts
   const logIn = createLogIn(parts)
@@ -33,7 +36,7 @@ export function loginEndpoint (parts: LoginParts): Endpoint {
   }
 }
 
-/** `GET {provider}/login?return_to=…` */
+/** `GET {provider}/login?return_to=…&step_up=…` */
 export function providerLoginEndpoint (parts: LoginParts, nameOf: ProviderNameOf): Endpoint {
   const { providers } = parts
   const logIn = createLogIn(parts)
@@ -65,14 +68,14 @@ async function onlyProvider (
 type LogIn = (provider: Provider, params: BrowserParams, request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 function createLogIn (parts: LoginParts): LogIn {
-  const { login, urls, settings: { loginParams }, nativeLogins, errorResponses: { sendError } } = parts
+  const { login, urls, settings: { loginParams }, stepUp, nativeLogins, errorResponses: { sendError } } = parts
   const logInNative = nativeLogins === undefined ? undefined : createNativeLogIn(parts, nativeLogins)
 
   return async (provider, params, request, reply) => {
     if (logInNative !== undefined && params.has('redirect_uri')) {
       return await logInNative(provider, params, request, reply)
     }
-    const parameters = parseLoginQuery(params, loginParams)
+    const parameters = { ...parseLoginQuery(params, loginParams), ...stepUp.open(params.get('step_up')) }
     const returnTo = urls.returnTo(params.get('return_to'))
     try {
       await login.start(provider, request, reply, { ...parameters, returnTo })
@@ -110,7 +113,8 @@ function createChoice ({ providers, urls, settings: { loginParams, providerRoute
   function queryOf (params: BrowserParams): string {
     const returnTo = urls.returnTo(params.get('return_to'))
     const native = nativeLogins === undefined ? [] : nativeParams(params)
-    return new URLSearchParams([['return_to', returnTo], ...allowedParams(params, loginParams), ...native]).toString()
+    const others = allowedParams(params, [...loginParams, 'step_up'])
+    return new URLSearchParams([['return_to', returnTo], ...others, ...native]).toString()
   }
 
   return (params: BrowserParams, names: string[], reply: FastifyReply): void => {

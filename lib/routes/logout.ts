@@ -8,7 +8,7 @@ import type { Endpoint } from './endpoint.ts'
 
 /**
  * `POST logout`, and `GET logout` by a click on the application's own pages.
- * Another site, or an image, cannot log a user out.
+ * Another site, an image, or a link from outside the browser cannot log a user out.
  */
 export function logoutEndpoint (
   { logout, urls, settings }: Pick<Parts, 'logout' | 'urls' | 'settings'>,
@@ -20,11 +20,18 @@ export function logoutEndpoint (
     await logout(request, reply, { returnTo: urls.returnTo(returnTo), federated: true })
   }
 
+  /** Where the question posts its form: with the `return_to` of the request, if that is safe. */
+  function actionOf (request: FastifyRequest): string {
+    const returnTo = queryParams(request).get('return_to')
+    if (returnTo === undefined) return urls.route(path)
+    return `${urls.route(path)}?${new URLSearchParams({ return_to: urls.returnTo(returnTo) }).toString()}`
+  }
+
   return {
     async GET (request, reply) {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
       if (isOwn(request) && isClick(request)) await logOut(queryParams(request).get('return_to'), request, reply)
-      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), urls.route(path), defaultReturnTo)
+      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), actionOf(request), defaultReturnTo)
       else throw new OidcError('FST_OIDC_CROSS_SITE')
       return reply
     },

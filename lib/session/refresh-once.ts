@@ -134,7 +134,7 @@ function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' | 'detai
 }
 
 /** Whether the error of a refresh ends the session or grant: the provider has refused, or named another login. */
-export function endsLogin (error: unknown): boolean {
+export function endsLogin (error: unknown): error is OidcError {
   return error instanceof OidcError && ENDS_LOGIN.has(error.code)
 }
 

@@ -50,7 +50,7 @@ const MAX_OPENED = 4096
 const MAX_CHUNKS = 3
 const SESSION_BUDGET = COOKIE_BUDGET - LOGIN_BUDGET
 /** The cookies of a session, in every registration. */
-const OF_SESSION = /^(?!.*-(?:login-.*|silent|return)$)/
+const OF_SESSION = /^(?!.*-(?:login-.*|silent|done|return)$)/
 /**
  * The largest size of the Set-Cookie headers, in bytes, with which the head of a callback stays below 4,096
  * bytes. By default, nginx reads no more.

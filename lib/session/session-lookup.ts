@@ -32,6 +32,8 @@ export interface SessionLookup {
   /** Asks the tenant and the store. */
   resolve: (request: FastifyRequest, opened: OpenedSession) => Promise<Resolved>
   isUnexpired: (session: Session) => boolean
+  /** Why a request with this cookie is not logged in, for the log. */
+  explain: (opened: OpenedSession | null | undefined) => string
 }
 
 const NONE: Resolved = { status: 'none' }
@@ -80,9 +82,22 @@ export function createSessionLookup (
     return provider?.id === session.issuedBy ? { status: 'live', session, provider, rotated } : INVALID
   }
 
+  function explain (opened: OpenedSession | null | undefined): string {
+    if (opened === undefined) return 'the session cookie did not come back: the browser or a proxy drops it'
+    if (opened === null) return 'no key opens the session cookie: all processes need the same "session.key" and "baseUrl"'
+    const { session: { provider }, seenAt } = opened.session
+    const ahead = seenAt - now()
+    if (ahead > CLOCK_TOLERANCE) return `the session is from the future, by ${ahead} s: the clocks of two processes differ`
+    return isUnexpired(opened.session)
+      ? `a session of the provider ${provider} does not count here, or a logout has ended it`
+      : `the session expired at once, it is ${-ahead} s old: the clocks of two processes differ, or "session.maxAge" ` +
+        'or "session.idleTimeout" is too short'
+  }
+
   return {
     lookUp: (opened) => lookUp(opened),
     isUnexpired,
+    explain,
 
     async resolve (request, opened) {
       const { session, rotated } = opened

@@ -29,6 +29,8 @@ export interface Sessions {
   prepare: (request: FastifyRequest) => Promise<void> | undefined
   /** The session of a request, or `null`. */
   read: (request: FastifyRequest) => Session | null
+  /** Why the cookie of a request does not log it in, for the log. */
+  explain: (request: FastifyRequest) => string
   /** The provider of the session. Only for a request that has a session. */
   provider: (request: FastifyRequest) => Provider
   /** Starts the idle time again when a part of it is over, and seals the session with the newest key. */
@@ -108,7 +110,7 @@ const NO_SESSION: Resolved = { status: 'none' }
 export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
   const { maxAge, idleTimeout, tokens: tokenNames, cookieName, formerName } = settings
   const { cookies, records, endedSessions, reportEnd } = parts
-  const { lookUp, resolve, isUnexpired } = createSessionLookup(settings, parts)
+  const { lookUp, resolve, isUnexpired, explain } = createSessionLookup(settings, parts)
   const reportUnreadable = createReportUnreadable(cookieName)
   const key: typeof kSession = Symbol('fastify-oidc session') as never
 
@@ -203,6 +205,8 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     },
 
     read: (request) => sessionOf(current(request)),
+
+    explain: ({ headers: { cookie } }) => explain(cookies.open(cookie)),
 
     provider: (request) => (current(request).lookup as Live).provider,
 

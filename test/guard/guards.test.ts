@@ -25,13 +25,14 @@ t.test('S7 the kind of request decides between a redirect, a page and JSON', asy
     ['login', { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' }],
     ['login', { accept: HTML, 'sec-fetch-mode': 'navigate' }],
     ['login', { accept: 'text/html' }],
+    ['login', { ...NAVIGATION, 'x-requested-with': '' }], // K1
+    ['login', { ...NAVIGATION, 'sec-fetch-dest': '' }], // K1
     ['login', { accept: 'application/xml, TEXT/HTML;q=0.1' }],
     ['json', {}],
     ['json', { accept: '*/*' }],
     ['json', { accept: 'application/json' }],
     ['json', { accept: 'application/x-text/htmlx' }],
     ['json', { accept: HTML, 'x-requested-with': 'XMLHttpRequest' }],
-    ['json', { ...NAVIGATION, 'x-requested-with': '' }],
     ['json', { accept: HTML, 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }],
     ['json', { accept: HTML, 'sec-fetch-mode': 'same-origin' }],
     ['json', { accept: HTML, 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image' }],
@@ -39,7 +40,6 @@ t.test('S7 the kind of request decides between a redirect, a page and JSON', asy
     ['json', { accept: '*/*', upgrade: 'websocket', connection: 'upgrade' }],
     ['page', { ...NAVIGATION, 'sec-fetch-dest': 'iframe' }],
     ['page', { ...NAVIGATION, 'sec-fetch-dest': 'embed' }],
-    ['page', { ...NAVIGATION, 'sec-fetch-dest': '' }],
     ['page', NAVIGATION, 'POST'],
     ['json', {}, 'POST'],
     ['page', NAVIGATION, 'HEAD']

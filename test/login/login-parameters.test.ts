@@ -241,7 +241,7 @@ t.test('C38 S12 S48 a login that a third party initiates', async (t) => {
   for (const headers of [
     { 'sec-fetch-mode': 'cors' },
     { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe' },
-    { 'x-requested-with': 'x' }
+    { 'x-requested-with': 'XMLHttpRequest' }
   ]) {
     t.equal((await app.inject({ url: `/auth/initiate-login?iss=${encodeURIComponent(iss)}`, headers })).statusCode, 400)
   }

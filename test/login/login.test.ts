@@ -331,11 +331,12 @@ const scripts: Record<string, string>[] = [
   { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', accept: 'text/html' },
   { 'sec-fetch-mode': 'no-cors', 'sec-fetch-dest': 'image', accept: 'text/html,image/*' },
   { 'sec-fetch-mode': 'same-origin', 'sec-fetch-dest': 'empty', accept: 'text/html' },
+  // Beside Sec-Fetch-Mode, X-Requested-With does not count (K1).
   {
-    'sec-fetch-mode': 'navigate',
+    'sec-fetch-mode': 'cors',
     'sec-fetch-dest': 'document',
     accept: 'text/html',
-    'x-requested-with': 'XMLHttpRequest'
+    'x-requested-with': 'com.example.app'
   },
   { 'x-requested-with': 'XMLHttpRequest', accept: 'text/html' }
 ]

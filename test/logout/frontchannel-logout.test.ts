@@ -1,6 +1,7 @@
 import t from 'tap'
 import { BASE_URL, SESSION_KEY, logIn, startApp } from '../support/app.ts'
 import { modes } from '../support/modes.ts'
+import { captureLog } from '../support/protocol.ts'
 import type { OidcSession } from '../../index.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
@@ -97,4 +98,32 @@ t.test('V29 S67 a page of another issuer, or a wrong sid, does not log a browser
     'without a cookie nothing happens, and it is no error'
   )
   t.equal((await app.inject({ method: 'POST', url: ROUTE })).statusCode, 405)
+})
+
+t.test('K14 a front-channel logout without iss and sid ends nothing, and the log says what to register', async (t) => {
+  const { lines, server } = captureLog()
+  const { app, provider } = await startApp(t, { session: { key: SESSION_KEY, sameSite: 'none' } }, {}, server)
+  const browser = await logIn({ app, provider }, 'alice')
+  const [iss, sid] = [provider.issuer, await sidOf(browser)]
+  const reasons: Array<[query: Record<string, string>, reason: RegExp]> = [
+    [{}, /register frontchannel_logout_session_required/],
+    [{ iss }, /register frontchannel_logout_session_required/],
+    [{ sid }, /register frontchannel_logout_session_required/],
+    [{ iss, sid: 'x' }, /sid names another session/],
+    [{ iss: 'https://evil.test', sid }, /the session is of another provider/]
+  ]
+  const frame = async (query: Record<string, string>) =>
+    await browser.step(`${ROUTE}?${new URLSearchParams(query).toString()}`, { from: provider.issuer, dest: 'iframe' })
+  for (const [query, reason] of reasons) {
+    const answer = await frame(query)
+    t.same([answer.status, answer.headers.getSetCookie()], [200, []])
+    const entry = lines().split('\n').filter((line) => line.includes('a front-channel logout ended no session')).at(-1)
+    t.match(JSON.parse(entry as string), { level: 30, provider: 'default', detail: reason })
+    t.equal(await statusOf(browser), 200)
+  }
+  await app.inject(`${ROUTE}?${new URLSearchParams({ iss, sid }).toString()}`)
+  t.match(lines(), /the browser sent no session cookie with it/)
+  t.notMatch(lines(), sid)
+  await frame({ iss, sid })
+  t.equal(await statusOf(browser), 401, 'with both it ends')
 })

@@ -331,7 +331,6 @@ t.test('S44 pages of the application and of trusted origins log out by link and 
   })
   const ways: Array<[string, (browser: TestBrowser) => Promise<Page>]> = [
     ['a link', async (browser) => await browser.goto('/auth/logout?return_to=/maybe', { from: `${BASE_URL}/` })],
-    ['the typed address', async (browser) => await browser.goto('/auth/logout?return_to=/maybe')],
     ['a form', async (browser) => await browser.post('/auth/logout', { return_to: '/maybe' })],
     [
       'a trusted origin',
@@ -372,12 +371,11 @@ t.test('S62 a script gets the URL of the logout at the provider', async (t) => {
         await browser.fetch('/auth/logout', { method: 'POST', body: new URLSearchParams({ return_to: '/maybe' }) })
     ],
     [
-      'an older browser',
+      'with a header of older libraries',
       async (browser) =>
-        await browser.step('/auth/logout?return_to=/maybe', {
+        await browser.fetch('/auth/logout?return_to=/maybe', {
           method: 'POST',
-          body: '',
-          headers: { 'x-requested-with': 'XMLHttpRequest', origin: BASE_URL }
+          headers: { 'x-requested-with': 'XMLHttpRequest' }
         })
     ]
   ]
@@ -737,6 +735,7 @@ t.test(
       provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: 'x'.repeat(2600) }) })
       const { page, complaints } = await open(t)
       await page.goto('/auth/logout?return_to=/maybe')
+      await page.click('button') // K1: a typed address asks first
       await page.waitForURL(`${baseUrl}/maybe`)
       t.equal(requestsOf(provider, 'end_session').at(-1)?.method, 'POST')
       t.same(complaints.filter((text) => text.includes('Content Security Policy')), [])

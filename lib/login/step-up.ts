@@ -1,0 +1,35 @@
+import { OidcError } from '../errors.ts'
+import type { Sealer } from '../sealer.ts'
+
+/** What a guard demands of the login itself. */
+export interface Requirements {
+  maxAge?: number | undefined
+  acrValues?: string[] | undefined
+}
+
+/**
+ * The parameter `step_up` of the login route, for a script that a guard has refused. It is sealed, because the query
+ * of a login must not choose what is asked of the provider (security.md S6).
+ */
+export interface StepUp {
+  /** `undefined` when nothing is demanded. */
+  seal: (requirements: Requirements) => string | undefined
+  /** Throws FST_OIDC_PARAMETER. */
+  open: (value: string | undefined) => Requirements
+}
+
+export function createStepUp (sealer: Sealer): StepUp {
+  return {
+    seal ({ maxAge, acrValues }) {
+      if (maxAge === undefined && acrValues === undefined) return undefined
+      return sealer.seal('step-up', { maxAge, acrValues })
+    },
+
+    open (value) {
+      if (value === undefined) return {}
+      const opened = sealer.open('step-up', value)
+      if (opened === null) throw new OidcError('FST_OIDC_PARAMETER', { detail: 'step_up was not made by this application' })
+      return opened.content as Requirements
+    }
+  }
+}
