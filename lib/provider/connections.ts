@@ -70,7 +70,7 @@ function keepWhile (agent: Agent, mayKeep: () => boolean): void {
 }
 
 function idleOf (agent: Agent): Duplex[] {
-  return Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])
+  return Object.values(agent.freeSockets).flatMap((sockets) => sockets as Duplex[])
 }
 
 function hasIdle (agent: Agent): boolean {

@@ -144,8 +144,9 @@ function authTimeOf (
     throw notAskedAgain('auth_time is missing, although the request has max_age. If the provider ignores max_age, but ' +
       'asks the user when it gets prompt=login, set "authTime" to "optional"')
   }
-  const isRecent = typeof authTime === 'number' && authTime + maxAge + clockTolerance >= now()
-  if (!isRecent) throw notAskedAgain(`auth_time is ${String(authTime)}, at ${now()} older than max_age ${maxAge}`)
+  if (typeof authTime !== 'number') throw notAskedAgain(`auth_time is ${JSON.stringify(authTime)}, not a number`)
+  const isRecent = authTime + maxAge + clockTolerance >= now()
+  if (!isRecent) throw notAskedAgain(`auth_time is ${authTime}, at ${now()} older than max_age ${maxAge}`)
   return {}
 }
 

@@ -110,5 +110,5 @@ function answerOf (status: number, headers: IncomingHttpHeaders, body: Readable)
 }
 
 function linesOf (name: string, value: string | string[] | undefined): Array<[name: string, value: string]> {
-  return [value ?? []].flat().map((line) => [name, line])
+  return [value as string | string[]].flat().map((line) => [name, line])
 }

@@ -68,12 +68,17 @@ function keptInStore (store: SealedStore): KeptPlace {
   }
 }
 
-/**
- * Identifies tokens, in 128 bits: the cookies contain it. A provider that does not rotate gives the same refresh token
- * with other access tokens.
- */
-export function keyOf ({ id }: Provider, tokens: SessionTokens): string {
-  return sha256(JSON.stringify([id, tokens.access_token, tokens.refresh_token])).slice(0, 22)
+/** Identifies tokens. A provider that does not rotate gives the same refresh token with other access tokens. */
+export function digestOf (
+  { id }: Provider,
+  { access_token: accessToken, refresh_token: refreshToken }: SessionTokens
+): string {
+  return sha256(JSON.stringify([id, accessToken, refreshToken]), 'base64')
+}
+
+/** In 128 bits: the cookies contain it. */
+function keyOf (provider: Provider, tokens: SessionTokens): string {
+  return digestOf(provider, tokens).slice(0, 22)
 }
 
 /** Keeps tokens in the store, or in this process if there is none. */
@@ -123,12 +128,14 @@ export function createKeptTokens (store: SealedStore | undefined): KeptTokens {
   }
 }
 
+async function keepNothing (): Promise<void> {}
+
 /** For sessions and grants in the store: the new tokens are saved there, and no browser need get them. */
 export const nothingKept: KeptTokens = {
   follow: async (_provider, tokens) => ({ last: tokens }),
-  keep: async () => {},
+  keep: keepNothing,
   nameOf: () => undefined,
-  received: async () => {},
+  received: keepNothing,
   take: async (_provider, tokens) => tokens
 }
 

@@ -6,7 +6,7 @@ import { revokeInBackground } from '../provider/revoke.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { equal, sha256 } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
-import { keyOf } from './kept-tokens.ts'
+import { digestOf } from './kept-tokens.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Check, OidcErrorCode } from '../errors.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -83,7 +83,7 @@ export function createRefreshes ({ log, telemetry, store, kept }: RefreshesParts
   }
 
   async function askOnce (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
-    const key = keyOf(provider, tokens)
+    const key = digestOf(provider, tokens)
     const known = shared.get(key)
     if (known !== undefined) return await known
     const askNow = async (): Promise<TokenSet> => await ask(provider, tokens, login)
@@ -108,11 +108,11 @@ export function createRefreshes ({ log, telemetry, store, kept }: RefreshesParts
       // A new refresh token is worth more than the access token that came with it.
       const isRotated = next !== undefined && next !== tokens.refresh_token
       const until = isRotated ? Math.max(expiresAt, now() + KEPT_FOR) : expiresAt
-      shared.set(keyOf(provider, tokens), Promise.resolve(fresh), until)
+      shared.set(digestOf(provider, tokens), Promise.resolve(fresh), until)
     },
 
     async take (provider, tokens) {
-      await shared.get(keyOf(provider, tokens))?.catch(() => {})
+      await shared.get(digestOf(provider, tokens))?.catch(() => {})
       return await kept.take(provider, tokens)
     }
   }

@@ -71,7 +71,7 @@ t.test('K1 a browser without cookies gets an error that says so', async (t) => {
     t.match(page.text(), 'your browser sent no cookies')
   }
   t.equal(provider.count('authorize'), 3)
-  t.match(lines(), 'the browser sent no cookie at all')
+  t.match(lines(), 'no cookie of the login came')
   t.notMatch(lines(), '"level":50')
 })
 

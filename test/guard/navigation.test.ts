@@ -76,7 +76,10 @@ t.test('K1 a WebView logs out by a form, and a script gets the address', async (
     return await app.inject({ method: 'POST', url: '/auth/logout', headers: { cookie, origin: BASE_URL, ...headers } })
   }
   const form = { 'content-type': 'application/x-www-form-urlencoded' }
-  t.equal((await post({ ...WEB_VIEW, ...form })).statusCode, 303)
+  const page = await post({ ...WEB_VIEW, ...form })
+  t.equal(page.statusCode, 200)
+  t.match(page.headers['content-type'], 'text/html')
+  t.match(page.body, `content="0;url=${provider.issuer}/end-session`)
   const script = await post({ ...form, 'x-requested-with': 'XMLHttpRequest' })
   t.equal(script.statusCode, 200)
   t.match(script.json().redirect_to, provider.issuer)

@@ -157,8 +157,8 @@ t.test('K2 initiate-login by a form of another site, from many tabs, beside a se
   }
   t.notOk(pages.some(({ history }) => history.some(({ sent }) => 'cookie' in sent)), 'Lax cookies do not come along')
   t.ok(browser.cookies.bytes() <= before + 1000, `${browser.cookies.bytes()} bytes`)
-  for (const { location } of [...pages].reverse()) {
-    const page = await browser.goto(location as string)
+  for (const { form } of [...pages].reverse()) {
+    const page = await browser.goto(form?.action.href as string)
     t.same([page.status, page.url], [200, `${BASE_URL}/me`], 'the address is shortened where nothing else is known')
   }
 })
@@ -352,6 +352,19 @@ t.test('K2 cookies with the name of a former login go when they are too much, al
   t.match([await begin([old(1), old(2), old(3)].join('; '))].flat().slice(1), [
     /^__Host-oidc-login-0{15}1=; .*Max-Age=0/, /^__Host-oidc-login-0{15}2=; .*Max-Age=0/
   ])
+})
+
+t.test('K2 a silent login begins where there is no room for its page', async (t) => {
+  const { lines, server } = captureLog()
+  const { app } = await startApp(t, {}, {}, server)
+  app.get('/page', { preHandler: app.oidc.optional({ silent: true }) }, async () => 'public')
+  const cookie = `__Host-oidc-tokens-0=${'x'.repeat(7000)}`
+  const { statusCode, headers } = await app.inject({ url: '/page', headers: { ...NAVIGATION, cookie } })
+  t.equal(statusCode, 302)
+  const names = [headers['set-cookie'] ?? []].flat().map((line) => line.split('=')[0])
+  t.match(names, ['__Host-oidc-silent', /^__Host-oidc-login-/])
+  t.notOk(names.includes('__Host-oidc-return'))
+  t.notMatch(lines(), 'shorter address', 'the state has the whole address')
 })
 
 t.test('K2 cookies that are blocked: one try, an error, and a log line that says so', async (t) => {

@@ -154,7 +154,7 @@ t.test('S48 V1 the choice lists the providers of the route, and keeps a safe ret
   for (const headers of [
     { 'sec-fetch-mode': 'cors' },
     { 'sec-fetch-dest': 'iframe', 'sec-fetch-mode': 'navigate' },
-    { 'x-requested-with': 'fetch' }
+    { 'x-requested-with': 'XMLHttpRequest' }
   ]) {
     t.equal((await app.inject({ url: '/auth/login', headers })).statusCode, 400)
     t.equal((await app.inject({ url: '/auth/corp/login', headers })).statusCode, 400)

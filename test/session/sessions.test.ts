@@ -792,13 +792,13 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
   const app = Fastify()
   t.teardown(async () => await app.close())
   const sealer = await createSealer(app, settings)
-  t.equal(derived, 9, 'one for each purpose')
+  t.equal(derived, 10, 'one for each purpose')
   for (const purpose of [
-    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device'
+    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up'
   ] as const) {
     t.same(sealer.open(purpose, sealer.seal(purpose, { purpose }))?.content, { purpose })
   }
-  t.equal(derived, 9)
+  t.equal(derived, 10)
 })
 
 t.test('S82 V28 weak keys are refused', async (t) => {
