@@ -58,7 +58,7 @@ export async function createSealer (
     app.log.warn({ reason: message }, 'the addon of sodium-native cannot be loaded: cookies are encrypted in JavaScript')
   })
   let scope = app
-  // Loaded when the application is ready at the latest: after `app.after`, Fastify does not wait for it here.
+  // Fastify loads this scope at once, or after `app.after` when the application becomes ready.
   await app.register(async (child) => {
     scope = child
     if (secureSession === undefined) child.register(cookie)

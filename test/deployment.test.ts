@@ -6,6 +6,7 @@ import t from 'tap'
 import oidc from '../index.ts'
 import { client, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, startApp } from './support/app.ts'
+import { enlargeTokens } from './support/enlarge.ts'
 import { captureLog } from './support/protocol.ts'
 import { NAVIGATION } from './support/navigation.ts'
 import type { AddressInfo } from 'node:net'
@@ -13,6 +14,7 @@ import type { FastifyInstance, FastifyServerOptions, preHandlerHookHandler } fro
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
 import type { Injectable, Provider } from '../lib/testing/index.ts'
+import type { Sizes } from './support/enlarge.ts'
 
 // Where the plugin runs: behind proxies and CDNs, below a path, and beside other plugins.
 
@@ -229,7 +231,7 @@ t.test('K10 a form to another origin is answered with a page that goes on', asyn
 })
 
 /** The bytes of the head of the callback's response, as the server sends it. */
-async function callbackHead (t: Test, sizes: Record<string, number>): Promise<{
+async function callbackHead (t: Test, sizes: Sizes): Promise<{
   head: number, session: string[], names: string[], tokens: Record<string, string>
 }> {
   const identity = await startProvider({ refreshTokens: 'always' })
@@ -237,18 +239,7 @@ async function callbackHead (t: Test, sizes: Record<string, number>): Promise<{
   const { lines, server } = captureLog()
   const app = await buildApp(t, optionsFor(identity, { claims: [], timeout: 60 }), server)
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
-  const issued: Record<string, string> = {}
-  identity.fault({
-    on: 'token',
-    // The access token changes below.
-    idToken: ({ at_hash: _, ...claims }) => ({ ...claims, bulk: 'x'.repeat(sizes['id_token'] as number) }),
-    tokenResponse: (answer) => {
-      for (const name of ['access_token', 'refresh_token']) {
-        answer[name] = `${String(answer[name])}${'x'.repeat(sizes[name] as number)}`
-      }
-      Object.assign(issued, answer)
-    }
-  })
+  const issued = enlargeTokens(identity, sizes)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const browser = client({ app, baseUrl: BASE_URL })
   const callback = await browser.goto('/auth/login', { until: ({ pathname }) => pathname === '/auth/callback' })

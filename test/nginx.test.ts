@@ -4,10 +4,11 @@ import t from 'tap'
 import { client, startProvider, testCertificate } from '../lib/testing/index.ts'
 import { SESSION_KEY, optionsFor } from './support/app.ts'
 import { compile } from './support/compile.ts'
+import { enlargeTokens } from './support/enlarge.ts'
 import { freePort } from './support/free-port.ts'
 import { skipWithoutNginx, startNginx } from './support/nginx.ts'
 import { startProcess } from './support/processes.ts'
-import type { Provider, ProviderOptions, TestBrowser } from '../lib/testing/index.ts'
+import type { ProviderOptions, TestBrowser } from '../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
@@ -48,23 +49,11 @@ t.test('K10 nginx with TLS and a path in front of two processes', { skip: skipWi
 
   const good = { status: 200, page: '/portal/me?x=1' }
   t.same(await visit(plain), { ...good, hint: true }, 'ordinary tokens')
-  enlarge(identity, { access_token: 500, refresh_token: 0, id_token: 1500 })
+  identity.clearFaults()
+  enlargeTokens(identity, { access_token: 500, refresh_token: 0, id_token: 1500 })
   t.same(await visit(plain), { ...good, hint: false }, 'a large ID token is left out')
-  enlarge(identity, { access_token: 2000, refresh_token: 1400, id_token: 1200 })
+  identity.clearFaults()
+  enlargeTokens(identity, { access_token: 2000, refresh_token: 1400, id_token: 1200 })
   t.match(await visit(plain), { status: 502, page: '/portal/auth/callback' }, 'these need larger buffers')
   t.match(await visit(documented), good, 'as docs/operations.md says')
 })
-
-function enlarge (identity: Provider, sizes: Record<string, number>): void {
-  identity.clearFaults()
-  identity.fault({
-    on: 'token',
-    // The access token changes below.
-    idToken: ({ at_hash: _, ...claims }) => ({ ...claims, bulk: 'x'.repeat(sizes['id_token'] as number) }),
-    tokenResponse: (answer) => {
-      for (const name of ['access_token', 'refresh_token']) {
-        answer[name] = `${String(answer[name])}${'x'.repeat(sizes[name] as number)}`
-      }
-    }
-  })
-}

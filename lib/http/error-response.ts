@@ -121,13 +121,15 @@ export function isForeign (error: unknown): boolean {
   return !(error instanceof OidcError) && statusCode !== 500 && code?.startsWith('FST_ERR_CTP_') !== true
 }
 
+const IS_WARNING: ReadonlySet<string> = new Set(['FST_OIDC_CLAIMS', 'FST_OIDC_LOGIN_LOST'])
+
 // Level `info` for what any client can cause, `error` for what needs an operator.
 function log (error: OidcError, request: FastifyRequest): void {
   const entry = { code: error.code, detail: error.detail?.slice(0, 500) }
   const entryWithCause = { ...entry, err: error.cause }
   const needsOperator = error.statusCode >= 500 || error.code === 'FST_OIDC_SESSION_TOO_LARGE'
   if (error.code === 'FST_OIDC_UNEXPECTED') request.log.error(entryWithCause, error.message)
-  else if (error.code === 'FST_OIDC_CLAIMS' || error.code === 'FST_OIDC_LOGIN_LOST') request.log.warn(entryWithCause, error.message)
+  else if (IS_WARNING.has(error.code)) request.log.warn(entryWithCause, error.message)
   else if (needsOperator) request.log.error(entry, error.message)
   else request.log.info(entry, error.message)
 }

@@ -22,8 +22,8 @@ const MAX_IDLE = 4000
  * A request is sent once. A provider may close a connection that is not in use, at any time; a request that is already
  * on its way may then have been handled or not. A code or a refresh token that comes twice can make the provider
  * revoke the login (RFC 6749, section 4.1.2; RFC 9700, section 4.14.2), and a POST is not to be repeated
- * (RFC 9110, section 9.2.2): Node.js and undici do not repeat it either. So closed connections are sorted out before
- * anything is written to them, when a new connection is always safe.
+ * (RFC 9110, section 9.2.2): Node.js and undici do not repeat it either. So closed connections are removed before a
+ * request is written. At that time, it is always safe to open a new one.
  */
 export function createConnections (): Connections {
   const options = { keepAlive: true, timeout: MAX_IDLE, proxyEnv: proxyEnv() }
@@ -70,7 +70,7 @@ function keepWhile (agent: Agent, mayKeep: () => boolean): void {
 }
 
 function idleOf (agent: Agent): Duplex[] {
-  return Object.values(agent.freeSockets).flatMap((sockets) => sockets as Duplex[])
+  return Object.values(agent.freeSockets as Record<string, Duplex[]>).flat()
 }
 
 function hasIdle (agent: Agent): boolean {

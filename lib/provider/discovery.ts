@@ -32,7 +32,7 @@ export function createDiscovery (
   log: FastifyBaseLogger,
   connections: Connections
 ): Cached<Discovered> {
-  let names = new Map([[settings.discoveryUrl, 'metadata']])
+  let names = namesOf(settings, {})
   const transport = createTransport(settings, connections, (url) => names.get(new URL(url).href))
   const keySetAt = createKeySets(transport, log)
   const warn = createWarning(settings, log)
@@ -40,7 +40,7 @@ export function createDiscovery (
   async function load (): Promise<Discovered> {
     const usable = readMetadata(settings, await loadMetadata(settings, transport))
     warn(usable)
-    names = new Map([...names, ...namesOf(usable.metadata)])
+    names = namesOf(settings, usable.metadata)
     const config = createConfiguration(settings, usable.metadata, transport)
     return { ...usable, settings, config, keySet: keySetAt(usable.metadata.jwks_uri) }
   }
@@ -73,10 +73,11 @@ async function loadMetadata (settings: ProviderSettings, transport: Fetch): Prom
 }
 
 /** The name of each endpoint by its URL, for the log. */
-function namesOf (metadata: ProviderMetadata): Array<[url: string, name: string]> {
-  return Object.entries(metadata)
+function namesOf ({ discoveryUrl }: ProviderSettings, metadata: Partial<ProviderMetadata>): Map<string, string> {
+  const endpoints = Object.entries(metadata)
     .filter(([key, value]) => /_(?:endpoint|uri)$/.test(key) && typeof value === 'string' && URL.canParse(value))
-    .map(([key, value]) => [new URL(value as string).href, key.replaceAll('_', ' ')])
+    .map(([key, value]): [string, string] => [new URL(value as string).href, key.replaceAll('_', ' ')])
+  return new Map([[discoveryUrl, 'metadata'], ...endpoints])
 }
 
 function createConfiguration (

@@ -102,13 +102,16 @@ function answerOf (status: number, headers: IncomingHttpHeaders, body: Readable)
   body.on('error', () => {}) // also of a body that is given up
   return {
     status,
-    headers: new Headers(Object.entries(headers).flatMap(([name, value]) => linesOf(name, value))),
+    headers: new Headers(Object.entries(headers as ReceivedHeaders).flatMap(([name, value]) => linesOf(name, value))),
     body,
     encoding: headers['content-encoding'] ?? null,
     discard: () => body.destroy()
   }
 }
 
-function linesOf (name: string, value: string | string[] | undefined): Array<[name: string, value: string]> {
-  return [value as string | string[]].flat().map((line) => [name, line])
+/** Only what has come: the types of Node.js also name headers that may be absent. */
+type ReceivedHeaders = Record<string, string | string[]>
+
+function linesOf (name: string, value: string | string[]): Array<[name: string, value: string]> {
+  return [value].flat().map((line) => [name, line])
 }

@@ -190,7 +190,7 @@ function createCompletion (parts: CallbackParts) {
   }
 }
 
-/** Whether the provider may ask the user after all: it has ignored `max_age`, but was not sent `prompt=login`. */
+/** Whether another login may help: the provider has ignored `max_age`, and the request had no `prompt=login`. */
 function canAskAgain ({ silent, promptsLogin }: PendingLogin, { oauthError }: OidcError): boolean {
   return oauthError === UNMET && !silent && promptsLogin !== true
 }

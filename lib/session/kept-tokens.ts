@@ -130,7 +130,7 @@ export function createKeptTokens (store: SealedStore | undefined): KeptTokens {
 
 async function keepNothing (): Promise<void> {}
 
-/** For sessions and grants in the store: the new tokens are saved there, and no browser need get them. */
+/** For sessions and grants in the store: the new tokens are saved there, and browsers do not get them. */
 export const nothingKept: KeptTokens = {
   follow: async (_provider, tokens) => ({ last: tokens }),
   keep: keepNothing,

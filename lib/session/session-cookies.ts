@@ -184,14 +184,18 @@ function tokensNameOf (base: string): string {
   return `${base}-tokens-`
 }
 
-/** The size of the cookies in a Cookie header, in bytes. */
+/** The size of the cookies in a Cookie header, in bytes: `=` and `; ` come with each. */
 function requestSize (cookies: Cookie[]): number {
-  return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 3, 0)
+  return sizeOf(cookies, 3)
 }
 
 /** The size of the Set-Cookie headers, in bytes. */
 function responseSize (cookies: Cookie[]): number {
-  return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + 1 + ATTRIBUTES_LENGTH, 0)
+  return sizeOf(cookies, 1 + ATTRIBUTES_LENGTH)
+}
+
+function sizeOf (cookies: Cookie[], added: number): number {
+  return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + added, 0)
 }
 
 /** The size of all cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */

@@ -72,6 +72,7 @@ t.test('K1 a browser without cookies gets an error that says so', async (t) => {
   }
   t.equal(provider.count('authorize'), 3)
   t.match(lines(), 'no cookie of the login came')
+  t.match(lines(), 'your browser sent no cookies', 'the log says so, too')
   t.notMatch(lines(), '"level":50')
 })
 
