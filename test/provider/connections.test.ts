@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import http, { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
+import { extname } from 'node:path'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { Agent, EnvHttpProxyAgent, MockAgent, getGlobalDispatcher, setGlobalDispatcher } from 'undici'
@@ -216,7 +217,10 @@ t.test('S81 a global fetch of the application is used, and the log says so at th
 })
 
 t.test('S81 Bun, Deno and tools that were loaded first keep their fetch', async (t) => {
-  const load = async (): Promise<GlobalFetch> => await t.mockImport<GlobalFetch>('../../lib/provider/global-fetch.ts')
+  let copies = 0
+  // Each query is a module of its own, which looks at `fetch` when it is loaded. The built tests are JavaScript.
+  const load = async (): Promise<GlobalFetch> =>
+    await import(`../../lib/provider/global-fetch${extname(import.meta.filename)}?${copies++}`) as GlobalFetch
   t.equal((await load()).isFetchChanged(undefined), false)
   for (const other of [fetch.bind(undefined), async () => new Response('x')]) {
     withGlobal(t, 'fetch', other)
