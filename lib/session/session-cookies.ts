@@ -71,10 +71,9 @@ export function createSessionCookies (
 
   /** Whether the cookies of the former name are ours: another application on this host may have that name. */
   function hasFormerCookies (header: string | undefined): boolean {
-    return cookiesNamed(header, formerName).some(({ name, value }) => {
-      if (name === formerName) return sealer.open('session', value) !== null
-      return name.startsWith(`${formerName}-login-`) && sealer.open('login', value) !== null
-    })
+    const session = readCookie(header, formerName)
+    if (session !== undefined) return sealer.open('session', session) !== null
+    return cookiesNamed(header, `${formerName}-login-`).some(({ value }) => sealer.open('login', value) !== null)
   }
 
   /** A browser whose session or login began before the name changed keeps the former name until they are over. */

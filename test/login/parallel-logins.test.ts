@@ -343,6 +343,21 @@ t.test('K2 a browser with cookies of the former default name keeps it', async (t
   t.match(fresh.headers['set-cookie'], /^__Host-oidc\.portal-login-/)
 })
 
+t.test('K2 R23 a session cookie of the former name that no key opens is foreign, also beside a login of ours', async (t) => {
+  const provider = await started(t)
+  const app = await buildApp(t, optionsFor(provider, { baseUrl: `${BASE_URL}/portal` }))
+  const begin = async (cookie: string, url: string) => {
+    const { statusCode, headers } = await app.inject({ url, headers: { ...NAVIGATION, cookie } })
+    return { statusCode, setCookies: [headers['set-cookie'] ?? []].flat() }
+  }
+  const { setCookies } = await begin('', `/auth/login?return_to=${encodeURIComponent(long(1, 300))}`)
+  const sealed = /-return=([^;]+)/.exec(setCookies.join())?.[1] as string
+  const cookie = `__Host-oidc=x; __Host-oidc=y; __Host-oidc-login-0123456789abcdef=${sealed}`
+  const { statusCode, setCookies: others } = await begin(cookie, '/me')
+  t.equal(statusCode, 302, 'no error')
+  t.ok(others.every((line) => line.startsWith('__Host-oidc.portal-')), 'the foreign cookie stays')
+})
+
 t.test('K2 cookies with the name of a former login go when they are too much, also where no key opens them', async (t) => {
   const { app } = await startApp(t)
   const old = (index: number): string => `__Host-oidc-login-${'0'.repeat(15)}${index}=${'x'.repeat(3900)}`
