@@ -24,6 +24,11 @@ export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 
   }
 }
 
+/** Until then, Fastify would answer with the error, and change the status of the answer that is on its way. */
+async function written (reply: FastifyReply): Promise<void> {
+  await new Promise<unknown>((resolve) => { reply.then(() => resolve(undefined), resolve) })
+}
+
 /**
  * A preHandler. Called without `done`, it returns a promise, so that a handler can await it. As a hook for everything
  * it leaves out the routes of the plugin. `passed` is called for each other request that may pass.
@@ -47,8 +52,11 @@ export function createHandler (
   }
 
   async function pass (request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    if (isForOwnRoute(request)) return
     const refused = await settled(decide(request), request, reply)
-    if (refused !== undefined) throw refused
+    if (refused === undefined) return
+    await written(reply)
+    throw refused
   }
 
   function handler (request: FastifyRequest, reply: FastifyReply): Promise<void>

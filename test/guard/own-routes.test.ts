@@ -113,3 +113,20 @@ t.test('K1 a silent guard as hook for everything does not catch its own callback
   t.equal((await app.inject({ url: '/auth/login', headers: NAVIGATION })).statusCode, 302)
   t.equal(provider.count('authorize'), 1)
 })
+
+t.test('K1 a hook that awaits a guard lets the routes of the plugin through', async (t) => {
+  const { app, provider } = await startGuarded(t, 'onRequest', ({ oidc }) => oidc.optional())
+  const guard = app.oidc.required()
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.url !== '/open') await guard(request, reply)
+  })
+  app.get('/open', async () => 'open')
+  const browser = client({ app, baseUrl: BASE_URL })
+  const page = await browser.goto('/')
+  t.match([page.status, page.json()], [200, { sub: 'alice' }])
+  t.equal(provider.count('authorize'), 1, 'the login ends')
+  t.equal((await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { app, sub: 'alice' })).status, 200)
+  t.equal((await app.inject('/')).statusCode, 401)
+  t.equal((await app.inject('/auth/unknown')).statusCode, 401)
+  t.equal((await app.inject('/open')).statusCode, 200)
+})
