@@ -160,12 +160,23 @@ export function createGuards (parts: GuardParts): Guards {
     },
 
     async authenticate (request, options = {}) {
-      const problem = await createRequired(options).decide(request)
-      if (problem !== undefined) throw problem
+      const before = identityOf(request)
+      try {
+        const problem = await createRequired(options).decide(request)
+        if (problem !== undefined) throw problem
+      } catch (error) {
+        // The request may pass in another way: what was refused must not count there.
+        Object.assign(request, before)
+        throw error
+      }
       const { oidcClaims: claims, oidcUser: user, oidcSession: session, oidcToken: token } = request
       return { claims: claims as OidcClaims, user, session, token }
     }
   }
+}
+
+function identityOf ({ oidcClaims, oidcUser, oidcSession, oidcToken }: FastifyRequest) {
+  return { oidcClaims, oidcUser, oidcSession, oidcToken }
 }
 
 /** Fastify calls a guard that was not called with the request, the reply and `done`. */

@@ -1,12 +1,13 @@
 import { EventEmitter, once } from 'node:events'
 import { connect } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { client, sessionCookie } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, startApp } from '../support/app.ts'
 import { start, tokenOf } from '../support/bearer.ts'
 import { NAVIGATION } from '../support/navigation.ts'
 import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { GuardOptions, OidcError } from '../../index.ts'
 
 /** Each route says what `authenticate` did, always with status 200. */
@@ -83,6 +84,44 @@ t.test('K12 authenticate says that the store cannot be asked', async (t) => {
   t.same(JSON.parse(body), { threw: 'FST_OIDC_STORE_UNAVAILABLE', status: 503 })
 })
 
+t.test('K12 V33 what authenticate refused is no identity for another way of authentication', async (t) => {
+  const { app, provider } = await start(t)
+  const refusals: Record<string, GuardOptions> = {
+    roles: { roles: 'admin' },
+    check: { check: () => false },
+    bug: { check: () => { throw new Error('a bug of the application') } }
+  }
+  const identityOf = ({ oidcClaims, oidcUser, oidcSession, oidcToken }: FastifyRequest) =>
+    [oidcClaims?.sub, oidcUser, oidcSession?.provider, oidcToken?.clientId].map((value) => value ?? null)
+  for (const [name, options] of Object.entries(refusals)) {
+    for (const [prefix, preHandler] of [['/only', []], ['/after', [app.oidc.required()]]] as const) {
+      app.post(`${prefix}/${name}`, { preHandler: [...preHandler] }, async (request) => {
+        await t.rejects(app.oidc.authenticate(request, options), name)
+        return identityOf(request)
+      })
+    }
+  }
+  app.post('/cross-site', async (request) => {
+    await t.rejects(app.oidc.authenticate(request), { code: 'FST_OIDC_CROSS_SITE' })
+    return identityOf(request)
+  })
+  const cookie = sessionCookie(app)
+  const own = { 'sec-fetch-site': 'same-origin' }
+  const post = async (url: string, headers: Record<string, string>) =>
+    (await app.inject({ method: 'POST', url, headers })).json()
+  const nothing = [null, null, null, null]
+  for (const name of Object.keys(refusals)) {
+    t.same(await post(`/only/${name}`, { cookie, ...own }), nothing, name)
+    t.same(await post(`/only/${name}`, { authorization: `Bearer ${tokenOf(provider)}` }), nothing, `${name}, a token`)
+    t.same(
+      await post(`/after/${name}`, { cookie, ...own }),
+      ['alice', null, 'default', null],
+      'the identity that a guard has accepted stays'
+    )
+  }
+  t.same(await post('/cross-site', { cookie, 'sec-fetch-site': 'cross-site' }), nothing, 'S43 another site')
+})
+
 t.test('K12 V24 a handler that awaits a guard goes on only when the request may pass', async (t) => {
   const { app, provider } = await startApp(t)
   const ran: string[] = []
@@ -120,6 +159,27 @@ t.test('K12 V24 a handler that awaits a guard goes on only when the request may 
   t.same(ran, [], 'the line after a guard that refused has not run')
   t.equal((await client({ app, baseUrl: BASE_URL }).goto('/required')).status, 200, 'the user logs in, and comes back')
   t.same(ran, ['required'])
+})
+
+t.test('K12 V24 an answer that other hooks delay stays as it is when an awaited guard refuses', async (t) => {
+  const { app, provider } = await startApp(t)
+  const guard = app.oidc.required()
+  app.addHook('onSend', async () => await setTimeout(20))
+  let ran = 0
+  const handler = async () => ran++
+  app.get('/handler', async (request, reply) => {
+    await guard(request, reply)
+    return await handler()
+  })
+  app.get('/hook', { preHandler: async (request, reply) => await guard(request, reply) }, handler)
+  for (const url of ['/handler', '/hook']) {
+    const { statusCode, headers, body } = await app.inject({ url, headers: NAVIGATION })
+    t.same([statusCode, body], [302, ''], url)
+    t.match(headers.location, `${provider.issuer}/authorize?`, url)
+    const refused = await app.inject(url)
+    t.match([refused.statusCode, refused.json()], [401, { login: `${BASE_URL}/auth/login` }], url)
+  }
+  t.equal(ran, 0)
 })
 
 t.test('K12 V24 the client disconnects while an awaited guard refuses', async (t) => {
