@@ -52,8 +52,10 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
     return session.sameSite === 'strict' || responseMode === 'form_post'
   }
 
-  function previousSession (provider: Provider, request: FastifyRequest): OidcSession | undefined {
-    return comesWithoutCookies(provider) ? sessions.read(request)?.session : undefined
+  async function previousSession (provider: Provider, request: FastifyRequest): Promise<OidcSession | undefined> {
+    if (!comesWithoutCookies(provider)) return undefined
+    await sessions.prepare(request)
+    return sessions.read(request)?.session
   }
 
   async function start (
@@ -64,7 +66,7 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
   ): Promise<void> {
     const { resource = provider.settings.resource, native } = login
     const params = paramsOf(provider, login)
-    const before = native === undefined ? login.before ?? previousSession(provider, request) : undefined
+    const before = native === undefined ? login.before ?? await previousSession(provider, request) : undefined
     const pending = pendingLogins.begin(request, { ...newLoginOf(provider, login, params), before })
     const scope = scopeOf(provider, login.offlineAccess)
     const redirectUri = urls.callback(provider.name)

@@ -1243,6 +1243,18 @@ for (const [name, options] of [
   })
 }
 
+t.test('S36 V9 app.oidc.login ends the session before it, also one in the store', async (t) => {
+  const { app, browser } = await startApp(t, {
+    responseMode: 'form_post', store: 'memory:', session: { key: SESSION_KEY, store: true }
+  })
+  app.get('/log-in', async (request, reply) => await app.oidc.login(request, reply, { returnTo: '/me' }))
+  t.equal((await browser.goto('/me')).status, 200)
+  const cookie = browser.cookies.header('/')
+  t.equal((await browser.goto('/log-in')).status, 200)
+  t.equal((await app.oidc.sessions.list({ sub: 'alice' })).length, 1)
+  t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 401)
+})
+
 t.test('V33 a reply that onClaims sends replaces the login, also when another hook delays it', async (t) => {
   const answers = {
     'without await': (reply: { code: (n: number) => { send: (b: string) => unknown } }) => {
