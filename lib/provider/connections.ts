@@ -39,7 +39,9 @@ export function createConnections (): Connections {
       // By the object: tools that observe or mock requests replace its functions.
       const { request } = isSecure ? https : http
       return await new Promise((resolve, reject) => {
-        request(url, { ...options, agent }, resolve).on('error', reject).end(body)
+        const sent = request(url, { ...options, agent }, resolve).on('error', reject)
+        // Node.js reports a change of the protocol (RFC 9110, section 15.2.2) neither as a response nor as an error.
+        sent.on('close', () => reject(new Error('the connection closed without a response'))).end(body)
       })
     },
     close () {

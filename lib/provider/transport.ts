@@ -23,11 +23,14 @@ export function createTransport (
     const signal = AbortSignal.timeout(settings.timeout * 1000)
     const name = nameOf(url)
     const target = `${name === undefined ? '' : `${name} `}${new URL(url).origin}`
-    try {
+    const call = async (): Promise<Response> => {
       const answer = await send(url, init, signal)
       checkStatus(target, answer)
       const bytes = await readBody(answer.body, answer.encoding, settings.maxResponseBytes)
       return wholeResponse(answer, bytes, name)
+    }
+    try {
+      return await Promise.race([call(), rejectedBy(signal)])
     } catch (cause) {
       if (cause instanceof OidcError) throw cause
       const reason = signal.aborted ? `timeout after ${settings.timeout} s` : describeFailure(cause)
@@ -46,6 +49,13 @@ export function describeResponse (response: Response): string {
   const { name = 'the provider' } = response as Partial<Whole>
   const type = response.headers.get('content-type')?.split(';', 1)[0]?.slice(0, 100) ?? 'without a content type'
   return `${name}: ${response.status} ${type}`
+}
+
+// The `fetch` of an application may ignore the signal. All logins wait for one fetch of the metadata or the keys.
+async function rejectedBy (signal: AbortSignal): Promise<never> {
+  return await new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
 }
 
 function checkStatus (target: string, answer: Answer): void {

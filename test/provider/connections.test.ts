@@ -8,8 +8,8 @@ import { Agent, EnvHttpProxyAgent, MockAgent, getGlobalDispatcher, setGlobalDisp
 import { createConnections } from '../../lib/provider/connections.ts'
 import { isFetchChanged } from '../../lib/provider/global-fetch.ts'
 import { createTransport } from '../../lib/provider/transport.ts'
-import { testCertificate } from '../../lib/testing/index.ts'
-import { buildApp, optionsFor } from '../support/app.ts'
+import { client, testCertificate } from '../../lib/testing/index.ts'
+import { BASE_URL, buildApp, optionsFor } from '../support/app.ts'
 import { anotherApp, assertLoggedIn, captureLog } from '../support/protocol.ts'
 import { startedClock, startedProvider } from '../support/started.ts'
 import { limits, listen, rawServer } from '../support/transport-faults.ts'
@@ -88,6 +88,29 @@ t.test('R2 R3 a request whose connection breaks is not sent again', async (t) =>
     detail: `${url}: ECONNRESET`
   })
   t.same(seen, ['GET', 'POST'], 'the provider may have used the code')
+})
+
+t.test('R2 R31 an answer that changes the protocol is none, and the next login works', async (t) => {
+  const provider = await startedProvider(t)
+  const metadata = await (await fetch(`${provider.issuer}/.well-known/openid-configuration`)).text()
+  let isBroken = true
+  const { url } = await rawServer(t, (_request, response) => {
+    if (!isBroken) response.writeHead(200, json).end(metadata)
+    else response.socket?.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n')
+  })
+  const clock = startedClock(t)
+  const { lines, server } = captureLog()
+  const app = await buildApp(t, optionsFor(provider, {
+    issuer: provider.issuer,
+    discoveryUrl: `${url}/.well-known/openid-configuration`,
+    timeout: 60
+  }), server)
+  const browser = client({ app, baseUrl: BASE_URL })
+  t.equal((await browser.goto('/auth/login')).status, 503)
+  t.match(lines(), `metadata ${url}: no answer`)
+  isBroken = false
+  clock.advance(2)
+  t.equal((await browser.goto('/auth/login')).status, 200)
 })
 
 t.test('S81 a request arrives as fetch sends it', async (t) => {

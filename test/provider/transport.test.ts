@@ -8,6 +8,7 @@ import { startProvider } from '../../lib/testing/index.ts'
 import { optionsFor } from '../support/app.ts'
 import { anotherApp, assertLoggedIn, assertRefused, attempt, untilCallback } from '../support/protocol.ts'
 import { limits, listen, testFaults } from '../support/transport-faults.ts'
+import { startedClock } from '../support/started.ts'
 import { until } from '../support/until.ts'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -205,6 +206,28 @@ t.test('S81 a body that cannot be cancelled does no harm', async (t) => {
   await t.rejects(createTransport({ ...limits, fetch: async () => stubborn })('https://op.example/', {}), {
     code: 'FST_OIDC_PROVIDER_UNAVAILABLE'
   })
+})
+
+t.test('R2 R31 a fetch that ignores the signal does not keep other logins waiting', async (t) => {
+  const never = new Promise<never>(() => {})
+  const endless = async (): Promise<Response> => new Response(new ReadableStream({ pull: async () => await never }))
+  const provider = await startedProvider(t)
+  for (const broken of [async () => await never, endless]) {
+    const transport = createTransport({ ...limits, timeout: 0.1, fetch: broken })
+    await t.rejects(transport('https://op.example/', {}), {
+      code: 'FST_OIDC_PROVIDER_UNAVAILABLE',
+      detail: 'https://op.example: timeout after 0.1 s'
+    })
+
+    let isBroken = true
+    const clock = startedClock(t)
+    const fetching: Fetch = async (url, init) => await (isBroken ? broken() : fetch(url, init))
+    const { browser } = await anotherApp(t, provider, { timeout: 2, fetch: fetching })
+    t.equal((await browser.goto('/auth/login')).status, 503)
+    isBroken = false
+    clock.advance(2)
+    t.equal((await browser.goto('/auth/login')).status, 200, 'the next login does not wait for it')
+  }
 })
 
 t.test('S80 every error of a fetch becomes one OidcError, whose text is safe', async (t) => {
