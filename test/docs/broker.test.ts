@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { client, startClock, startProvider } from '../../lib/testing/index.ts'
-import { BASE_URL, buildApp, optionsFor } from '../support/app.ts'
+import { BASE_URL, buildApp, optionsFor, stopClock } from '../support/app.ts'
 import { openPage } from '../support/pages.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
@@ -193,6 +193,7 @@ t.test('a program with a device flow', async (t) => {
 })
 
 t.test('the hooks and what an access token says', async (t) => {
+  stopClock(t)
   const users = [
     { ...ALICE, roles: ['admin'], department: 'sales' },
     { sub: 'bob', name: 'Bob', email: 'bob@example.com', roles: [], department: 'guests' }
