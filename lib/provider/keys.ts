@@ -12,6 +12,13 @@ const MAX_FITTING = 5
 /** How many keys that are left out the log names. */
 const MAX_NAMED = 10
 const MIN_RSA_BITS = 2048 // RFC 7518, section 3.3
+/**
+ * How many keys are looked at, and how many of them are read at once. Reading takes time, in which no other request
+ * runs, and the provider of one tenant must not stop the others.
+ */
+const MAX_KEYS = 20_000
+const MAX_READ = 100
+const UNREADABLE = 'is not a public key that can be read'
 
 // RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1; `priv` is of newer key types.
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv']
@@ -20,9 +27,9 @@ const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv']
 export function readKeys (keys: unknown[]): { usable: JWK[], leftOut: string[] } {
   const usable: JWK[] = []
   const leftOut: string[] = []
-  for (const [index, key] of keys.entries()) {
+  for (const [index, key] of keys.slice(0, MAX_KEYS).entries()) {
     if (isForEncryption(key)) continue
-    const read = readKey(key)
+    const read = readKey(key, index < MAX_READ ? readNow : readLater)
     if (typeof read === 'object') usable.push(read)
     else if (leftOut.length < MAX_NAMED) leftOut.push(`key ${index}${nameOf(key)} ${read}`)
   }
@@ -34,22 +41,37 @@ function isForEncryption (key: unknown): boolean {
   return isRecord(key) && key['use'] === 'enc'
 }
 
+/** The public members of a key, or what is wrong with it. */
+type Read = (members: Record<string, unknown>) => JWK | string
+
 /** The key, or what is wrong with it. */
-function readKey (key: unknown): JWK | string {
+function readKey (key: unknown, read: Read): JWK | string {
   if (!isRecord(key)) return 'is not an object'
   const members = withoutEmpty(key)
   // A signature proves nothing when its private key is public.
   if (PRIVATE_MEMBERS.some((name) => name in members)) return 'has private members'
   const { kid, use, alg, key_ops } = members
   if (![kid, alg, ...[key_ops].flat()].every(isTextOrAbsent)) return 'has a kid, alg or key_ops of the wrong type'
+  const content = read(members)
+  return typeof content === 'string' ? content : { ...content, ...withoutEmpty({ kid, use, alg, key_ops }) }
+}
+
+const readNow: Read = (members) => {
   try {
     const publicKey = importKey(members)
     const bits = publicKey.asymmetricKeyDetails?.modulusLength ?? MIN_RSA_BITS
-    if (bits < MIN_RSA_BITS) return `has only ${bits} bits`
-    return { ...publicKey.export({ format: 'jwk' }), ...withoutEmpty({ kid, use, alg, key_ops }) } as JWK
+    return bits < MIN_RSA_BITS ? `has only ${bits} bits` : publicKey.export({ format: 'jwk' }) as JWK
   } catch {
-    return 'is not a public key that can be read'
+    return UNREADABLE
   }
+}
+
+/** A key that jose reads when a token needs it. Then jose refuses one that cannot be read, or is too short. */
+const readLater: Read = ({ kty, crv, n, e, x, y }) => {
+  const isComplete = kty !== undefined && (n ?? x) !== undefined
+  return isComplete && [kty, crv, n, e, x, y].every(isTextOrAbsent)
+    ? withoutEmpty({ kty, crv, n, e, x, y }) as unknown as JWK
+    : UNREADABLE
 }
 
 function isTextOrAbsent (value: unknown): boolean {

@@ -1,7 +1,8 @@
-import { X509Certificate, createPrivateKey, generateKeyPairSync } from 'node:crypto'
+import { X509Certificate, createPrivateKey, generateKeyPairSync, sign as signBytes } from 'node:crypto'
 import { SignJWT } from 'jose'
 import t from 'tap'
 import { createKeySet } from '../../lib/provider/key-set.ts'
+import { readKeys } from '../../lib/provider/keys.ts'
 import { faults, testCertificate } from '../../lib/testing/index.ts'
 import { buildApp, logIn, optionsFor, silentLog } from '../support/app.ts'
 import { assertRefused, attempt, captureLog } from '../support/protocol.ts'
@@ -130,4 +131,41 @@ t.test('K4 a key set as text/plain is read, a page is refused', async (t) => {
   for (const fault of [faults['jwks-html'], { on: 'jwks', headers: { 'content-type': 'text/html' } }] as const) {
     await assertRefused(t, await attempt(t, provider, fault), 502, 'FST_OIDC_PROVIDER_RESPONSE')
   }
+})
+
+t.test('K4 R7 R36 of many keys, a hundred are read at once, and the others when a token needs them', async (t) => {
+  const good = jwkOf(right.publicKey, { kid: 'k' })
+  const decoys = (count: number): object[] => Array.from({ length: count }, (_, index) => {
+    return { ...jwkOf(wrong[0]?.publicKey as KeyObject), kid: `decoy-${index}` }
+  })
+  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  const parts = [{ alg: 'RS256', kid: 'k' }, { iss: 'op' }].map((part) => Buffer.from(JSON.stringify(part)))
+  const signed = parts.map((part) => part.toString('base64url')).join('.')
+  const signature = signBytes('sha256', Buffer.from(signed), weak.privateKey).toString('base64url')
+  const token = await sign()
+  const cases: Array<[what: string, keys: unknown[], token: string, outcome: string | undefined]> = [
+    ['a good key', [...decoys(100), good], token, 'verified'],
+    ['only one that cannot be read', [...decoys(100), { ...good, n: '!' }], token, undefined],
+    ['one that is too short', [...decoys(100), jwkOf(weak.publicKey, { kid: 'k' })], `${signed}.${signature}`, undefined],
+    ['the last that is looked at', [...Array(19_999).fill(0), good], token, 'verified'],
+    ['not one after it', [...Array(20_000).fill(0), good], token, 'ERR_JWKS_NO_MATCHING_KEY'],
+    ['not after 300,000 that are empty', [...Array(300_000).fill({}), good], token, 'ERR_JWKS_NO_MATCHING_KEY']
+  ]
+  for (const [what, keys, token, outcome] of cases) {
+    const found = await verify(keys, token)
+    if (outcome === undefined) t.not(found, 'verified', what)
+    else t.equal(found, outcome, what)
+  }
+
+  const later = [
+    jwkOf(weak.publicKey, { kid: 'weak' }), { kid: 'certificate', x5c: ['AAAA'] }, { kty: 'EC', kid: 'empty' },
+    { kty: 'EC', kid: 'number', x: 7 }, jwkOf(right.privateKey, { kid: 'private' })
+  ]
+  const { leftOut } = readKeys([...decoys(100), ...later])
+  t.same(leftOut, [
+    'key 101 (kid "certificate") is not a public key that can be read',
+    'key 102 (kid "empty") is not a public key that can be read',
+    'key 103 (kid "number") is not a public key that can be read',
+    'key 104 (kid "private") has private members'
+  ])
 })
