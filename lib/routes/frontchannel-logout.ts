@@ -1,5 +1,6 @@
 import { emptyPage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
+import { parseUrl } from '../util/url.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Parts } from '../compose.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -33,8 +34,14 @@ export function frontchannelLogoutEndpoint (
       const problem = findProblem(request, provider)
       if (problem === undefined) await sessions.end(request, 'frontchannel')
       else request.log.info({ provider: provider.name, detail: problem }, 'a front-channel logout ended no session')
-      emptyPage(reply, new URL(provider.settings.issuer).origin)
+      emptyPage(reply, originOf(provider))
       return reply
     }
   }
+}
+
+/** The origin that may frame the page. An issuer can be any text, where `expectedIssuer` or `metadata` names it. */
+function originOf ({ settings: { issuer, discoveryUrl, metadata } }: Provider): string {
+  const urls = [issuer, discoveryUrl, metadata.authorization_endpoint ?? ''].map((address) => parseUrl(address))
+  return urls.find((url) => url?.protocol === 'https:' || url?.protocol === 'http:')?.origin ?? "'none'"
 }

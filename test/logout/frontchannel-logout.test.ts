@@ -1,8 +1,8 @@
 import t from 'tap'
-import { BASE_URL, SESSION_KEY, logIn, startApp } from '../support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp } from '../support/app.ts'
 import { modes } from '../support/modes.ts'
 import { captureLog } from '../support/protocol.ts'
-import type { OidcSession } from '../../index.ts'
+import type { OidcSession, ProviderMetadata } from '../../index.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
 const ROUTE = '/auth/frontchannel-logout'
@@ -126,4 +126,24 @@ t.test('K14 a front-channel logout without iss and sid ends nothing, and the log
   t.notMatch(lines(), sid)
   await frame({ iss, sid })
   t.equal(await statusOf(browser), 401, 'with both it ends')
+})
+
+t.test('C35 R35 a provider whose issuer is no URL frames the logout as well', async (t) => {
+  const { app, provider } = await startApp(t, { expectedIssuer: 'accounts.example.com' })
+  const names = { authorization_endpoint: 'a', token_endpoint: 'b', jwks_uri: 'c' }
+  const cases: Array<[what: string, framer: string, metadata: Record<string, string>]> = [
+    ['the origin of its pages', provider.url, { ...names, authorization_endpoint: `${provider.url}/authorize` }],
+    ['no origin at all', "'none'", names]
+  ]
+  const statusAndFramer = async (server: typeof app): Promise<[number, unknown]> => {
+    const { statusCode, headers } = await server.inject({ url: `${ROUTE}?iss=accounts.example.com&sid=1` })
+    return [statusCode, headers['content-security-policy']]
+  }
+  const policy = (framer: string): string => `default-src 'none'; frame-ancestors ${framer}`
+  t.same(await statusAndFramer(app), [200, policy(provider.url)], 'that of the metadata')
+  for (const [what, framer, endpoints] of cases) {
+    const metadata = { issuer: 'urn:example:op', ...endpoints } as unknown as ProviderMetadata
+    const server = await buildApp(t, optionsFor(provider, { metadata }))
+    t.same(await statusAndFramer(server), [200, policy(framer)], what)
+  }
 })
