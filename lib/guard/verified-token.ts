@@ -1,7 +1,7 @@
 import { checkWith } from '../errors.ts'
 import { claimsOf, describeToken } from '../provider/access-token.ts'
 import { subjectOf } from '../provider/token-subject.ts'
-import { isRecord } from '../util/json.ts'
+import { hasFewLevels, isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import { freeze } from '../util/token-cache.ts'
 import type { JWTPayload } from 'jose'
@@ -41,14 +41,15 @@ export const MAX_LIFETIME = 3600
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
 /**
- * Throws FST_OIDC_TOKEN when `sub` or `cnf` is malformed, and FST_OIDC_FORBIDDEN when the token is of neither a user
- * nor a client. The result is frozen, because requests share it.
+ * Throws FST_OIDC_TOKEN when `sub`, `cnf` or the whole is malformed, and FST_OIDC_FORBIDDEN when the token is of
+ * neither a user nor a client. The result is frozen, because requests share it.
  */
 export function toKeptToken<I extends TokenIssuer> (
   verified: TokenClaims<I>,
   clients: Pick<SubjectContext, 'clients' | 'knownClients'>
 ): KeptToken<I> {
   const { provider, keys, payload, isIntrospected } = verified
+  check(hasFewLevels(payload), 'its claims have too many levels')
   const { cnf, sub, exp = now() + MAX_LIFETIME } = payload
   check(sub === undefined || (typeof sub === 'string' && sub !== ''), 'sub is not a string')
   check(cnf === undefined || isRecord(cnf), 'cnf is not an object')

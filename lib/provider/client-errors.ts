@@ -104,8 +104,16 @@ function isResponse (value: unknown): value is Response {
 // The error code of OAuth is short text from the provider. The rest of the cause may contain a token, but the message
 // of the error that openid-client wraps does not.
 function describe (cause: unknown, error: string | undefined): string {
-  const { status, message, cause: inner } = cause as { status?: number, message?: string, cause?: unknown }
+  const { status, code, message, cause: inner } = cause as {
+    status?: number, code?: unknown, message?: string, cause?: unknown
+  }
   if (status !== undefined) return `the provider answered ${status} ${String(error).slice(0, 100)}`
   if (isResponse(inner)) return describeResponse(inner)
-  return inner instanceof Error ? inner.message : String(message)
+  return textOf(inner instanceof Error ? inner : { code, message })
+}
+
+// The texts of openid-client contain no secret, and its errors have a code. Others may quote one: that of `Headers`
+// quotes the whole header.
+function textOf ({ code, message }: { code?: unknown, message?: string | undefined }): string {
+  return typeof code === 'string' ? String(message) : String(message).replace(/".*"/s, '"…"')
 }

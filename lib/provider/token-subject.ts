@@ -49,7 +49,8 @@ function hasClientSign (claims: JWTPayload, { isIntrospected }: SubjectContext):
 
 // Auth0, FusionAuth, ForgeRock
 function isClientCredentials (grant: unknown): boolean {
-  return grant !== undefined && [grant].flat().every((name) => /^client[-_]credentials$/.test(String(name)))
+  const grants: unknown[] = [grant].flat()
+  return grants.length > 0 && grants.every((name) => name === 'client_credentials' || name === 'client-credentials')
 }
 
 /** Microsoft Entra ID: `sub` differs from client to client for a user, and delegated tokens have `scp`. */

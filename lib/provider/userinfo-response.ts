@@ -1,5 +1,5 @@
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
-import { isRecord, parseJson } from '../util/json.ts'
+import { hasFewLevels, isRecord, parseJson } from '../util/json.ts'
 import { decrypt } from './decrypt.ts'
 import { isPage } from './json-response.ts'
 import { describeResponse, isJson } from './transport.ts'
@@ -37,6 +37,9 @@ export async function readUserinfo (
     isRecord(claims) && 'sub' in claims && claims['sub'] === sub,
     `${problem}, the body does not have the sub of the ID token`
   )
+  if (!hasFewLevels(claims)) {
+    throw new OidcError('FST_OIDC_CLAIMS', { detail: 'the claims of UserInfo have too many levels' })
+  }
   return claims as UserinfoClaims
 }
 

@@ -2,6 +2,15 @@ export function isRecord (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** No claim needs as many levels, and code that calls itself for each level must not overflow. */
+const MAX_LEVELS = 100
+
+/** Whether a value of JSON does not have too many levels of objects and arrays. */
+export function hasFewLevels (value: unknown, levels = MAX_LEVELS): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  return levels > 0 && Object.values(value).every((member) => hasFewLevels(member, levels - 1))
+}
+
 /** The value of a JSON text, or `undefined` when it is not JSON. */
 export function parseJson (text: string): unknown {
   try {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { BASE_URL, logIn, startApp, stopClock } from '../support/app.ts'
 import { API, call, identity, start } from '../support/bearer.ts'
+import { captureLog } from '../support/protocol.ts'
 import type { LightMyRequestResponse } from 'fastify'
 import type { BearerOptions } from '../../index.ts'
 
@@ -212,4 +213,57 @@ t.test('K8 introspection responses as Ory Hydra, Authelia and Django OAuth Toolk
     { iss: 'https://evil.test' },
     { exp: 1 }
   ]) t.equal((await optional(bad)).status, 401, JSON.stringify(bad))
+})
+
+t.test('R4 claims with too many levels are refused, wherever they come from', async (t) => {
+  const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
+  const { app, provider, send, sendToken } = await start(t, { introspection: true })
+  const introspected = async (levels: number): Promise<[status: number, code: unknown]> => {
+    const off = provider.fault({
+      on: 'introspection',
+      answer: (given) => {
+        given.status = 200
+        given.body = `{"active":true,"sub":"alice","aud":"${API}","token_type":"Bearer","x":${deep(levels)}}`
+      }
+    })
+    const { statusCode, body } = await send(`Bearer opaque-${levels}`)
+    off()
+    return [statusCode, JSON.parse(body).code]
+  }
+  t.same(await introspected(99), [200, undefined])
+  t.same(await introspected(100), [401, 'FST_OIDC_TOKEN'])
+  t.same(await introspected(100_000), [401, 'FST_OIDC_TOKEN'])
+  t.equal((await sendToken({ overrides: { x: JSON.parse(deep(99)) } })).statusCode, 200)
+  t.equal((await sendToken({ overrides: { x: JSON.parse(deep(100)) } })).statusCode, 401)
+
+  const browser = await logIn({ app, provider }, 'alice')
+  for (const [levels, status] of [[99, 200], [100, 403], [100_000, 403]] as const) {
+    const off = provider.fault({
+      on: 'userinfo',
+      answer: (given) => { given.body = `{"sub":"alice","x":${deep(levels)}}` }
+    })
+    const { status: found, json } = await browser.fetch('/auth/userinfo')
+    t.equal(found, status, `UserInfo with ${levels} levels`)
+    if (status === 403) t.match(json(), { code: 'FST_OIDC_CLAIMS' })
+    off()
+  }
+
+  provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, x: JSON.parse(deep(100)) }) })
+  await t.rejects(logIn({ app, provider }, 'alice'), /403.*FST_OIDC_ID_TOKEN/)
+})
+
+t.test('V38 S80 an access token that fits into no header is in no log line', async (t) => {
+  const { lines, server } = captureLog()
+  const { provider, browser } = await startApp(t, { userinfo: true }, {}, server)
+  for (const end of ['\nx', '\u0000x', '\u007fx', '\u20acx', '"x"\n"y']) {
+    const off = provider.fault({
+      on: 'token',
+      idToken: ({ at_hash: _, ...claims }) => claims,
+      tokenResponse: (given) => ({ ...given, access_token: `SECRET-TOKEN${end}` })
+    })
+    t.ok([502, 503].includes((await browser.goto('/auth/login')).status))
+    off()
+  }
+  t.match(lines(), 'is an invalid header value')
+  t.notMatch(lines(), 'SECRET-TOKEN')
 })

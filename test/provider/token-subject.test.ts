@@ -53,6 +53,8 @@ t.test('K8 S72 a token of a client is not of a user, and what a user can choose 
     'a service account in upper case': { preferred_username: 'Service-Account-x' },
     'Microsoft Entra ID without a sign': { ...ENTRA, appidacr: '0' },
     'no sub': { sub: undefined },
+    'no grant at all': { sub: 'svc', client_id: 'svc', gty: [] },
+    'something else than the name of a grant': { sub: 'svc', client_id: 'svc', gty: [['client-credentials']] },
     'no sub, and a username': { sub: undefined, username: 'alice', gty: 'client-credentials' }
   }
   for (const [name, claims] of Object.entries(neither)) t.same(await statuses(claims), NEITHER, name)
