@@ -1,4 +1,5 @@
 import { createBrokerAdmin } from './broker/admin.ts'
+import { keepUncached } from './http/headers.ts'
 import { parseLoginOptions } from './login/login-parameters.ts'
 import { createSessionAdmin } from './logout/session-admin.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -61,7 +62,9 @@ export function decorate (app: FastifyInstance, oidc: Oidc, { sessions, pendingL
   app.addHook('onSend', (request, reply, _payload, done) => {
     const bytes = sessions.finish(request, reply)
     if (bytes > 0) pendingLogins.fit(request, reply, bytes)
-    sessions.preventCaching(request, reply)
+    const isPersonal = sessions.preventCaching(request, reply)
+    // Nothing runs after the hooks of the application in its handler for unknown routes.
+    if (isPersonal && request.is404) keepUncached(reply)
     done()
   })
   // Again after the route's own hooks and those that the application adds later: they may set headers for caches.

@@ -63,6 +63,61 @@ t.test('K10 no header for CDNs is beside a response of a session, wherever it wa
   t.match((await app.inject('/')).headers, CDN_HEADERS, 'a public page keeps its own')
 })
 
+t.test('K10 V14 no cache keeps what a guarded handler for unknown routes answers', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: 'api' } })
+  app.setNotFoundHandler({ preHandler: app.oidc.required() }, async (_request, reply) => {
+    return reply.code(200).send('personal')
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    reply.headers({ ...CDN_HEADERS, 'Cache-Control': 'public, max-age=60', 'x-own': 'kept' })
+  })
+  const none = Object.fromEntries(Object.keys(CDN_HEADERS).map((name) => [name, undefined]))
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
+  const authorization = `Bearer ${provider.accessToken({ overrides: { aud: 'api' } })}`
+  for (const headers of [{ ...NAVIGATION, cookie }, { ...NAVIGATION }, {}]) {
+    const response = await app.inject({ url: '/unknown.css', headers })
+    t.match(response.headers, { ...none, 'cache-control': 'no-store', vary: 'Cookie', 'x-own': 'kept' })
+  }
+  const byToken = await app.inject({ url: '/unknown.css', headers: { authorization } })
+  t.match([byToken.statusCode, byToken.headers], [200, { ...none, 'cache-control': undefined }])
+})
+
+t.test('K10 a handler for unknown routes without a guard keeps its headers', async (t) => {
+  const { app, provider } = await startApp(t)
+  app.addHook('onSend', async (_request, reply) => { reply.headers({ ...CDN_HEADERS, 'cache-control': 'public' }) })
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
+  t.match((await app.inject({ url: '/unknown', headers: { cookie } })).headers, { ...CDN_HEADERS, 'cache-control': 'public' })
+})
+
+t.test('K17 V14 no cache keeps a response that a guarded route writes without Fastify', async (t) => {
+  const { app, provider } = await startApp(t)
+  app.addHook('onRequest', async (_request, { raw }) => {
+    raw.setHeader('CDN-Cache-Control', 'max-age=60')
+    raw.setHeader('Vary', 'Accept')
+  })
+  const guard = { preHandler: app.oidc.required() }
+  app.get('/page.css', guard, (_request, reply) => {
+    reply.hijack()
+    reply.raw.end('personal')
+  })
+  app.get('/private', guard, (_request, reply) => {
+    reply.hijack()
+    reply.raw.writeHead(200, { 'cache-control': 'private, max-age=60' })
+    reply.raw.end('personal')
+  })
+  app.get('/begun', {
+    preHandler: [async (_request, reply) => { reply.raw.write('begun') }, app.oidc.required()]
+  }, (_request, reply) => { reply.raw.end() })
+  app.get('/for-all', { preHandler: app.oidc.optional() }, (_request, reply) => { reply.raw.end('all') })
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header('/')
+  const headersOf = async (url: string, headers = {}) => (await app.inject({ url, headers })).headers
+  const kept = { 'cdn-cache-control': undefined, vary: 'Accept, Cookie' }
+  t.match(await headersOf('/page.css', { cookie }), { ...kept, 'cache-control': 'no-store' })
+  t.match(await headersOf('/private', { cookie }), { ...kept, 'cache-control': 'private, max-age=60' })
+  t.match(await headersOf('/for-all'), { ...kept, 'cache-control': 'no-store' }, 'it depends on the session as well')
+  t.equal((await app.inject({ url: '/begun', headers: { cookie } })).body, 'begun', 'what has begun goes on')
+})
+
 t.test('K10 a public document of the plugin keeps the headers for CDNs', async (t) => {
   const { app } = await startApp(t, { store: 'memory:', broker: { audience: 'api' } })
   app.addHook('onSend', async (_request, reply) => { reply.headers(CDN_HEADERS) })

@@ -32,11 +32,38 @@ function removeSharedCaching (reply: FastifyReply): void {
  * (security.md S40).
  */
 export function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
-  const cacheControl = reply.getHeader('cache-control')
-  const isPrivate = cacheControl !== undefined && /(?:^|,)\s*private\s*(?:,|$)/i.test(String(cacheControl))
-  if (setsCookies || !isPrivate) reply.header('cache-control', 'no-store')
+  reply.header('cache-control', setsCookies ? 'no-store' : unshared(reply.getHeader('cache-control')))
   removeSharedCaching(reply)
-  const vary = reply.getHeader('vary')
-  if (vary === undefined) reply.header('vary', 'Cookie')
-  else if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
+  reply.header('vary', withCookie(reply.getHeader('vary')))
+}
+
+/**
+ * The same for an application that replies without Fastify (`reply.hijack()`, `reply.raw.end()`). What is set later
+ * takes its place.
+ */
+export function preventCachingEarly (reply: FastifyReply): void {
+  const { raw } = reply
+  removeSharedCaching(reply)
+  raw.setHeader('cache-control', unshared(raw.getHeader('cache-control')))
+  raw.setHeader('vary', withCookie(raw.getHeader('vary')))
+}
+
+/** Hooks that run later cannot allow caching again. */
+export function keepUncached (reply: FastifyReply): void {
+  const { header } = reply
+  reply.header = function (name: string, value?: unknown) {
+    const isAboutCaching = /^cache-control$/i.test(name) || FOR_SHARED_CACHES.test(name.toLowerCase())
+    return isAboutCaching ? this : header.call(this, name, value)
+  }
+}
+
+function unshared (cacheControl: unknown): string {
+  const value = String(cacheControl)
+  return /(?:^|,)\s*private\s*(?:,|$)/i.test(value) ? value : 'no-store'
+}
+
+function withCookie (vary: unknown): string {
+  if (vary === undefined) return 'Cookie'
+  const value = String(vary)
+  return /(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(value) ? value : `${value}, Cookie`
 }

@@ -1,6 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { replaceSetCookies, replaceSetCookiesEarly } from '../http/cookies.ts'
-import { preventCaching } from '../http/headers.ts'
+import { preventCaching, preventCachingEarly } from '../http/headers.ts'
 import { now } from '../util/time.ts'
 import { createReportUnreadable } from './report-unreadable.ts'
 import { createSessionLookup } from './session-lookup.ts'
@@ -61,8 +61,11 @@ export interface Sessions {
    * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
    */
   finish: (request: FastifyRequest, reply: FastifyReply) => number
-  /** Sets the caching headers of a response that depends on the session, or sets cookies of the plugin. */
-  preventCaching: (request: FastifyRequest, reply: FastifyReply) => void
+  /**
+   * Sets the caching headers of a response that depends on the session, or sets cookies of the plugin. Returns whether
+   * the response is for one user.
+   */
+  preventCaching: (request: FastifyRequest, reply: FastifyReply) => boolean
 }
 
 /** What is known about the session of a request. */
@@ -180,13 +183,15 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     }
   }
 
-  function preventCachingOf (request: FastifyRequest, reply: FastifyReply): void {
-    // A response to an access token belongs to its user as well. A shared cache keeps it only when
-    // Cache-Control allows that (RFC 9111, section 3.5).
-    if (request.oidcToken != null && reply.hasHeader('cache-control')) preventCaching(reply, false)
+  function preventCachingOf (request: FastifyRequest, reply: FastifyReply): boolean {
     const setsCookies = [reply.getHeader('set-cookie')].flat().map(String).some((line) =>
       line.startsWith(cookieName) || line.startsWith(formerName))
-    if (setsCookies || request[key]?.asked === true) preventCaching(reply, setsCookies)
+    const isOfSession = setsCookies || request[key]?.asked === true
+    // A response to an access token belongs to its user as well. A shared cache keeps it only when
+    // Cache-Control allows that (RFC 9111, section 3.5).
+    const hasToken = request.oidcToken != null
+    if (isOfSession || (hasToken && reply.hasHeader('cache-control'))) preventCaching(reply, setsCookies)
+    return isOfSession || hasToken
   }
 
   return {
@@ -238,6 +243,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const state = request[key]
       if (state == null || !state.asked) return
       state.reply = reply
+      if (!reply.raw.headersSent) preventCachingEarly(reply)
       show(state)
     },
 
