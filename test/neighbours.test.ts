@@ -468,7 +468,7 @@ async function hanging (
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const { lines, server } = captureLog()
-  const app = await buildApp(t, optionsFor(provider, { timeout: 0.8, ...options }), server)
+  const app = await buildApp(t, optionsFor(provider, { timeout: 4, ...options }), server)
   const patient = await buildApp(t, optionsFor(provider))
   const browser = await logIn({ app: fault.startsWith('metadata') ? patient : app, provider }, 'alice')
   await app.listen({ host: '127.0.0.1', port: 0 })

@@ -339,7 +339,7 @@ t.test('a refresh that onIssue refuses keeps the new tokens of the provider', as
 
 t.test('R18 a grant survives a store failure in the middle of a refresh', async (t) => {
   const { store, fault } = faultyStore()
-  const world = await start(t, { store, timeout: 0.5 })
+  const world = await start(t, { store, timeout: 5 })
   const first = await world.byDevice()
   fault.verbs = new Set(['replace'])
   t.match((await refresh(world, first)).json(), { error: 'temporarily_unavailable' })

@@ -179,7 +179,7 @@ t.test('S13 R23 a pending login that was tampered with is refused', async (t) =>
 // A callback is used once
 
 t.test('S14 a pending login is used up before the token request, and is used once', async (t) => {
-  const { provider, browser } = await startApp(t, { timeout: 1.5 })
+  const { provider, browser } = await startApp(t, { timeout: 5 })
   const callback = await untilCallback(browser)
   const off = provider.fault(faults['token-hang'])
   const [first, second] = await Promise.all([browser.step(callback.href), browser.step(callback.href)])

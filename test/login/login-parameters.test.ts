@@ -470,7 +470,7 @@ t.test('S10 the pushed request has all parameters and the client authentication,
 })
 
 t.test('S10 R3 a failed push is an error, and the parameters do not go through the browser instead', async (t) => {
-  const { app, provider, browser } = await startApp(t, { pushedAuthorizationRequests: true, timeout: 1 })
+  const { app, provider, browser } = await startApp(t, { pushedAuthorizationRequests: true, timeout: 5 })
   const cases: Array<[Parameters<typeof provider.fault>[0], number]> = [
     [
       { on: 'par', status: 400, headers: { 'content-type': 'application/json' }, body: '{"error":"invalid_request"}' },

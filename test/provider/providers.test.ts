@@ -446,7 +446,7 @@ t.test('S82 wrong options of a provider are refused, and the message names the p
 t.test('S52 R1 health: the status of each provider, within the timeout', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
-  const { app, google, corp } = await start(t, {}, { timeout: 1 })
+  const { app, google, corp } = await start(t, {}, { timeout: 4 })
   t.same(await app.oidc.health(), { status: 'ok', providers: { google: { status: 'ok' }, corp: { status: 'ok' } } })
   t.same(await app.oidc.health(), { status: 'ok', providers: { google: { status: 'ok' }, corp: { status: 'ok' } } })
   t.same(

@@ -227,7 +227,7 @@ t.test('R27 a shared token that expires within the minute is not used after that
 })
 
 t.test('S58 R3 a temporary failure of the provider does not end the session', async (t) => {
-  const { app, provider, clock, issued } = await start(t, { timeout: 1 }, { rotateRefreshTokens: false })
+  const { app, provider, clock, issued } = await start(t, { timeout: 5 }, { rotateRefreshTokens: false })
   const failures: Array<[fault: FaultName | Fault, status: number, code: string]> = [
     ['token-503', 503, 'FST_OIDC_PROVIDER_UNAVAILABLE'],
     ['token-429', 503, 'FST_OIDC_PROVIDER_UNAVAILABLE'],
