@@ -5,7 +5,9 @@ import t from 'tap'
 import { createTransport } from '../../lib/provider/transport.ts'
 import { faults } from '../../lib/testing/index.ts'
 import { BASE_URL } from './app.ts'
-import { SESSION_COOKIE, assertAnonymous, assertLoggedIn, assertRefused, attempt } from './protocol.ts'
+import {
+  SESSION_COOKIE, anotherApp, assertAnonymous, assertLoggedIn, assertRefused, attempt
+} from './protocol.ts'
 import { startedProvider } from './started.ts'
 import { until } from './until.ts'
 import type { RequestListener, Server } from 'node:http'
@@ -60,6 +62,18 @@ async function tryOne (
   t.equal(provider.count('attacker'), 0)
 }
 
+/** A pushed request that hangs, stalls or drips: the login does not begin, and the browser goes nowhere. */
+async function tryPush (t: Test, fault: Omit<Fault, 'on'>, options: Partial<OidcOptions>): Promise<void> {
+  const provider = await startedProvider(t)
+  provider.fault({ on: 'par', ...fault })
+  const { browser } = await anotherApp(t, provider, { pushedAuthorizationRequests: true, ...options })
+  const page = await browser.goto('/me')
+  t.equal(page.status, 503, JSON.stringify(fault))
+  t.match(page.text(), 'FST_OIDC_PROVIDER_UNAVAILABLE')
+  t.equal(provider.count('par'), 1, 'one attempt')
+  t.equal(provider.count('authorize'), 0)
+}
+
 /** A server of plain HTTP, and its connections. */
 export async function rawServer (
   t: Test,
@@ -90,6 +104,8 @@ export function testFaults (chosen: Way): void {
       const own = await startedProvider(t)
       await tryOne(t, own, endpoint, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE', { ...way, timeout: 15 })
     }))
+    const pushes: Array<Omit<Fault, 'on'>> = [{ hang: true }, { stall: true }, { drip: 400 }]
+    await Promise.all(pushes.map(async (fault) => await tryPush(t, fault, { ...way, timeout: 15 })))
     const provider = await startedProvider(t)
     const slow = await attempt(
       t,
