@@ -112,8 +112,10 @@ export function createRefreshes ({ log, telemetry, store, kept }: RefreshesParts
     },
 
     async take (provider, tokens) {
-      await shared.get(digestOf(provider, tokens))?.catch(() => {})
-      return await kept.take(provider, tokens)
+      const fresh = await shared.get(digestOf(provider, tokens))?.catch(() => undefined)
+      const last = await kept.take(provider, tokens)
+      // Nothing is kept of a session in the store, and a refresh that ends after the session does not save there.
+      return last === tokens ? { ...tokens, ...fresh?.tokens } : last
     }
   }
 }
