@@ -5,7 +5,7 @@ import { now } from '../util/time.ts'
 import { attempt, passOn } from './client-errors.ts'
 import { decryptIdToken } from './decrypt.ts'
 import { ID_TOKEN } from './endpoint-response.ts'
-import { verifyIdToken } from './id-token.ts'
+import { readUnverified, verifyIdToken } from './id-token.ts'
 import { resourceParams } from './resource-params.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -92,7 +92,7 @@ async function withIdToken (
   tokens: OidcTokens,
   checkLogin: CheckLogin
 ): Promise<RefreshedTokenSet> {
-  const { settings } = discovered
+  const { settings, metadata: { issuer } } = discovered
   let isOfLogin = false
   try {
     const idToken = await decryptIdToken(String(encoded), settings)
@@ -100,8 +100,10 @@ async function withIdToken (
       const tolerant = { ...discovered, settings: { ...settings, clockTolerance } }
       return await verifyLaterIdToken(tolerant, idToken, tokens.access_token)
     }
-    // Without the times first: a wrong clock must not hide that the ID token is of another user.
-    checkLogin(await verify(ANY_TIME))
+    // First what needs no keys, then without the times: neither keys that cannot be had nor a wrong clock must hide
+    // that the ID token is of another user.
+    checkLogin(readUnverified(idToken, settings, issuer))
+    await verify(ANY_TIME)
     isOfLogin = true
     return { tokens: { ...tokens, id_token: idToken }, claims: await verify(settings.clockTolerance) }
   } catch (cause) {

@@ -433,6 +433,28 @@ t.test('K7 a wrong clock drops the ID token, and keeps the new tokens', async (t
   }
 })
 
+t.test('K7 keys that cannot be had do not hide that the ID token is of another user or login', async (t) => {
+  const { app, provider, clock } = await startLogged(t)
+  const wrong: Array<FaultName | Fault> = [
+    'refresh-token-invalid-sub', 'refresh-token-invalid-issuer', 'refresh-token-invalid-aud',
+    'refresh-token-invalid-nonce', 'refresh-token-invalid-auth-time', 'missing-aud',
+    { on: 'token', idTokenRaw: () => 'garbage' }
+  ]
+  for (const fault of wrong) {
+    const what = typeof fault === 'string' ? fault : 'garbage'
+    const browser = await logIn({ app, provider }, 'alice')
+    const given = typeof fault === 'string' ? faults[fault] : fault
+    const off = provider.fault({ on: 'jwks', status: 503 }, { on: 'token', signWith: 'unknown-kid' }, given)
+    clock.advance(TTL)
+    provider.clearRequests()
+    t.match((await browser.fetch('/token')).json(), { statusCode: 403, code: 'FST_OIDC_ID_TOKEN' }, what)
+    t.equal((await browser.fetch('/page')).status, 401, `${what}: the session has ended`)
+    await until(() => provider.count('revocation') > 0)
+    t.equal(provider.count('token'), 1)
+    off()
+  }
+})
+
 t.test('K7 keys that cannot be had drop the ID token; keys that were fetched since refuse it', async (t) => {
   const { app, provider, clock, issued, lines } = await startLogged(t)
   const browser = await logIn({ app, provider }, 'alice')
