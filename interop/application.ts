@@ -1,0 +1,96 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import type { OidcError, OidcOptions, OidcTokens } from '../index.ts'
+import oidc from '../index.ts'
+import { client } from '../lib/testing/index.ts'
+import type { TestBrowser } from '../lib/testing/index.ts'
+import { baseUrlOf } from './clients.ts'
+import type { Client } from './clients.ts'
+
+/** A request to the token endpoint. */
+interface Call {
+  grantType: string | null
+  status: number
+}
+
+/** A guarded application that listens, and what happened in it. */
+export interface Application {
+  baseUrl: string
+  errors: OidcError[]
+  /** The tokens of each login. */
+  logins: OidcTokens[]
+  calls: Call[]
+  /** The lines of its log, without those of requests. */
+  log: string[]
+  browser: () => TestBrowser
+  close: () => Promise<void>
+}
+
+/** How long ago the user of `/fresh` may have authenticated, in seconds. */
+export const FRESH = 8
+
+export async function startApplication (
+  registration: Client,
+  options: Partial<OidcOptions>
+): Promise<Application> {
+  const baseUrl = baseUrlOf(registration)
+  const errors: OidcError[] = []
+  const logins: OidcTokens[] = []
+  const calls: Call[] = []
+  const log: string[] = []
+  const write = (line: string): void => {
+    if (!/"msg":"(incoming request|request completed|Server listening)/.test(line)) log.push(line)
+  }
+  const app = Fastify({ logger: { level: 'info', stream: { write } } })
+  await app.register(oidc, {
+    clientId: registration.clientId,
+    clientSecret: registration.clientSecret,
+    baseUrl,
+    allowInsecureLoopback: true,
+    session: { key: Buffer.from(Array.from({ length: 32 }, (_, at) => at)), cookieName: registration.clientId },
+    timeout: 30,
+    fetch: recordCalls(calls),
+    onClaims: (_claims, { tokens }) => { logins.push(tokens) },
+    onError: (error) => { errors.push(error) },
+    ...options
+  })
+  addRoutes(app)
+  if (options.bearer !== undefined) addClientRoute(app)
+  await app.listen({ host: '127.0.0.1', port: registration.port })
+  return {
+    baseUrl,
+    errors,
+    logins,
+    calls,
+    log,
+    browser: () => client({ baseUrl }),
+    close: async () => await app.close()
+  }
+}
+
+function addRoutes (app: FastifyInstance): void {
+  const { required, optional } = app.oidc
+  app.get('/', async () => 'A public page.')
+  app.get('/me', { preHandler: required() }, async ({ oidcClaims }) => oidcClaims)
+  app.get('/admin', { preHandler: required({ roles: 'admin' }) }, async ({ oidcClaims }) => oidcClaims)
+  app.get('/fresh', { preHandler: required({ maxAge: FRESH }) }, async ({ oidcClaims }) => oidcClaims)
+  app.get('/silent', { preHandler: optional({ silent: true }) }, async ({ oidcClaims }) =>
+    ({ sub: oidcClaims?.sub ?? null }))
+  app.get('/token', { preHandler: required() }, async (request) =>
+    ({ token: await app.oidc.accessToken(request, { refresh: 'refresh' in (request.query as object) }) }))
+  app.get('/api', { preHandler: required() }, async ({ oidcClaims }) => ({ sub: oidcClaims?.sub }))
+}
+
+function addClientRoute (app: FastifyInstance): void {
+  const preHandler = app.oidc.required({ accept: ['client'] })
+  app.get('/import', { preHandler }, async ({ oidcToken }) => ({ client: oidcToken?.clientId }))
+}
+
+function recordCalls (calls: Call[]): NonNullable<OidcOptions['fetch']> {
+  return async (url, init) => {
+    const response = await fetch(url, init)
+    const grantType = init.body instanceof URLSearchParams ? init.body.get('grant_type') : null
+    if (grantType !== null) calls.push({ grantType, status: response.status })
+    return response
+  }
+}

@@ -1,0 +1,10 @@
+import { oidcProvider } from './oidc-provider/provider.ts'
+import type { InteropProvider } from './provider.ts'
+
+/** The providers that have a folder, in the order in which they run: those that start slowly come last. */
+export const providers: InteropProvider[] = [oidcProvider]
+
+/** The variable that has the issuer. */
+export function variableOf ({ name }: InteropProvider): string {
+  return `OIDC_INTEROP_${name.toUpperCase().replaceAll('-', '_')}`
+}
