@@ -21,7 +21,7 @@ export const clients = {
   /** Asks the user for consent at every login. */
   asking: { clientId: 'interop-asking', clientSecret: 'interop-asking-secret-0123456789-abc', port: 8970 },
   /** A secret with characters that RFC 6749, section 2.3.1, encodes. */
-  odd: { clientId: 'interop-odd', clientSecret: 'odd/secret+with%20&=:~"(100%)\' and-more', port: 8970 },
+  odd: { clientId: 'interop-odd', clientSecret: 'odd/secret+with%20&=~"(100%)\' and-more', port: 8970 },
   /** A program without users: the grant client_credentials. */
   service: { clientId: 'interop-service', clientSecret: 'interop-service-secret-0123456789-ab', port: 8970 }
 } as const satisfies Record<string, Client>

@@ -11,9 +11,9 @@ export interface Visitor {
   asked: Array<'password' | 'consent' | 'logout' | 'device'>
 }
 
-/** What a provider cannot do. */
+/** What does not work with a provider. */
 export interface Oddity {
-  /** Printed in the cell. */
+  /** Why, printed in the cell. */
   why: string
   /** What the failure of the cell must say: a cell that fails in another way is a failure. */
   shows: RegExp
@@ -36,5 +36,8 @@ export interface InteropProvider {
    * page, or `undefined` when the page asks nothing.
    */
   answer: (browser: TestBrowser, page: Page, visitor: Visitor) => Promise<Page | undefined>
+  /** What the provider cannot do. */
   oddities: Partial<Record<BehaviourName, Oddity>>
+  /** What the plugin cannot do yet. */
+  open?: Partial<Record<BehaviourName, Oddity>>
 }

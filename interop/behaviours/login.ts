@@ -61,7 +61,7 @@ export const silentLogin: Behaviour = async ({ start, visit, goOn }) => {
 }
 
 export const refusedConsent: Behaviour = async ({ start, visit }) => {
-  const app = await start('asking')
+  const app = await start('asking', { authorizationParams: { prompt: 'consent' } })
   const refuser = visitor({ consents: false })
   const page = await visit(app.browser(), '/me', refuser)
   assert.ok(refuser.asked.includes('consent'), 'the provider did not ask for consent')

@@ -17,12 +17,10 @@ export const atProvider: Behaviour = async ({ start, visit, goOn }) => {
 }
 
 export const backChannel: Behaviour = async (lab) => {
-  assert.ok(lab.metadata['backchannel_logout_supported'], 'the metadata has no backchannel_logout_supported')
   await logOutElsewhere(lab, await lab.start('web'))
 }
 
 export const frontChannel: Behaviour = async (lab) => {
-  assert.ok(lab.metadata['frontchannel_logout_supported'], 'the metadata has no frontchannel_logout_supported')
   await logOutElsewhere(lab, await lab.start('framed'))
 }
 

@@ -13,7 +13,7 @@ export const oidcProvider: InteropProvider = {
   clientCredentials: { resource: AUDIENCE, scope: 'read' },
   answer,
   oddities: {
-    'front-channel logout': { why: 'it has none', shows: /no frontchannel_logout_supported/ }
+    'front-channel logout': { why: 'it has none', shows: /did not hear of the logout/ }
   }
 }
 

@@ -14,11 +14,14 @@ function registrationOf (client: Client): ClientMetadata {
     client_secret: client.clientSecret,
     redirect_uris: [`${baseUrl}/auth/callback`],
     post_logout_redirect_uris: [`${baseUrl}/auth/logged-out`],
-    backchannel_logout_uri: `${baseUrl}/auth/backchannel-logout`,
-    backchannel_logout_session_required: true,
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     require_auth_time: true
   }
+}
+
+function backChannel ({ port }: Client): Partial<ClientMetadata> {
+  const uri = `http://127.0.0.1:${port}/auth/backchannel-logout`
+  return { backchannel_logout_uri: uri, backchannel_logout_session_required: true }
 }
 
 const service: ClientMetadata = {
@@ -31,7 +34,11 @@ const service: ClientMetadata = {
 
 const { issuer } = await startOidcProvider({
   port,
-  clients: [...[clients.web, clients.other, clients.asking, clients.odd].map(registrationOf), service],
+  clients: [
+    ...[clients.web, clients.other].map((client) => ({ ...registrationOf(client), ...backChannel(client) })),
+    ...[clients.framed, clients.asking, clients.odd].map(registrationOf),
+    service
+  ],
   configuration: { features: { dPoP: { enabled: true } } }
 })
 console.log(`oidc-provider: ${issuer}, tokens for ${AUDIENCE}`)

@@ -1,0 +1,34 @@
+import type { Page, TestBrowser } from '../../lib/testing/index.ts'
+import { AUDIENCE } from '../clients.ts'
+import { formsOf, submit } from '../forms.ts'
+import type { InteropProvider, Visitor } from '../provider.ts'
+
+/** Keycloak, with the realm of realm.json. */
+export const keycloak: InteropProvider = {
+  name: 'keycloak',
+  options: { bearer: { audience: AUDIENCE, strictType: false } },
+  answer,
+  oddities: {
+    introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ }
+  },
+  open: {
+    'DPoP token': { why: 'cnf has kc-jkt-type beside jkt (K8)', shows: /bound in a way that is not known/ },
+    'device flow': { why: 'the device request has no PKCE (K3)', shows: /the provider answered 400 invalid_request/ },
+    'wrong secret': { why: '401 unauthorized_client is not recognised (K7)', shows: /answered 401 unauthorized_client/ }
+  }
+}
+
+async function answer (browser: TestBrowser, page: Page, visitor: Visitor): Promise<Page | undefined> {
+  const form = formsOf(page).find(({ method }) => method === 'POST')
+  if (form === undefined) return undefined
+  if (form.fields.has('password')) {
+    visitor.asked.push('password')
+    return await submit(browser, page, form, { ...visitor.user })
+  }
+  if (form.html.includes('kc-logout')) {
+    visitor.asked.push('logout')
+    return await submit(browser, page, form, {}, 'confirmLogout')
+  }
+  visitor.asked.push(form.fields.has('device_user_code') ? 'device' : 'consent')
+  return await submit(browser, page, form, {}, visitor.consents ? 'accept' : 'cancel')
+}
