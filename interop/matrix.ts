@@ -17,17 +17,20 @@ export interface Cell {
 const WAIT = 240
 const TIME_LIMIT = 90
 
-/** Waits for a provider that is starting. */
+/** Waits for a provider that is starting. One that is not ready may take a request and never answer it. */
 export async function fetchMetadata (issuer: string): Promise<Metadata> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  for (const end = Date.now() + WAIT * 1000; ; await delay(1000)) {
+  let cause: unknown
+  for (const end = Date.now() + WAIT * 1000; Date.now() < end; await delay(1000)) {
     try {
-      const response = await fetch(url)
+      const response = await fetch(url, { signal: AbortSignal.timeout(5000) })
       if (response.ok) return await response.json() as Metadata
+      cause = `status ${response.status}`
     } catch (error) {
-      if (Date.now() > end) throw new Error(`no answer from ${url} in ${WAIT} seconds`, { cause: error })
+      cause = error
     }
   }
+  throw new Error(`no metadata at ${url} in ${WAIT} seconds: ${String(cause)}`)
 }
 
 export async function runProvider (

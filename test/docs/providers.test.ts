@@ -1,4 +1,5 @@
 import t from 'tap'
+import { providers } from '../../interop/providers.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY } from '../support/app.ts'
 import { openPage } from '../support/pages.ts'
@@ -61,6 +62,18 @@ t.test('a member that the metadata lacks', async (t) => {
   })
   t.equal((await client({ app, baseUrl: BASE_URL }).goto('/auth/login')).status, 404, 'the login ends at the start page')
   t.equal(corp.count('token'), 1)
+})
+
+t.test('the settings are those that npm run interop runs', async (t) => {
+  const rows = [...page.rowsOf('provider that was run')].map(([name, text]) => [name.toLowerCase(), text] as const)
+  for (const { name, options } of providers) {
+    const row = rows.find(([heading]) => heading.replace('::', '-').startsWith(name))?.[1] ?? ''
+    for (const [option, value] of Object.entries({ ...options, ...options.bearer })) {
+      const isPlain = typeof value === 'boolean' || option === 'clientAuth' || option === 'basicEncoding'
+      const text = isPlain ? `${option}: ${typeof value === 'boolean' ? value : `'${value}'`}` : option
+      t.ok(row.includes(text), `${name}: ${text}`)
+    }
+  }
 })
 
 t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))
