@@ -29,9 +29,11 @@ export interface Application {
 /** How long ago the user of `/fresh` may have authenticated, in seconds. */
 export const FRESH = 8
 
+const KEY = Uint8Array.from({ length: 32 }, (_, at) => at)
+
 export async function startApplication (
   registration: Client,
-  options: Partial<OidcOptions>
+  { session, ...options }: Partial<OidcOptions>
 ): Promise<Application> {
   const baseUrl = baseUrlOf(registration)
   const errors: OidcError[] = []
@@ -47,7 +49,7 @@ export async function startApplication (
     clientSecret: registration.clientSecret,
     baseUrl,
     allowInsecureLoopback: true,
-    session: { key: Buffer.from(Array.from({ length: 32 }, (_, at) => at)), cookieName: registration.clientId },
+    session: { key: KEY, cookieName: registration.clientId, ...session },
     timeout: 30,
     fetch: recordCalls(calls),
     onClaims: (_claims, { tokens }) => { logins.push(tokens) },

@@ -16,17 +16,20 @@ export const atProvider: Behaviour = async ({ start, visit, goOn }) => {
   assert.ok(who.asked.includes('password'), 'the session at the provider lives on')
 }
 
+// Two applications of one process and one host share one budget of cookies.
+const session = { tokens: ['id_token' as const] }
+
 export const backChannel: Behaviour = async (lab) => {
-  await logOutElsewhere(lab, await lab.start('web'))
+  await logOutElsewhere(lab, await lab.start('web', { session }))
 }
 
 export const frontChannel: Behaviour = async (lab) => {
-  await logOutElsewhere(lab, await lab.start('framed'))
+  await logOutElsewhere(lab, await lab.start('framed', { session }))
 }
 
 /** Logs a user in at two applications, and out at one. The provider tells the other one. */
 async function logOutElsewhere ({ start, visit, goOn }: Lab, app: Application): Promise<void> {
-  const other = await start('other')
+  const other = await start('other', { session })
   const browser = app.browser()
   arrived(await visit(browser, `${app.baseUrl}/me`), app, '/me')
   arrived(await visit(browser, `${other.baseUrl}/me`), other, '/me')

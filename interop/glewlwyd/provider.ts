@@ -1,23 +1,27 @@
 import assert from 'node:assert/strict'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import { AUDIENCE } from '../clients.ts'
+import { AUDIENCE, clients } from '../clients.ts'
 import type { InteropProvider, Visitor } from '../provider.ts'
 
 /** Glewlwyd 2.7 of Debian 12, as setup.js configures it. */
 export const glewlwyd: InteropProvider = {
   name: 'glewlwyd',
   // `basicEncoding`: it does not decode credentials.
-  options: { basicEncoding: 'raw', resource: AUDIENCE, bearer: { audience: AUDIENCE } },
+  options: {
+    basicEncoding: 'raw',
+    resource: AUDIENCE,
+    bearer: { audience: AUDIENCE, clients: [clients.service.clientId] }
+  },
   clientCredentials: { scope: 'api', resource: AUDIENCE },
   answer,
   oddities: {
-    'step-up': { why: 'its auth_time is 0', shows: /JWT timestamp claim value failed validation/ },
+    'step-up': { why: 'its auth_time is 0', shows: /auth_time is missing, or older than max_age/ },
     'silent login': { why: 'prompt=none needs id_token_hint', shows: /id_token mandatory/ },
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ },
     'refused consent': { why: 'its page has no way to refuse', shows: /no refusal/ }
   },
   open: {
-    'wrong secret': { why: '403 unauthorized_client is not recognised (K7)', shows: /answered 403 unauthorized_client/ }
+    'wrong secret': { why: '403 unauthorized_client: the log names no option (K9)', shows: /does not name clientSecret/ }
   }
 }
 

@@ -12,9 +12,7 @@ export const keycloak: InteropProvider = {
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ }
   },
   open: {
-    'DPoP token': { why: 'cnf has kc-jkt-type beside jkt (K8)', shows: /bound in a way that is not known/ },
-    'device flow': { why: 'the device request has no PKCE (K3)', shows: /the provider answered 400 invalid_request/ },
-    'wrong secret': { why: '401 unauthorized_client is not recognised (K7)', shows: /answered 401 unauthorized_client/ }
+    'wrong secret': { why: '401 unauthorized_client: the log names no option (K9)', shows: /does not name clientSecret/ }
   }
 }
 
