@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs and starts the providers that need no account, runs the matrix against them, and stops them.
+# Starts the providers that need no account, runs the matrix against them, and stops them. install.sh comes before.
 # The build must be there. The output of the providers is in the folder that the first argument names.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -6,16 +6,18 @@ import type { InteropProvider, Visitor } from '../provider.ts'
 /** Glewlwyd 2.7 of Debian 12, as setup.js configures it. */
 export const glewlwyd: InteropProvider = {
   name: 'glewlwyd',
-  // `basicEncoding`: it does not decode credentials.
+  // `basicEncoding`: it does not decode credentials. `session.store` keeps the ID token, which its logout needs.
   options: {
     basicEncoding: 'raw',
+    store: 'memory:',
+    session: { store: true },
     resource: AUDIENCE,
     bearer: { audience: AUDIENCE, clients: [clients.service.clientId] }
   },
   clientCredentials: { scope: 'api', resource: AUDIENCE },
   answer,
   oddities: {
-    'step-up': { why: 'its auth_time is 0', shows: /auth_time is missing, or older than max_age/ },
+    'step-up': { why: 'its auth_time is 0', shows: /auth_time is 0, .* older than max_age/ },
     'silent login': { why: 'prompt=none needs id_token_hint', shows: /id_token mandatory/ },
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ },
     'refused consent': { why: 'its page has no way to refuse', shows: /no refusal/ }

@@ -1,19 +1,10 @@
 #!/usr/bin/env bash
-# Installs Glewlwyd from Debian's packages and starts it on http://127.0.0.1:8964, in the foreground, with a database of
-# its own. setup.js registers the clients and users.
+# Starts Glewlwyd on http://127.0.0.1:8964, in the foreground, with a database of its own. setup.js registers the clients
+# and users.
 set -euo pipefail
 cd "$(dirname "$0")"
-
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-# The package's own database is not used; without one, the configuration of the package fails, and that is all.
-if [ ! -x /usr/bin/glewlwyd ]; then
-  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
-    -o DPkg::Lock::Timeout=600 glewlwyd dbconfig-no-thanks sqlite3 >/dev/null 2>&1 || true
-fi
-command -v glewlwyd sqlite3 >/dev/null
+./install.sh
+source home.sh
 
 work=$(mktemp -d)
 server=
@@ -24,7 +15,7 @@ finish() {
 trap finish EXIT
 trap 'exit 0' TERM INT
 
-zcat /usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz | sqlite3 "$work/glewlwyd.db"
+zcat "$GLEWLWYD_HOME"/usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz | sqlite3 "$work/glewlwyd.db"
 openssl genrsa -out "$work/key.pem" 2048 2>/dev/null
 openssl rsa -in "$work/key.pem" -pubout -out "$work/public.pem" 2>/dev/null
 cat >"$work/glewlwyd.conf" <<CONF
@@ -39,16 +30,16 @@ cookie_secure = 0
 session_key = "GLEWLWYD2_SESSION_ID"
 admin_scope = "g_admin"
 profile_scope = "g_profile"
-user_module_path = "/usr/lib/glewlwyd/user"
-client_module_path = "/usr/lib/glewlwyd/client"
-user_auth_scheme_module_path = "/usr/lib/glewlwyd/scheme"
-plugin_module_path = "/usr/lib/glewlwyd/plugin"
-static_files_path = "/usr/share/glewlwyd/webapp"
+user_module_path = "$GLEWLWYD_HOME/usr/lib/glewlwyd/user"
+client_module_path = "$GLEWLWYD_HOME/usr/lib/glewlwyd/client"
+user_auth_scheme_module_path = "$GLEWLWYD_HOME/usr/lib/glewlwyd/scheme"
+plugin_module_path = "$GLEWLWYD_HOME/usr/lib/glewlwyd/plugin"
+static_files_path = "$GLEWLWYD_HOME/usr/share/glewlwyd/webapp"
 hash_algorithm = "SHA512"
 database = { type = "sqlite3", path = "$work/glewlwyd.db" };
 static_files_mime_types = ( { extension = ".html", mime_type = "text/html" } )
 CONF
-glewlwyd --config-file="$work/glewlwyd.conf" &
+"$GLEWLWYD_HOME/usr/bin/glewlwyd" --config-file="$work/glewlwyd.conf" &
 server=$!
 node setup.js http://127.0.0.1:8964 "$work"
 wait "$server"

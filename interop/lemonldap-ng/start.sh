@@ -1,16 +1,9 @@
 #!/usr/bin/env bash
-# Installs LemonLDAP::NG from Debian's packages and starts its portal on http://127.0.0.1:8963, in the foreground.
+# Starts the portal of LemonLDAP::NG on http://127.0.0.1:8963, in the foreground.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-if [ ! -e /usr/share/perl5/Lemonldap/NG/Portal/Main.pm ]; then
-  as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
-    -o DPkg::Lock::Timeout=600 liblemonldap-ng-portal-perl lemonldap-ng-fastcgi-server libstring-random-perl libio-string-perl >/dev/null
-fi
+./install.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
