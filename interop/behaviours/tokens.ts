@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
+import { until } from '../../test/support/until.ts'
 import { users } from '../clients.ts'
 import { arrived } from '../lab.ts'
 import type { Behaviour } from './behaviour.ts'
@@ -17,8 +18,18 @@ export const userinfo: Behaviour = async ({ start, visit }) => {
 
 const TABS = 20
 
+// The request to the provider waits until all requests of the browser are there: only then they are parallel.
 export const refresh: Behaviour = async ({ start, visit }) => {
-  const app = await start('web')
+  let refreshes = 0
+  const app = await start('web', {
+    fetch: async (url, init) => {
+      if (init.body instanceof URLSearchParams && init.body.get('grant_type') === 'refresh_token') {
+        refreshes++
+        await until(() => app.tokenRequests() >= TABS)
+      }
+      return await fetch(url, init)
+    }
+  })
   const browser = app.browser()
   arrived(await visit(browser, '/me'), app, '/me')
   const before = app.logins.at(-1)
@@ -29,8 +40,7 @@ export const refresh: Behaviour = async ({ start, visit }) => {
   const tokens = new Set(pages.map((page) => page.json().token))
   assert.equal(tokens.size, 1, `${TABS} requests got ${tokens.size} access tokens`)
   assert.ok(!tokens.has(before.access_token), 'the access token is the old one')
-  const requests = app.calls.filter(({ grantType }) => grantType === 'refresh_token')
-  assert.equal(requests.length, 1, `${TABS} requests led to ${requests.length} requests to the provider`)
+  assert.equal(refreshes, 1, `${TABS} requests led to ${refreshes} requests to the provider`)
   const again = await browser.fetch('/token?refresh')
   assert.equal(again.status, 200, `the second refresh failed: ${again.text()} ${app.log.at(-1)}`)
 }

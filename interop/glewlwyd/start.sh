@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts Glewlwyd on http://127.0.0.1:8964, in the foreground, with a database of its own. setup.js registers the clients
-# and users.
+# Starts Glewlwyd on http://127.0.0.1:8964, in the foreground, with a database of its own. setup.js registers the
+# clients and users.
 set -euo pipefail
 cd "$(dirname "$0")"
 ./install.sh
