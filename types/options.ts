@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, RegisterOptions } from 'fastify'
 import type { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import type { IdTokenClaims, OidcClaims, OidcSession, OidcTokens, OidcUser, UserinfoClaims } from './claims.ts'
@@ -667,6 +667,21 @@ export interface Meter {
  */
 export type ResolvedProvider = Partial<ProviderOptions> & { name?: string }
 
+/** What Fastify takes for each registration, and @fastify/autoload and fastify-cli add to it. */
+export interface RegistrationOptions {
+  /** A path before `routes.prefix`: with `/v1`, the routes are below `/v1/auth`. Default: none. */
+  prefix?: string
+  /** The level at which Fastify logs requests of the plugin's routes, as for a plugin with its own scope. */
+  logLevel?: NonNullable<RegisterOptions['logLevel']>
+  /**
+   * How Fastify logs values in requests of the plugin's routes. `req` stays that of the plugin, which leaves out the
+   * query: it holds codes.
+   */
+  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
+  /** Has no effect: the plugin always adds `app.oidc` to the scope that registers it. */
+  encapsulate?: boolean
+}
+
 /**
  * The options of the plugin. An unknown, missing or wrong option makes the registration fail with an `OidcError`
  * `FST_OIDC_OPTION` that names it.
@@ -674,7 +689,7 @@ export type ResolvedProvider = Partial<ProviderOptions> & { name?: string }
  * With one provider, its `ProviderOptions` are set here. With several, they are in `providers` or come from
  * `resolveProvider`; a provider option that is set here is then the default for all of them.
  */
-export interface OidcOptions extends Partial<ProviderOptions> {
+export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptions {
   /**
    * Several providers, by name. A name has letters, digits, `.`, `_` and `-`, at most 64. The routes of each provider
    * are below `{prefix}/{name}`.

@@ -73,16 +73,18 @@ const PROVIDER_ROUTES: Defaults<ProviderRouteSettings> = {
 const OPTIONS = ['prefix', ...Object.keys({ ...ROUTES, ...BROKER_ROUTES, ...PROVIDER_ROUTES })]
 
 export interface RouteContext {
+  /** What stands before the prefix. */
+  addedPrefix: string
   /** Whether there is exactly one provider: its routes need no name. */
   isSingle: boolean
   hasBroker: boolean
 }
 
 /** Throws FST_OIDC_OPTION. */
-export function parseRoutes (options: RouteOptions, { isSingle, hasBroker }: RouteContext): Routes {
+export function parseRoutes (options: RouteOptions, { addedPrefix, isSingle, hasBroker }: RouteContext): Routes {
   check(isRecord(options), '"routes" must be an object')
   checkKeys(options, OPTIONS, 'routes.')
-  const prefix = path(options.prefix ?? '/auth', 'routes.prefix')
+  const prefix = addedPrefix + path(options.prefix ?? '/auth', 'routes.prefix')
   const routes = below(prefix, parsePaths(options, ROUTES))
   const tokenRoutes = below(prefix, parsePaths(options, hasBroker ? BROKER_ROUTES : NO_BROKER_ROUTES))
   checkTokenRoutes(tokenRoutes, hasBroker)

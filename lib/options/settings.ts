@@ -7,6 +7,7 @@ import { parseClaimConstraints } from './constraints.ts'
 import { ownUrl, parseContext } from './context.ts'
 import { PROVIDER_OPTIONS } from './provider.ts'
 import { checkAccessTokens, checkIssuers, checkResolvedIssuer, isSingleProvider, parseProviders } from './providers.ts'
+import { checkFixed, parseRegistration, REGISTRATION_OPTIONS } from './registration.ts'
 import { parseRoutes } from './routes.ts'
 import { parseSession } from './session.ts'
 import { parseTransport } from './transport.ts'
@@ -14,6 +15,7 @@ import type { BearerSettings } from './bearer.ts'
 import type { BrokerSettings } from './broker.ts'
 import type { ParseContext } from './context.ts'
 import type { ProvidersSettings } from './providers.ts'
+import type { RegistrationSettings } from './registration.ts'
 import type { Routes } from './routes.ts'
 import type { SessionSettings } from './session.ts'
 import type { TransportSettings } from './transport.ts'
@@ -44,10 +46,11 @@ export interface Settings extends ProvidersSettings, Routes {
   /** How the application calls trusted issuers. */
   transport: TransportSettings
   telemetry: OidcOptions['telemetry']
+  routeLog: RegistrationSettings['routeLog']
 }
 
 const OPTIONS = [
-  ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage',
+  ...REGISTRATION_OPTIONS, ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage',
   'loginParams', 'defaultReturnTo', 'store', 'session', 'claims', 'parseClaims', 'onClaims', 'onLogout',
   'onError', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
 ]
@@ -64,7 +67,9 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   checkKeys(options, OPTIONS, '')
   const context = parseContext(options)
   checkFixed(new URL(context.baseUrl).pathname, '"baseUrl"')
+  const { addedPrefix, routeLog } = parseRegistration(options)
   const routes = parseRoutes(options.routes ?? {}, {
+    addedPrefix,
     isSingle: isSingleProvider(options),
     hasBroker: options.broker !== undefined
   })
@@ -86,16 +91,9 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     onLogout: func(options.onLogout, 'onLogout'),
     onError: func(options.onError, 'onError'),
     transport: parseTransport(options as ProviderOptions),
-    telemetry: parseTelemetry(options.telemetry)
+    telemetry: parseTelemetry(options.telemetry),
+    routeLog
   }
-}
-
-function checkFixed (path: string, what: string): void {
-  check(
-    !/[:*]/.test(path),
-    `${what} must not have a parameter: an identity provider knows only fixed addresses. ` +
-    'Register the plugin once without it, and find the tenants with "resolveProvider"'
-  )
 }
 
 interface TokenContext {

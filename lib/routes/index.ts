@@ -28,6 +28,8 @@ const BODY_LIMIT = 65_536
 
 /** Adds the routes in their own scope: its form parser, headers and error handler do not affect the application. */
 export async function registerRoutes (app: FastifyInstance, parts: Parts): Promise<void> {
+  const { logSerializers, ...routeLog } = parts.settings.routeLog
+  const log = { ...routeLog, logSerializers: { ...logSerializers, req: logRequest as never } }
   for (const prefix of parts.urls.mounts) {
     await app.register(async (scope) => {
       setUpScope(scope, parts)
@@ -35,7 +37,7 @@ export async function registerRoutes (app: FastifyInstance, parts: Parts): Promi
       serveUsers(scope, parts)
       servePrograms(scope, parts)
       serveMetadata(scope, parts, app.prefix)
-    }, { prefix, logSerializers: { req: logRequest as never } })
+    }, { prefix, ...log })
   }
 }
 

@@ -10,7 +10,7 @@ const rows = new Map(page.text.split('\n').filter((line) => line.startsWith('| `
 }))
 
 const groups = [
-  { prefix: '', types: ['ProviderOptions', 'OidcOptions'] },
+  { prefix: '', types: ['ProviderOptions', 'OidcOptions', 'RegistrationOptions'] },
   { prefix: 'session.', types: ['SessionOptions'] },
   { prefix: 'routes.', types: ['RouteOptions'] },
   { prefix: 'bearer.', types: ['BearerOptions'] },

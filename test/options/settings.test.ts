@@ -20,7 +20,14 @@ const parse = (options: object) => parseOptions({ ...good, ...options } as OidcO
 t.test('S82 each wrong option is refused at registration, and the message names it', async (t) => {
   const wrong: Array<[options: object, message: RegExp]> = [
     [{ issuerr: 'x' }, /"issuerr" is not an option/],
-    [{ prefix: '/x' }, /"prefix" is not an option/],
+    [{ prefix: 'a b' }, /"prefix" must be a plain path/],
+    [{ prefix: 1 }, /"prefix" must be a non-empty string/],
+    [{ prefix: '/:tenant' }, /"prefix" must not have a parameter.*"resolveProvider"/],
+    [{ logLevel: 1 }, /"logLevel" must be the name of a level/],
+    [{ logSerializers: 1 }, /"logSerializers" must be an object of functions/],
+    [{ logSerializers: { res: 1 } }, /"logSerializers.res" must be a function/],
+    [{ logSerializers: { res: undefined } }, /"logSerializers.res" must be a function/],
+    [{ encapsulate: 'no' }, /"encapsulate" must be true or false/],
     [{ issuer: 'http://id.example.com' }, /"issuer" must be an https URL/],
     [{ issuer: 'http://127.0.0.1:8080' }, /"issuer" must be an https URL/],
     [{ issuer: 'https://user:pass@id.example.com' }, /"issuer" must be an https URL/],
