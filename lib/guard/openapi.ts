@@ -34,18 +34,26 @@ export interface OpenApiParts {
   discoveryUrl: string | undefined
 }
 
-/** Marks the guarded routes of a scope when they are added, and completes the document when it is made. */
+/** Marks the guarded routes of a scope, and completes the document when it is made. */
 export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, discoveryUrl }: OpenApiParts): void {
   const prefix = cookieName.replace('__Host-', '')
   const sessionScheme = `${prefix}Session`
   const tokenScheme = `${prefix}Token`
 
-  // Each of the alternatives is sufficient.
-  function securityOf (constraints: Constraints): Security {
-    return [
-      ...(constraints.accept.has('session') ? [{ [sessionScheme]: [...constraints.scopes] }] : []),
-      ...(hasBearer && acceptsTokens(constraints) ? [{ [tokenScheme]: [...constraints.scopes] }] : [])
+  // Each of the alternatives is sufficient, and passes all the guards.
+  function securityOf (constraints: Constraints[]): Security {
+    const scopes = [...new Set(constraints.flatMap((guard) => [...guard.scopes]))]
+    const alternatives = [
+      ...(constraints.every(({ accept }) => accept.has('session')) ? [{ [sessionScheme]: scopes }] : []),
+      ...(hasBearer && constraints.every(acceptsTokens) ? [{ [tokenScheme]: scopes }] : [])
     ]
+    // Where guards contradict each other, nothing passes. An empty list would say that everything does.
+    return alternatives.length > 0 ? alternatives : securityOf(constraints.slice(1))
+  }
+
+  function mark (route: RouteOptions, constraints: Constraints[]): void {
+    if (constraints.length === 0) return
+    route.schema = { ...route.schema, [MARK]: securityOf(constraints) } as FastifySchema
   }
 
   const securitySchemes = {
@@ -57,14 +65,13 @@ export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, d
     })
   }
 
-  app.addHook('onRoute', (route) => {
-    const constraints = constraintsOf(route)
-    if (constraints === undefined) return
-    route.schema = { ...route.schema, [MARK]: securityOf(constraints) } as FastifySchema
-  })
+  const routes: Array<[RouteOptions, FastifyInstance]> = []
+  app.addHook('onRoute', function (route) { routes.push([route, this]) })
   app.addHook('onReady', async () => {
     const owner = swaggerOwnerOf(app)
     if (owner === null) return
+    // A hook of a scope can be added after its routes.
+    for (const [route, scope] of routes) mark(route, [...constraintsOf(hooksOf(scope)), ...constraintsOf(route)])
     const { swagger } = owner
     owner.swagger = (options) => complete(swagger(options), securitySchemes)
   })
@@ -80,9 +87,17 @@ function swaggerOwnerOf (instance: object | null): WithSwagger | null {
   return swaggerOwnerOf(Object.getPrototypeOf(instance) as object | null)
 }
 
-function constraintsOf ({ onRequest, preValidation, preHandler }: RouteOptions): Constraints | undefined {
-  const hooks = [onRequest, preValidation, preHandler].flat().filter((hook) => hook !== undefined)
-  return hooks.map((hook) => guards.get(hook)).find((found) => found !== undefined)
+type Hooks = Pick<RouteOptions, 'onRequest' | 'preValidation' | 'preHandler'>
+
+/** The hooks of a scope, with those of the scopes around it. Fastify has no public name for them. */
+function hooksOf (scope: FastifyInstance): Hooks {
+  const symbol = Object.getOwnPropertySymbols(scope).find(({ description }) => description === 'fastify.hooks')
+  return { ...(scope as unknown as Record<symbol, Hooks>)[symbol as symbol] }
+}
+
+function constraintsOf ({ onRequest, preValidation, preHandler }: Hooks): Constraints[] {
+  const hooks = [onRequest, preValidation, preHandler].flat()
+  return hooks.map((hook) => guards.get(hook as object)).filter((found) => found !== undefined)
 }
 
 /** A document in YAML is already a text, and stays as it is, with the marks. */

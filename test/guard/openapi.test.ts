@@ -130,3 +130,49 @@ t.test('a static OpenAPI document is completed as well', async (t) => {
   )
   t.match(app.swagger(), { paths: { '/x': { get: {} } }, components: { securitySchemes: { oidcSession: {} } } })
 })
+
+t.test('K17 routes that a hook of their scope guards are described as well', async (t) => {
+  const { provider } = await startApp(t)
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(swagger, { openapi: { info: { title: 'API', version: '1' } } })
+  await app.register(oidc, optionsFor(provider, { bearer: { audience: 'https://api.example.com' } }))
+  const { required, optional } = app.oidc
+  app.get('/open', async () => ({}))
+  app.addHook('onRequest', optional())
+  await app.register(async (scope) => {
+    scope.get('/before', async () => ({}))
+    scope.addHook('preHandler', required({ scopes: 'mail:read' }))
+    scope.get('/read', async () => ({}))
+    scope.get('/write', { preHandler: required({ scopes: 'mail:write', accept: ['session', 'bearer', 'client'] }) }, async () => ({}))
+    scope.get('/own', { schema: { security: [] } }, async () => ({}))
+    scope.get('/session', { preValidation: required({ accept: ['session'] }) }, async () => ({}))
+    await scope.register(async (child) => {
+      child.get('/child', async () => ({}))
+    })
+    await scope.register(async (child) => {
+      child.addHook('preValidation', required({ accept: ['client'], scopes: 'jobs' }))
+      child.get('/jobs', async () => ({}))
+      child.get('/nothing', { preHandler: required({ accept: ['session'] }) }, async () => ({}))
+    })
+  })
+  await app.register(async (scope) => { scope.get('/sibling', async () => ({})) })
+  await app.ready()
+  const { paths } = app.swagger() as unknown as Document
+  const securityOf = (path: string): unknown => paths[path]?.['get']?.security
+  const both = (...scopes: string[]): unknown => [{ oidcSession: scopes }, { oidcToken: scopes }]
+  t.same(Object.fromEntries(Object.keys(paths).map((path) => [path, securityOf(path)])), {
+    '/open': undefined,
+    '/before': both('mail:read'),
+    '/read': both('mail:read'),
+    '/write': both('mail:read', 'mail:write'),
+    '/own': [],
+    '/session': [{ oidcSession: ['mail:read'] }],
+    '/child': both('mail:read'),
+    '/jobs': [{ oidcToken: ['jobs', 'mail:read'] }],
+    '/nothing': [{ oidcSession: ['mail:read'] }],
+    '/sibling': undefined
+  }, 'and no route of the plugin')
+  t.match(paths['/child']?.['get']?.responses, { 401: {}, 403: {} })
+  t.equal((await app.inject('/child')).statusCode, 401, 'they are guarded')
+})
