@@ -1,4 +1,5 @@
 import { OidcError } from './errors.ts'
+import { absent } from './util/absent.ts'
 import type { Counter, Meter, Span, Tracer } from '@opentelemetry/api'
 import type { Settings } from './options/settings.ts'
 
@@ -30,10 +31,10 @@ const silent: Telemetry = {
 /** `load` imports the optional peer dependency @opentelemetry/api. Without it, nothing is measured. */
 export async function createTelemetry (
   settings: Settings['telemetry'],
-  load: () => Promise<Api> = async () => await import('@opentelemetry/api')
+  load: () => Promise<Api | undefined> = async () => await import('@opentelemetry/api').catch(absent)
 ): Promise<Telemetry> {
   if (settings === false) return silent
-  const api = await load().catch(() => undefined)
+  const api = await load()
   if (api === undefined) return silent
   const tracer = settings?.tracer as Tracer | undefined ?? api.trace.getTracer('fastify-oidc')
   const meter = settings?.meter as Meter | undefined ?? api.metrics.getMeter('fastify-oidc')

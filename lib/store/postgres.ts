@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
+import { absent } from '../util/absent.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
 /** The part of a pool that the store uses. The pools of `pg` and `@fastify/postgres` (`app.pg`) fit. */
@@ -36,9 +37,9 @@ interface OwnPool extends PostgresPool {
 /** `load` imports the optional peer dependency. */
 export async function openPool (
   url: string,
-  load: () => Promise<unknown> = async () => await import('pg')
+  load: () => Promise<unknown> = async () => await import('pg').catch(absent)
 ): Promise<OwnPool> {
-  const module = (await load().catch(() => undefined)) as { default: typeof import('pg') } | undefined
+  const module = await load() as { default: typeof import('pg') } | undefined
   if (module === undefined) {
     throw new OidcError('FST_OIDC_OPTION', { message: '"store" in PostgreSQL needs the package pg' })
   }

@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
+import { absent } from '../util/absent.ts'
 import type { Store } from '../../types/store.ts'
 
 /** The part of a client that the store uses. The clients of `ioredis` and `@fastify/redis` (`app.redis`) fit. */
@@ -35,9 +36,9 @@ interface OwnClient extends RedisClient {
 /** `load` imports the optional peer dependency. */
 export async function openClient (
   url: string,
-  load: () => Promise<unknown> = async () => await import('ioredis')
+  load: () => Promise<unknown> = async () => await import('ioredis').catch(absent)
 ): Promise<OwnClient> {
-  const module = (await load().catch(() => undefined)) as typeof import('ioredis') | undefined
+  const module = await load() as typeof import('ioredis') | undefined
   if (module === undefined) {
     throw new OidcError('FST_OIDC_OPTION', { message: '"store" in Redis needs the package ioredis' })
   }

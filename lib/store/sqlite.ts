@@ -1,6 +1,7 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
+import { absent } from '../util/absent.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
 /** The part of a database that the store uses. `node:sqlite` (`DatabaseSync`) and `better-sqlite3` (`Database`) fit. */
@@ -64,7 +65,7 @@ export async function openDatabase (
   drivers: ReadonlyArray<readonly [string, string]> = DRIVERS
 ): Promise<SqliteDatabase> {
   for (const [name, member] of drivers) {
-    const driver = await import(name).catch(() => undefined) as Driver | undefined
+    const driver = await import(name).catch(absent) as Driver | undefined
     const Database = driver?.[member]
     if (Database !== undefined) return new Database(path)
   }

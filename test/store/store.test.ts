@@ -13,6 +13,7 @@ import { createRedisStore, openClient } from '../../lib/store/redis.ts'
 import { createSqliteStore, openDatabase } from '../../lib/store/sqlite.ts'
 import { storeContract } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
+import { absent } from '../../lib/util/absent.ts'
 import { stopClock } from '../support/app.ts'
 import { compile } from '../support/compile.ts'
 import {
@@ -291,7 +292,7 @@ t.test('S82 an invalid address, and a missing package, are errors', async (t) =>
   for (const store of ['', 'mysql://x', 'oidc.db', 'Redis://x']) {
     await t.rejects(openStore(store), { code: 'FST_OIDC_OPTION', message: /"store" must be/ })
   }
-  const missing = async () => await Promise.reject(new Error('not installed'))
+  const missing = async () => await import('no-such-package' as string).catch(absent)
   await t.rejects(openPool('postgres://x', missing), { code: 'FST_OIDC_OPTION', message: /package pg/ })
   await t.rejects(openClient('redis://x', missing), { code: 'FST_OIDC_OPTION', message: /package ioredis/ })
   await t.rejects(openDatabase(':memory:', [['no-such-package', 'default']]), {
