@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { formParams } from '../http/params.ts'
+import { sendJson } from '../http/send-json.ts'
 import { replayTime } from '../provider/logout-token.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
@@ -40,7 +41,8 @@ export function backchannelLogoutEndpoint (
   // Section 2.8: the status is 400 for every error, and the body tells the provider what went wrong.
   function refuse (cause: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const { statusCode, message, detail = message } = report(cause, request)
-    reply.code(400).send({ error: 'invalid_request', error_description: statusCode >= 500 ? message : detail })
+    const description = statusCode >= 500 ? message : detail
+    sendJson(reply.code(400), { error: 'invalid_request', error_description: description })
   }
 
   return {

@@ -1,4 +1,5 @@
 import { checkedFormParams } from '../http/params.ts'
+import { sendJson } from '../http/send-json.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { OidcError, OidcErrorCode } from '../errors.ts'
@@ -20,7 +21,7 @@ export function oauthEndpoint ({ report }: Pick<ErrorResponses, 'report'>, handl
     async POST (request, reply) {
       try {
         const answer = await handle(checkedFormParams(request, MAX_VALUE), request, reply)
-        if (answer !== null) reply.send(answer)
+        if (answer !== null) sendJson(reply, answer)
       } catch (cause) {
         sendOAuthError(report(cause, request), reply)
       }
@@ -35,7 +36,7 @@ function sendOAuthError (error: OidcError, reply: FastifyReply): void {
   if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
   reply.code(statusOf(error, name))
   // py-oidc-auth-client reads `detail`.
-  reply.send({ error: name, error_description: error.message, detail: error.message })
+  sendJson(reply, { error: name, error_description: error.message, detail: error.message })
 }
 
 function statusOf ({ statusCode }: OidcError, name: string): number {

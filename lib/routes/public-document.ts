@@ -1,3 +1,4 @@
+import { sendJson } from '../http/send-json.ts'
 import type { Endpoint } from './endpoint.ts'
 
 /** A public document, also for scripts of other sites. Caches may keep it for `maxAge` seconds. */
@@ -9,8 +10,8 @@ export function publicDocument (
   return {
     async GET (_request, reply) {
       const document = await read()
-      reply.headers({ 'cache-control': `public, max-age=${maxAge}`, 'access-control-allow-origin': '*' }).type(type)
-      return document
+      reply.headers({ 'cache-control': `public, max-age=${maxAge}`, 'access-control-allow-origin': '*' })
+      return sendJson(reply, document, type)
     }
   }
 }

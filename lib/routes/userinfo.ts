@@ -1,6 +1,7 @@
 import { OidcError } from '../errors.ts'
 import { parseConstraints } from '../guard/constraints.ts'
 import { toOidcError } from '../http/error-response.ts'
+import { sendJson } from '../http/send-json.ts'
 import { claimAt } from '../provider/claims.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
@@ -13,7 +14,8 @@ type UserinfoParts = Pick<Parts, 'settings' | 'userinfo' | 'bearer' | 'broker' |
 /** `GET userinfo`: with a session, the current claims of the provider; with an access token, those of the token. */
 export function userinfoEndpoint (parts: UserinfoParts): Endpoint {
   const { userinfo, bearer } = parts
-  const bySession: RouteHandlerMethod = async (request) => await userinfo(request)
+  const bySession: RouteHandlerMethod = async (request, reply) =>
+    sendJson(reply, await userinfo(request))
   return { GET: bearer === undefined ? bySession : byTokenOr(bySession, bearer, parts) }
 }
 
@@ -40,7 +42,7 @@ function createByToken (bearer: Bearer, { settings, broker, challenge, errorResp
 
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     try {
-      reply.send(await claimsOf(request))
+      sendJson(reply, await claimsOf(request))
     } catch (error) {
       challenge(constraints, toOidcError(error), request, reply)
       await sendError(error, request, reply)
