@@ -14,7 +14,6 @@ import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
 import { createUrls } from './http/urls.ts'
 import { createAcceptLogin } from './login/accept-login.ts'
-import { createUserClaims } from './login/claims.ts'
 import { createGuardedLogins } from './login/guarded-logins.ts'
 import { createLogin } from './login/login.ts'
 import { createPendingLogins } from './login/pending-logins.ts'
@@ -34,6 +33,7 @@ import { createReportEnd } from './session/report-end.ts'
 import { createSessionCookies } from './session/session-cookies.ts'
 import { createSessionRecords } from './session/session-records.ts'
 import { createSessions } from './session/sessions.ts'
+import { createUserClaims } from './session/user-claims.ts'
 import { createUserinfo } from './session/userinfo.ts'
 import { openSealedStore } from './store/open-sealed-store.ts'
 import { createSeen } from './store/seen.ts'
@@ -72,8 +72,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })
   const kept = records === undefined ? createKeptTokens(store) : nothingKept
-  const refreshes = createRefreshes({ log, telemetry, store, kept })
-  const accessToken = createAccessToken({ sessions, refreshes, kept })
+  const userClaims = createUserClaims({ settings, log, telemetry })
+  const refreshes = createRefreshes({ log, telemetry, store, kept, userinfo: userClaims.renewedUserinfo })
+  const accessToken = createAccessToken({ sessions, refreshes, kept, userClaims })
   const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
   const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
@@ -81,7 +82,6 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
   const guardedLogins = createGuardedLogins({ session: settings.session, sealer })
   const stepUp = createStepUp(sealer)
-  const userClaims = createUserClaims({ claims: settings.claims, parseClaims: settings.parseClaims, telemetry })
   const acceptLogin = createAcceptLogin({ onClaims, userClaims })
 
   const { broker, codes, peers } = store === undefined || settings.broker === undefined

@@ -201,6 +201,20 @@ export interface ProviderOptions {
    */
   userinfo?: boolean
   /**
+   * Where the claims that `roleClaims` names come from. When several sources have the same claim, the first in this
+   * list counts. These sources are asked at each login and at each refresh: what they say then replaces what they said
+   * before, so a role that was taken away goes.
+   *
+   * - `id_token`: the ID token.
+   * - `userinfo`: UserInfo. Without the option `userinfo`, nothing but these claims is taken from it.
+   * - `access_token`: the access token, if it is a JWT that the provider issued to this client for this user. Nothing
+   *   but these claims is taken from it. If it is anything else, the login goes on without it, and the log says why.
+   *
+   * Default: the ID token and, with the option `userinfo`, UserInfo. The claims of a session then stay those of its
+   * login.
+   */
+  rolesFrom?: ClaimSource[]
+  /**
    * When the metadata is fetched. `eager`: at start, and the application does not start without it. `lazy`: when it is
    * first needed. Default: `lazy`.
    */
@@ -222,6 +236,9 @@ export interface ProviderOptions {
   /** The largest response that the plugin reads, in bytes, 1024 to 67108864. Default: 1048576 (1 MiB). */
   maxResponseBytes?: number
 }
+
+/** A source of claims about a user. */
+export type ClaimSource = 'id_token' | 'userinfo' | 'access_token'
 
 /** An algorithm that signs tokens, always asymmetric (RFC 7518, section 3.1; RFC 8037; RFC 9864). */
 export type SigningAlgorithm =
@@ -749,8 +766,9 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
   /** Issues tokens to programs, at `routes.token`. Default: no tokens are issued. */
   broker?: BrokerOptions
   /**
-   * The claims that contain roles: names, or paths with dots. Default: `roles`, `groups`, `realm_access.roles` and
-   * `resource_access.{clientId}.roles`.
+   * The claims that contain roles: names, or paths with dots. `{clientId}` stands for the `clientId` of the provider. A
+   * claim is a role, an array of roles, or an object whose keys are the roles, except those with the value `false` or
+   * `null`. Default: `roles`, `groups`, `realm_access.roles` and `resource_access.{clientId}.roles`.
    */
   roleClaims?: string[]
   /**
@@ -761,6 +779,9 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
   /**
    * Validates the claims and returns those to keep as `request.oidcClaims`. Replaces the option `claims`. When it
    * throws, the login fails with `FST_OIDC_CLAIMS`.
+   *
+   * With `rolesFrom`, it also runs after each refresh, with the claims that are new and those that the session keeps.
+   * When it throws then, the session keeps its claims without the roles, and the log says so.
    */
   parseClaims?: (claims: IdTokenClaims) => OidcClaims | Promise<OidcClaims>
   /**

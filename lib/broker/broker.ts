@@ -8,7 +8,6 @@ import { createSigningKeys } from './signing-keys.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { OidcError } from '../errors.ts'
-import type { UserClaims } from '../login/claims.ts'
 import type { BrokerSettings } from '../options/broker.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -17,6 +16,7 @@ import type { TokenIssuer } from '../provider/token-issuer.ts'
 import type { Sealer } from '../sealer.ts'
 import type { EndedSessions } from '../session/ended-sessions.ts'
 import type { Refreshes } from '../session/refresh-once.ts'
+import type { UserClaims } from '../session/user-claims.ts'
 import type { SealedStore } from '../store/sealed-store.ts'
 import type { AccessTokens, IssueRequest } from './access-tokens.ts'
 import type { GrantEnd } from './end-grants.ts'
@@ -29,7 +29,7 @@ import type { OidcClaims } from '../../types/claims.ts'
 /** The user that tokens are issued for, and the login that allows it. */
 export interface Subject extends Pick<
   GrantRecord,
-  'claims' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'
+  'claims' | 'sources' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'
 > {
   provider: Provider
 }

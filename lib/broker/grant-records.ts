@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createRecordIndex } from '../store/record-index.ts'
 import { sha256 } from '../util/crypto.ts'
 import { now } from '../util/time.ts'
+import type { ClaimOrigins } from '../provider/claim-sources.ts'
 import type { Sealer } from '../sealer.ts'
 import type { RecordFilter } from '../store/record-index.ts'
 import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
@@ -17,6 +18,8 @@ export interface GrantRecord {
   scope: string
   /** The user's claims, as the provider gave them. */
   claims: OidcClaims
+  /** Where the claims come from, unless all are from the ID token. */
+  sources?: ClaimOrigins | undefined
   provider: string
   issuedBy: string
   /** The `client_id` of this application at the provider: the user's roles are those for this client. */

@@ -10,17 +10,17 @@ import type { Params } from '../http/params.ts'
 import type { LoginDescription } from '../login/claims.ts'
 import type { NativeLogin, PendingLogin } from '../login/pending-login.ts'
 import type { NativeClientSettings } from '../options/broker.ts'
+import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Telemetry } from '../telemetry.ts'
 import type { AuthorizationCodes } from './authorization-codes.ts'
-import type { OidcClaims, OidcTokens } from '../../types/claims.ts'
+import type { OidcTokens } from '../../types/claims.ts'
 
 /** A login of a native application whose callback has come. */
-export interface FinishedLogin {
+export interface FinishedLogin extends SourcedClaims {
   native: NativeLogin
   loginAt: number
   resource: PendingLogin['resource']
-  claims: OidcClaims
   description: LoginDescription
   tokens: OidcTokens
 }
@@ -66,13 +66,14 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
     parse: (params) => parseNativeLogin(params, clients),
     isAllowed: ({ redirectUri }) => isAllowedRedirect(redirectUri, clients.redirectUris),
 
-    async finish ({ name, id }, { native, loginAt, resource, claims, description, tokens }, request, reply) {
+    async finish ({ name, id }, { native, loginAt, resource, claims, sources, description, tokens }, request, reply) {
       const { scopes, ...login } = description
       const code = await codes.create({
         native,
         provider: name,
         issuedBy: id,
         claims,
+        sources,
         ...login,
         scope: grantedScope(scopes, native.scope),
         loginAt,

@@ -1,21 +1,22 @@
-import { decodeJwt } from 'jose'
 import { demand, oauthError } from '../provider/oauth-error.ts'
 import { endsLogin } from '../session/refresh-once.ts'
+import { asksUserinfo } from '../session/user-claims.ts'
 import { now } from '../util/time.ts'
 import { REUSE_GRACE } from './grant-records.ts'
 import { narrowScope } from './request-params.ts'
 import type { FastifyRequest } from 'fastify'
-import type { UserClaims } from '../login/claims.ts'
+import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
 import type { TokenSet } from '../provider/token-request.ts'
 import type { Refreshes } from '../session/refresh-once.ts'
+import type { UserClaims } from '../session/user-claims.ts'
 import type { Entry } from '../store/sealed-store.ts'
 import type { AccessTokens, IssueRequest } from './access-tokens.ts'
 import type { GrantEnd } from './end-grants.ts'
 import type { GrantRecord, GrantRecords } from './grant-records.ts'
 import type { TokenResponse } from './token-response.ts'
-import type { IdTokenClaims, OidcClaims, OidcTokens } from '../../types/claims.ts'
+import type { OidcTokens } from '../../types/claims.ts'
 
 export interface RefreshRequest extends IssueRequest {
   clientId: string | undefined
@@ -64,19 +65,11 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
     provider: Provider,
     record: GrantRecord,
     fresh: TokenSet | undefined
-  ): Promise<OidcClaims> {
-    const claims = fresh === undefined ? undefined : await freshClaims(provider, record, fresh)
-    return claims === undefined ? record.claims : await userClaims.parse(claims)
-  }
-
-  async function freshClaims (
-    provider: Provider,
-    record: GrantRecord,
-    { tokens, claims }: TokenSet
-  ): Promise<IdTokenClaims | undefined> {
-    if (claims !== undefined) return await userClaims.read(provider, tokens, claims)
-    const first = firstClaims(provider, record)
-    return first === undefined ? undefined : await userClaims.renew(provider, tokens, first)
+  ): Promise<SourcedClaims> {
+    const { claims, sources, tokens } = record
+    if (fresh === undefined) return { claims, sources }
+    const userinfo = asksUserinfo(provider) ? await userClaims.userinfo(provider, fresh.tokens, claims) : undefined
+    return await userClaims.renew(provider, { claims, sources, idToken: tokens?.id_token }, { ...fresh, userinfo })
   }
 
   /** Replaces the refresh token of a grant; `null` when another request was faster. */
@@ -95,20 +88,20 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
       if (!isSaved && !(await records.has(record.id))) grantEnd.revoke(renewed)
       return isSaved
     }
-    const issue = async (): Promise<[OidcClaims, TokenResponse]> => {
-      const claims = await claimsOf(provider, renewed, fresh)
+    const issue = async (): Promise<[SourcedClaims, TokenResponse]> => {
+      const known = await claimsOf(provider, renewed, fresh)
       const scope = narrowScope(renewed.scope, context.scope)
-      return [claims, await accessTokens.issue({ ...renewed, claims, scope }, context)]
+      return [known, await accessTokens.issue({ ...renewed, ...known, scope }, context)]
     }
 
-    const [claims, response] = await issue().catch(async (error: unknown) => {
+    const [known, response] = await issue().catch(async (error: unknown) => {
       // The provider's old refresh token may be used up: the new one must be saved even when this request fails.
       await save(renewed)
       throw error
     })
     const { token, hash } = records.newRefreshToken(renewed.id)
     const previous = { hash: before.current as string, until: now() + REUSE_GRACE, next: token }
-    const after = { ...renewed, claims, current: hash, previous }
+    const after = { ...renewed, sources: undefined, ...known, current: hash, previous }
     return (await save(after)) ? withRefreshToken(response, token, after) : null
   }
 
@@ -150,11 +143,6 @@ function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: Tok
     // Without the new ID token: later ID tokens are also compared with that of the login.
     tokens: { ...before, ...tokens }
   }
-}
-
-/** The claims of the login's ID token, if UserInfo gives the current ones. */
-function firstClaims ({ settings: { userinfo } }: Provider, { tokens }: GrantRecord): IdTokenClaims | undefined {
-  return userinfo && tokens?.id_token !== undefined ? decodeJwt<IdTokenClaims>(tokens.id_token) : undefined
 }
 
 export function withRefreshToken (response: TokenResponse, token: string, { expiresAt }: GrantRecord): TokenResponse {

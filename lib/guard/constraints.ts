@@ -1,11 +1,14 @@
 import { OidcError } from '../errors.ts'
 import { check, func, oneOf } from '../options/check.ts'
 import { parseClaimConstraints, parseMaxAge } from '../options/constraints.ts'
-import { claimAt, rolesOf } from '../provider/claims.ts'
+import { leftOutRoles } from '../provider/claim-sources.ts'
+import { claimAt, claimPath, describeClaim, roleClaimPath, rolesOf, valueAt } from '../provider/claims.ts'
 import { now } from '../util/time.ts'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Settings } from '../options/settings.ts'
+import type { SourcedClaims } from '../provider/claim-sources.ts'
+import type { ClaimPath } from '../provider/claims.ts'
 import type { OidcClaims, OidcSession } from '../../types/claims.ts'
 import type { GuardOptions } from '../../types/options.ts'
 
@@ -87,14 +90,23 @@ export function acceptsTokens ({ accept }: Pick<Constraints, 'accept'>): boolean
   return accept.has('bearer') || accept.has('client')
 }
 
-/** The error for the first constraint that a session or token violates. `undefined` when there is none. */
+/** A user or client, as a session or an access token describes it. */
+export interface Identity extends SourcedClaims {
+  session: Pick<OidcSession, 'scopes' | 'acr' | 'authTime'>
+  settings: Pick<ProviderSettings, 'clientId' | 'clockTolerance'>
+}
+
+/**
+ * The error for the first constraint that a session or token violates. `undefined` when there is none. Values of claims
+ * go to the log at level `debug` only.
+ */
 export function findViolation (
   constraints: Constraints,
-  session: Pick<OidcSession, 'scopes' | 'acr' | 'authTime'>,
-  claims: OidcClaims,
-  { clientId, clockTolerance }: Pick<ProviderSettings, 'clientId' | 'clockTolerance'>
+  identity: Identity,
+  log: FastifyBaseLogger
 ): OidcError | undefined {
   const { maxAge, scopes, claims: claimConstraints, roles, roleClaims, acr } = constraints
+  const { session, claims, settings: { clientId, clockTolerance } } = identity
   if (!isRecent(maxAge, session, clockTolerance)) {
     const detail = `the user authenticated at ${session.authTime ?? 'an unknown time'}, and "maxAge" is ${maxAge}`
     return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail })
@@ -102,9 +114,15 @@ export function findViolation (
   const missing = scopes.filter((scope) => !session.scopes.includes(scope))
   if (missing.length > 0) return forbidden(`the scope ${missing.join(' ')} was not granted`)
   const claim = claimConstraints.find(([path, accepted]) => !hasClaim(claims, path, accepted))
-  if (claim !== undefined) return forbidden(`the claim ${claim[0]} has no accepted value`)
+  if (claim !== undefined) {
+    const path = claimPath(claims, claim[0])
+    logValues(log, claims, [path])
+    return forbidden(`the claim ${describeClaim(claims, path)} has no accepted value`)
+  }
   if (roles.length > 0 && !rolesOf(claims, roleClaims, clientId).some((role) => roles.includes(role))) {
-    return forbidden('the user has none of the roles')
+    const paths = roleClaims.map((name) => roleClaimPath(claims, name, clientId))
+    logValues(log, claims, paths)
+    return forbidden(`the user has none of the roles ${roles.join(', ')}: ${describeRoles(identity, roleClaims, paths)}`)
   }
   if (acr.length > 0 && !acr.includes(session.acr ?? '')) {
     return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail: 'the acr is none of those that the guard requires' })
@@ -123,6 +141,25 @@ function isRecent (
 
 function hasClaim (claims: OidcClaims, path: string, accepted: readonly unknown[]): boolean {
   return [claimAt(claims, path)].flat().some((value) => accepted.includes(value))
+}
+
+function describeRoles (
+  { claims, sources }: Identity,
+  roleClaims: readonly string[],
+  paths: readonly ClaimPath[]
+): string {
+  const leftOut = new Set([...leftOutRoles(claims, roleClaims), ...sources?.left_out ?? []])
+  // OpenID Connect Core 1.0, section 5.6.2
+  const reason = leftOut.size === 0
+    ? ''
+    : `the provider has left out ${[...leftOut].join(', ')} (_claim_names; Entra ID does so above 200 groups); `
+  const looked = paths.map((path) => describeClaim(claims, path)).join(', ')
+  return `${reason}looked at ${looked}, as "roleClaims" and "rolesFrom" say`
+}
+
+function logValues (log: FastifyBaseLogger, claims: OidcClaims, paths: readonly ClaimPath[]): void {
+  const values = Object.fromEntries(paths.map((path) => [path.join('.'), valueAt(claims, path)]))
+  log.debug({ claims: values }, 'the claims that a guard does not accept')
 }
 
 function forbidden (detail: string): OidcError {

@@ -34,11 +34,12 @@ export function createSessionCheck (
       return session
     },
 
-    findViolation (constraints, request, { session, claims }) {
+    findViolation (constraints, request, { session, claims, sources }) {
       // The browser sends the cookie also when another site causes the request (security.md S43).
       const isCrossSite = isUnsafe(request) && !isSameOrigin(request, origin, trustedOrigins)
       if (isCrossSite) return new OidcError('FST_OIDC_CROSS_SITE')
-      return findViolation(constraints, session, claims, sessions.provider(request).settings)
+      const { settings } = sessions.provider(request)
+      return findViolation(constraints, { session, claims, sources, settings }, request.log)
     }
   }
 }

@@ -1,6 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { findViolation } from './constraints.ts'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Bearer } from './bearer.ts'
 import type { Constraints } from './constraints.ts'
 import type { Decide, Decision } from './proceed.ts'
@@ -13,7 +13,7 @@ export function createTokenCheck ({ known, verify }: Bearer, constraints: Constr
     request.oidcToken = verified.token
     // An earlier guard may have accepted a session, which need not be of the same user.
     request.oidcUser = request.oidcSession = null
-    return findTokenViolation(constraints, verified)
+    return findTokenViolation(constraints, verified, request.log)
   }
 
   return (request) => {
@@ -28,7 +28,8 @@ export function createTokenCheck ({ known, verify }: Bearer, constraints: Constr
 
 function findTokenViolation (
   constraints: Constraints,
-  { claims, token, provider }: VerifiedToken
+  { claims, token, provider: { settings } }: VerifiedToken,
+  log: FastifyBaseLogger
 ): Decision {
   const { isClient } = token
   // A client is not a user: a route for users must not accept it as one (security.md S72).
@@ -38,5 +39,5 @@ function findTokenViolation (
       : 'the token is of a user, not of a client; if it is of a client, name that client in "bearer.clients"'
     return new OidcError('FST_OIDC_FORBIDDEN', { detail })
   }
-  return findViolation(constraints, token, claims, provider.settings)
+  return findViolation(constraints, { session: token, claims, settings }, log)
 }

@@ -1,14 +1,14 @@
 import { callHook, runReplyHook } from '../http/run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Settings } from '../options/settings.ts'
+import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
-import type { UserClaims } from './claims.ts'
-import type { IdTokenClaims, OidcClaims, OidcUser } from '../../types/claims.ts'
+import type { UserClaims } from '../session/user-claims.ts'
+import type { IdTokenClaims, OidcUser } from '../../types/claims.ts'
 
 /** A login that the application has accepted. */
-export interface AcceptedLogin {
-  claims: OidcClaims
+export interface AcceptedLogin extends SourcedClaims {
   user: OidcUser | null
 }
 
@@ -34,14 +34,14 @@ export interface AcceptLoginParts {
 }
 
 export function createAcceptLogin ({ onClaims, userClaims }: AcceptLoginParts): AcceptLogin {
-  return async (provider, { tokens, claims: idToken }, context) => {
-    const all = await userClaims.read(provider, tokens, idToken)
-    const claims = await userClaims.parse(all)
-    const userinfo = async () => await userClaims.userinfo(provider, tokens, idToken)
+  return async (provider, tokenSet, context) => {
+    const { tokens } = tokenSet
+    const { all, kept } = await userClaims.read(provider, tokenSet)
+    const userinfo = async () => await userClaims.userinfo(provider, tokens, all)
     const callOnClaims = () => onClaims?.(all, { provider: provider.name, tokens, userinfo, ...context })
     const { result: user, replied } = await callHook('onClaims', async () => {
       return await runReplyHook(context.reply, callOnClaims)
     })
-    return replied ? null : { claims, user: user ?? null }
+    return replied ? null : { ...kept, user: user ?? null }
   }
 }

@@ -7,7 +7,7 @@ import type { AuthorizationSettings } from './authorization-params.ts'
 import type { ParseContext } from './context.ts'
 import type { TransportSettings } from './transport.ts'
 import type {
-  ClientAuth, ClientKey, Encryption, ProviderMetadata, ProviderOptions, SigningAlgorithm
+  ClaimSource, ClientAuth, ClientKey, Encryption, ProviderMetadata, ProviderOptions, SigningAlgorithm
 } from '../../types/options.ts'
 
 /** Every option of one provider, checked and complete. */
@@ -17,6 +17,8 @@ export interface ProviderSettings
   label: string
   responseMode: 'query' | 'form_post'
   userinfo: boolean
+  /** The first that has a claim counts. `undefined`: roles are not told apart from other claims. */
+  rolesFrom: readonly ClaimSource[] | undefined
   discovery: 'lazy' | 'eager'
   /** In seconds. */
   clockTolerance: number
@@ -60,16 +62,16 @@ export const PROVIDER_OPTIONS = [
   'label', 'issuer', 'discoveryUrl', 'metadata', 'clientId', 'clientSecret', 'clientAuth', 'clientKey',
   'basicEncoding', 'clientAssertionAudience', 'scope', 'offlineAccess', 'audience', 'resource', 'authorizationParams', 'pushedAuthorizationRequests', 'responseMode',
   'idTokenSigningAlg', 'idTokenEncryption', 'userinfoSigningAlg', 'userinfoEncryption', 'decryptionKey',
-  'trustedAudiences', 'authTime', 'jwksUri', 'expectedIssuer', 'accessTokenIssuer', 'clientIds', 'userinfo', 'discovery',
-  'clockTolerance', 'fetch',
-  'dispatcher', 'timeout', 'maxResponseBytes'
+  'trustedAudiences', 'authTime', 'jwksUri', 'expectedIssuer', 'accessTokenIssuer', 'clientIds', 'userinfo', 'rolesFrom',
+  'discovery', 'clockTolerance', 'fetch', 'dispatcher', 'timeout', 'maxResponseBytes'
 ]
 /** Where the metadata is, below the issuer (OpenID Connect Discovery 1.0, section 4). */
 export const WELL_KNOWN = '/.well-known/openid-configuration'
 const METADATA = ['issuer', 'authorization_endpoint', 'token_endpoint', 'jwks_uri']
 const SECRET_AUTHS = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
 const CLIENT_AUTHS = [...SECRET_AUTHS, 'private_key_jwt', 'tls_client_auth', 'none']
-const SIGNING_ALGS = [
+const CLAIM_SOURCES = ['id_token', 'userinfo', 'access_token']
+export const SIGNING_ALGS = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'
 ]
 // No passwords (PBES2), no RSA1_5, and no key that the provider also has (RFC 8725, sections 3.2 and 3.3).
@@ -98,11 +100,18 @@ export function parseProvider (name: string, options: ProviderOptions, context: 
     responseMode: parseResponseMode(options.responseMode ?? 'query', secure),
     ...parseTokens(options),
     userinfo: bool(options.userinfo, false, 'userinfo'),
+    rolesFrom: optional(options.rolesFrom, 'rolesFrom', parseRolesFrom),
     discovery: oneOf(options.discovery ?? 'lazy', ['lazy', 'eager'], 'discovery'),
     clockTolerance: number(options.clockTolerance, 30, 'clockTolerance', [0, 300]),
     ...parseTransport(options),
     allowInsecureLoopback
   }
+}
+
+function parseRolesFrom (value: unknown, key: string): ClaimSource[] {
+  const sources = strings(value, key).map((source) => oneOf<ClaimSource>(source, CLAIM_SOURCES, key))
+  check(sources.length > 0, `"${key}" must name a source: without one, no user has a role`)
+  return sources
 }
 
 function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean): IssuerSettings {

@@ -73,7 +73,7 @@ const ACCESS_TOKEN_CLAIMS = ['scope', 'scp', 'client_id', 'cid', 'appid', 'token
  * Recognizes an access token by its claims, because some providers do not mark the type. An ID token of the same
  * provider must not pass for one (RFC 8725, section 3.12).
  */
-function looksLikeAccessToken (payload: JWTPayload): boolean {
+export function looksLikeAccessToken (payload: JWTPayload): boolean {
   return namesAccessToken(payload) || ACCESS_TOKEN_CLAIMS.some((name) => name in payload)
 }
 

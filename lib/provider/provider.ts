@@ -7,6 +7,7 @@ import { authorizeDevice } from './device-authorization.ts'
 import { createDiscovery } from './discovery.ts'
 import { introspect } from './introspection.ts'
 import { verifyLogoutToken } from './logout-token.ts'
+import { verifyOwnAccessToken } from './own-access-token.ts'
 import { exchangeCode, refreshTokens, sendGrant } from './token-request.ts'
 import { fetchUserinfo } from './userinfo-request.ts'
 import type { FastifyBaseLogger } from 'fastify'
@@ -51,6 +52,8 @@ export interface Provider extends TokenIssuer {
   authorizeDevice: (scope: string, codeVerifier: string) => Promise<client.DeviceAuthorizationResponse>
   /** Throws FST_OIDC_LOGIN_REQUIRED when the provider does not accept the access token. */
   userinfo: (accessToken: string, sub: string) => Promise<UserinfoClaims>
+  /** The claims of the access token that this client got for a user. Throws FST_OIDC_TOKEN and FST_OIDC_FORBIDDEN. */
+  verifyOwnAccessToken: (token: string, sub: string) => Promise<JWTPayload>
   /** Revokes a token (RFC 7009). Does nothing when the provider does not support it. */
   revoke: (token: string, tokenTypeHint: string) => Promise<void>
   /** The user or session that a logout token names. Throws FST_OIDC_LOGOUT_TOKEN. */
@@ -87,6 +90,9 @@ export function createProvider (
     return typeof named === 'string' ? named : undefined
   }
 
+  /** The names of this provider in access tokens. */
+  const accessTokenIssuers = (): string[] => [settings.issuer, accessTokenIssuer() ?? settings.issuer]
+
   return {
     name: settings.name,
     id: sha256(JSON.stringify([settings.name, settings.issuer, settings.clientId])).slice(0, 16),
@@ -101,10 +107,12 @@ export function createProvider (
     userinfo: afterDiscovery(fetchUserinfo),
     revoke: afterDiscovery(revoke),
     verifyLogoutToken: afterDiscovery(async ({ keySet }, token) => await verifyLogoutToken(token, keySet, settings)),
-    verifyAccessToken: afterDiscovery(async ({ keySet }, token, rules) => {
-      const issuers = [settings.issuer, accessTokenIssuer() ?? settings.issuer]
-      return await verifyAccessToken(token, keySet, issuers, settings, rules)
-    }),
+    verifyAccessToken: afterDiscovery(async ({ keySet }, token, rules) =>
+      await verifyAccessToken(token, keySet, accessTokenIssuers(), settings, rules)
+    ),
+    verifyOwnAccessToken: afterDiscovery(async ({ keySet }, token, sub) =>
+      await verifyOwnAccessToken(token, keySet, accessTokenIssuers(), settings, sub)
+    ),
     accessTokenIssuer,
     introspect: afterDiscovery(introspect),
     // The metadata may be too old here. The keys are not: their time is shorter, and every fetch of keys looks at the

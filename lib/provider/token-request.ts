@@ -11,12 +11,14 @@ import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
 import type { Discovered } from './discovery.ts'
-import type { IdTokenClaims, OidcTokens } from '../../types/claims.ts'
+import type { IdTokenClaims, OidcTokens, UserinfoClaims } from '../../types/claims.ts'
 
 /** The tokens from a login, a refresh or another grant, and the claims of the ID token when there is one. */
 export interface TokenSet {
   tokens: OidcTokens
   claims: IdTokenClaims | undefined
+  /** What UserInfo says with these tokens, where a refresh has asked it. */
+  userinfo?: UserinfoClaims | undefined
 }
 
 /** The result of a refresh. The ID token is part of `tokens` only when it is right. */

@@ -152,7 +152,8 @@ function createCompletion (parts: CallbackParts) {
     const { tokens } = tokenSet
     const description = describeLogin(tokenSet.claims, tokens.scope ?? provider.settings.scope)
     if (native !== undefined) {
-      const finished = { native, loginAt, resource, claims: accepted.claims, description, tokens }
+      const { user: _, ...known } = accepted
+      const finished = { native, loginAt, resource, ...known, description, tokens }
       await nativeLogins?.finish(provider, finished, request, reply)
       return
     }

@@ -8,6 +8,7 @@ import type { KeptTokens } from './kept-tokens.ts'
 import type { Refreshes } from './refresh-once.ts'
 import type { Session, SessionTokens } from './session.ts'
 import type { Sessions } from './sessions.ts'
+import type { UserClaims } from './user-claims.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 import type { AccessTokenOptions } from '../../types/options.ts'
 
@@ -24,9 +25,11 @@ export interface AccessTokenParts {
   sessions: Sessions
   refreshes: Refreshes
   kept: KeptTokens
+  userClaims: Pick<UserClaims, 'renewOrKeep'>
 }
 
-export function createAccessToken ({ sessions, refreshes, kept: keptTokens }: AccessTokenParts): AccessToken {
+export function createAccessToken (parts: AccessTokenParts): AccessToken {
+  const { sessions, refreshes, kept: keptTokens, userClaims } = parts
   /** The tokens of each request's own cookies. A refresh replaces those of the session. */
   const sent = new WeakMap<FastifyRequest, SessionTokens>()
 
@@ -40,26 +43,28 @@ export function createAccessToken ({ sessions, refreshes, kept: keptTokens }: Ac
 
   async function refresh (
     request: FastifyRequest,
-    { claims: { sub }, session: { authTime } }: Session,
+    session: Session,
     tokens: SessionTokens
   ): Promise<string> {
+    const { claims: { sub }, session: { authTime } } = session
     const provider = sessions.provider(request)
     const fresh = await refreshes.refresh(provider, tokens, { sub, authTime })
-    await save(request, provider, tokens, fresh)
+    await save(request, provider, { session, tokens }, fresh)
     return fresh.tokens.access_token
   }
 
   async function save (
     request: FastifyRequest,
     provider: Provider,
-    tokens: SessionTokens,
+    { session: { claims, sources }, tokens }: { session: Session, tokens: SessionTokens },
     fresh: TokenSet
   ): Promise<void> {
     const { expires_at: _, ...before } = tokens
     const name = keptTokens.nameOf(provider, sent.get(request) as SessionTokens, fresh)
     const next = { ...before, ...fresh.tokens, nonce_hash: nonceHashOf(tokens), kept_as: name }
+    const known = await userClaims.renewOrKeep(provider, { claims, sources, idToken: tokens.id_token }, fresh)
     try {
-      await sessions.replaceTokens(request, next)
+      await sessions.replaceTokens(request, next, known)
     } catch (error) {
       if (!isLoginRequired(error)) refreshes.keep(provider, tokens, fresh)
       throw error

@@ -15,6 +15,7 @@ import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { Telemetry } from '../telemetry.ts'
 import type { KeptTokens } from './kept-tokens.ts'
 import type { SessionTokens } from './session.ts'
+import type { UserClaims } from './user-claims.ts'
 import type { IdTokenClaims } from '../../types/claims.ts'
 
 /** New tokens for old ones, of a session or of a grant. */
@@ -42,6 +43,8 @@ export interface RefreshesParts {
   telemetry: Telemetry
   store: SealedStore | undefined
   kept: KeptTokens
+  /** Asks UserInfo after a refresh, once for all requests. `undefined`: the caller of `refresh` asks it. */
+  userinfo?: UserClaims['renewedUserinfo']
 }
 
 const MAX_SHARED = 10_000
@@ -52,23 +55,24 @@ const FAILURE_SHARED_FOR = 5
 /** How long requests with the same old refresh token get the same new tokens, in seconds. */
 const SHARED_FOR = 60
 
-export function createRefreshes ({ log, telemetry, store, kept }: RefreshesParts): Refreshes {
+export function createRefreshes ({ log, telemetry, store, kept, userinfo }: RefreshesParts): Refreshes {
   const shared = createBoundedMap<Promise<TokenSet>>(MAX_SHARED)
 
   async function askProvider (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
     const { refresh_token: refreshToken, resource = provider.settings.resource } = tokens
     const nonceHash = nonceHashOf(tokens)
-    const { refused, dropped, ...fresh } = await provider.refresh(refreshToken as string, resource, (claims) => {
+    const { refused, dropped, ...renewed } = await provider.refresh(refreshToken as string, resource, (claims) => {
       checkSameLogin({ ...login, nonceHash }, claims)
     })
     if (refused !== undefined) {
-      const token = fresh.tokens.refresh_token as string
+      const token = renewed.tokens.refresh_token as string
       revokeInBackground(log, [{ provider, token, hint: 'refresh_token' }])
       throw refused
     }
     if (dropped !== undefined) {
       log.warn(reasonOf(dropped), 'the refreshed ID token could not be verified, and is not kept')
     }
+    const fresh = { ...renewed, userinfo: await userinfo?.(provider, renewed.tokens, login) }
     await kept.keep(provider, tokens, fresh)
     return fresh
   }
@@ -167,8 +171,8 @@ async function refreshInOneProcess (
   timeout: number,
   refresh: () => Promise<TokenSet>
 ): Promise<TokenSet> {
-  // In seconds. One refresh may fetch the metadata, the tokens, and several times the keys.
-  const lease = Math.ceil(timeout * 5) + 5
+  // In seconds. One refresh may fetch the metadata, the tokens, UserInfo, and several times the keys.
+  const lease = Math.ceil(timeout * 6) + 5
   for (;;) {
     const own = await store.create<SharedRefresh>(name, { by: randomUUID() }, now() + lease)
     const result = own === null

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { now } from '../util/time.ts'
+import type { ClaimOrigins } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { OidcClaims, OidcSession, OidcTokens, OidcUser } from '../../types/claims.ts'
 
@@ -13,6 +14,8 @@ export interface Session {
   issuedBy: string
   session: OidcSession
   claims: OidcClaims
+  /** Where the claims come from, where a refresh needs it, or the log. */
+  sources?: ClaimOrigins | undefined
   user: OidcUser | null
   /** When the session began, in milliseconds since the epoch. */
   loginAt: number
@@ -38,6 +41,7 @@ export interface NewSession {
   loginAt: number
   session: Omit<OidcSession, 'id' | 'provider' | 'loginTime' | 'expiresAt'>
   claims: Session['claims']
+  sources?: Session['sources']
   user: Session['user']
   tokens: OidcTokens & SessionTokens
   /** The session that the browser had when the login began, for a callback that comes without cookies. */
@@ -46,8 +50,8 @@ export interface NewSession {
 
 /** A session that begins now, with a new identifier; `maxAge` in seconds. */
 export function newSession (
-  { id: issuedBy, name }: Provider,
-  { loginAt, session, claims, user }: Omit<NewSession, 'tokens' | 'before'>,
+  { id: issuedBy, name, settings }: Provider,
+  { loginAt, session, claims, sources, user }: Omit<NewSession, 'tokens' | 'before'>,
   maxAge: number
 ): Session {
   const time = now()
@@ -57,11 +61,17 @@ export function newSession (
     issuedBy,
     session: { ...session, provider: name, ...identity },
     claims,
+    ...(areNeeded(sources, settings) && { sources }),
     user,
     loginAt,
     seenAt: time,
     revision: 0
   }
+}
+
+// They take room in the cookie.
+function areNeeded (sources: Session['sources'], { rolesFrom }: Provider['settings']): boolean {
+  return sources !== undefined && (rolesFrom !== undefined || sources.left_out !== undefined)
 }
 
 const ALWAYS_KEPT: ReadonlySet<string> = new Set([

@@ -7,6 +7,7 @@ import { createSessionLookup } from './session-lookup.ts'
 import { newSession, selectTokens } from './session.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SessionSettings } from '../options/session.ts'
+import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Entry } from '../store/sealed-store.ts'
 import type { ReportEnd } from './report-end.ts'
@@ -47,8 +48,12 @@ export interface Sessions {
    * Throws FST_OIDC_SESSION_TOO_LARGE, and FST_OIDC_LOGIN_REQUIRED when a logout came during the login.
    */
   begin: (request: FastifyRequest, provider: Provider, content: NewSession) => Promise<void>
-  /** Throws FST_OIDC_LOGIN_REQUIRED when the session has ended in the meantime. */
-  replaceTokens: (request: FastifyRequest, tokens: OidcTokens & SessionTokens) => Promise<void>
+  /** Saves what a refresh gave. Throws FST_OIDC_LOGIN_REQUIRED when the session has ended in the meantime. */
+  replaceTokens: (
+    request: FastifyRequest,
+    tokens: OidcTokens & SessionTokens,
+    claims: SourcedClaims
+  ) => Promise<void>
   /** The provider of the session in the browser's cookie, also of one that has ended or expired. */
   origin: (request: FastifyRequest) => { name: string, id: string } | undefined
   /**
@@ -260,10 +265,10 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (ended !== null) await reportEnd(ended, 'login', request)
     },
 
-    async replaceTokens (request, tokens) {
+    async replaceTokens (request, tokens, claims) {
       const { lookup, record } = current(request)
       if (lookup.status !== 'live') return
-      const next = withTokensOf(lookup.session, tokens)
+      const next = renewed(lookup.session, tokens, claims)
       await records?.replaceTokens(record, next.session, selectTokens(tokens, tokenNames))
       write(request, lookup.provider, next, tokens)
     },
@@ -340,9 +345,14 @@ function liveState (
   return { ...newState(lookup), asked: true, setCookies, bytes, tokens }
 }
 
-function withTokensOf (before: Session, { scope }: OidcTokens): Session {
+function renewed (
+  { sources: _, ...before }: Session,
+  { scope }: OidcTokens,
+  { claims, sources }: SourcedClaims
+): Session {
   const scopes = scope?.split(' ').filter(Boolean) ?? before.session.scopes
-  return { ...before, session: { ...before.session, scopes }, revision: before.revision + 1 }
+  const session = { ...before.session, scopes }
+  return { ...before, session, claims, ...(sources !== undefined && { sources }), revision: before.revision + 1 }
 }
 
 function outside (): OidcError {

@@ -197,7 +197,8 @@ t.test('roles come from the claims in which providers send them', async (t) => {
     [false, { roles: [] }],
     [false, { roles: ['administrator', 'Admin', 'admin ', 'super-admin'] }],
     [false, { roles: 'user admin' }],
-    [false, { roles: { admin: true } }],
+    [true, { roles: { admin: true } }], // K15: the keys of an object
+    [false, { roles: { admin: false, owner: null } }],
     [false, { roles: [['admin', ['admin']], { admin: 'admin' }, 1, null] }],
     [false, { role: 'admin', realm_access: ['admin'], resource_access: 'admin', groups: null }],
     [

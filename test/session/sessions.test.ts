@@ -1268,7 +1268,7 @@ t.test('R32 a bounded number of ended sessions is remembered', async (t) => {
 
   const anonymous = request('one more')
   sessions.touch(anonymous)
-  await sessions.replaceTokens(anonymous, tokensOf(1))
+  await sessions.replaceTokens(anonymous, tokensOf(1), { claims: { iss: 'https://id.example.com', sub: 'alice' } })
   t.equal(await sessions.end(anonymous, 'logout'), false)
   t.same(anonymous[sessions.key]?.setCookies, [], 'without a session nothing is written')
 })

@@ -39,7 +39,8 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
     if (accepted === null) return null
     telemetry.login()
     const { scopes, ...login } = describeLogin(claims, tokens.scope ?? provider.settings.scope)
-    const subject = { provider, claims: accepted.claims, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
+    const { user: _, ...known } = accepted
+    const subject = { provider, ...known, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
     const { response } = await broker.issue(subject, { grantType: GRANT_TYPE, request })
     return response
   }
