@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { isUnreadable } from '../store/sealed-store.ts'
 import { createCached } from '../util/cached.ts'
@@ -37,6 +36,11 @@ interface StoredKey {
   jwk: JWK
   /** In seconds since the epoch. */
   signsFrom: number
+  /**
+   * When the last token has expired that this key can have signed, in seconds since the epoch. The processes that sign
+   * with the key postpone it. Version 0.1.0 did not write it.
+   */
+  neededUntil?: number
 }
 
 interface KeyRing {
@@ -49,6 +53,10 @@ interface KeyRing {
 const NAME: EntryName = ['signing-keys']
 /** How long a key is published before it signs, in seconds: verifiers may cache the key set. */
 export const PUBLISHED_BEFORE = 600
+/** How long a process may sign with a key before it must say so again, in seconds; and when it does. */
+const IN_USE = { for: 300, renewedBefore: 120 }
+/** How long a key of another algorithm stays if no process says that it needs it, in seconds. */
+const DAY = 86_400
 const RELOAD = { maxAge: 60_000, maxStale: 3_600_000, retryAfter: 1000 }
 /** How long the store keeps the keys, in seconds. */
 const TEN_YEARS = 315_360_000
@@ -62,20 +70,32 @@ export function createSigningKeys (
   const ring = createCached(async () => {
     known = await update(addDueKey)
     // Unchanged keys keep their key ring: tokens that were verified with it need not be verified again.
-    if (!isDeepStrictEqual(opened?.stored, known)) opened = await openKeys(known)
-    return opened as KeyRing
+    if (opened === undefined || !areSame(opened.stored, known)) opened = await openKeys(known)
+    return opened
   }, RELOAD)
 
   async function newKey (): Promise<StoredKey> {
-    return await createKey(signingAlg, now() + PUBLISHED_BEFORE)
+    return inUse(await createKey(signingAlg, now() + PUBLISHED_BEFORE))
+  }
+
+  function inUse (key: StoredKey): StoredKey {
+    return { ...key, neededUntil: Math.max(now(), key.signsFrom) + IN_USE.for + accessTokenTtl }
+  }
+
+  /** Says of its own newest key that it is in use. A key of another algorithm may have no process any more. */
+  function withUse (key: StoredKey, index: number, keys: readonly StoredKey[]): StoredKey {
+    if (keys.slice(index + 1).some(({ alg }) => alg === key.alg)) return key
+    const { neededUntil = 0 } = key
+    if (isOwn(key)) return neededUntil < now() + IN_USE.renewedBefore + accessTokenTtl ? inUse(key) : key
+    return neededUntil === 0 ? { ...key, neededUntil: now() + DAY } : key
   }
 
   /** Adds the next key if it is due, and removes the keys whose tokens have all expired. */
   async function addDueKey (keys: readonly StoredKey[]): Promise<StoredKey[]> {
-    if (keys.length === 0) return [await createKey(signingAlg, now())]
+    if (keys.length === 0) return [inUse(await createKey(signingAlg, now()))]
     const newest = keys.filter(isOwn).at(-1)
     const isDue = newest === undefined || newest.signsFrom + keyLifetime <= now()
-    return [...keys.filter(isNeeded), ...(isDue ? [await newKey()] : [])]
+    return [...keys.map(withUse).filter(isNeeded), ...(isDue ? [await newKey()] : [])]
   }
 
   // Other processes may be configured with another algorithm. They sign with keys of that algorithm.
@@ -85,8 +105,8 @@ export function createSigningKeys (
 
   function isNeeded (key: StoredKey, index: number, keys: readonly StoredKey[]): boolean {
     const next = keys.slice(index + 1).find(({ alg }) => alg === key.alg)
-    if (next === undefined && isOwn(key)) return true
-    return (next?.signsFrom ?? key.signsFrom + keyLifetime) + accessTokenTtl + PUBLISHED_BEFORE > now()
+    if (next !== undefined) return next.signsFrom + accessTokenTtl + PUBLISHED_BEFORE > now()
+    return isOwn(key) || (key.neededUntil as number) > now()
   }
 
   /**
@@ -98,7 +118,7 @@ export function createSigningKeys (
       const entry = await store.get<StoredKey[]>(NAME)
       const before = entry?.content ?? known
       const after = await change(before)
-      const isUnchanged = after.length === before.length && after.at(-1) === before.at(-1)
+      const isUnchanged = after.length === before.length && after.every((key, index) => key === before[index])
       if (entry?.rotated === false && isUnchanged) return before
       if (await write(entry, after)) return after
     }
@@ -135,6 +155,12 @@ export function createSigningKeys (
       await ring.reload()
     }
   }
+}
+
+function areSame (opened: readonly StoredKey[], stored: readonly StoredKey[]): boolean {
+  const textOf = (keys: readonly StoredKey[]): string =>
+    JSON.stringify(keys.map(({ kid, signsFrom }) => [kid, signsFrom]))
+  return textOf(opened) === textOf(stored)
 }
 
 async function createKey (alg: SigningAlg, signsFrom: number): Promise<StoredKey> {

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { decodeProtectedHeader } from 'jose'
 import t from 'tap'
+import { partsOf } from '../../lib/decorator.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
+import { createSealedStore } from '../../lib/store/sealed-store.ts'
 import { startProvider } from '../../lib/testing/index.ts'
 import { SESSION_KEY, buildApp, optionsFor, stopClock } from '../support/app.ts'
 import { AUDIENCE, clientsOf, refresh, start } from '../support/broker.ts'
@@ -249,4 +251,56 @@ t.test('R18 a failure to read the signing keys leaves no grant and loses no toke
   const second: Tokens = (await refresh(world, first)).json()
   t.equal((await world.api(second.access_token)).statusCode, 200)
   t.equal((await refresh(world, second)).statusCode, 200, 'the new tokens of the provider are kept')
+})
+
+t.test('K16 the key of a retired algorithm goes when its last token has expired', async (t) => {
+  const clock = stopClock(t)
+  const store = createMemoryStore()
+  const provider = await startProvider({ deviceInterval: 1 })
+  t.teardown(async () => await provider.close())
+  const make = async (signingAlg: 'ES256' | 'RS256'): Promise<Omit<TestBroker, 'provider' | 'browser'>> =>
+    clientsOf(await buildApp(t, optionsFor(provider, { store, broker: { audience: AUDIENCE, signingAlg } })), provider)
+  const algs = async ({ app }: Pick<TestBroker, 'app'>): Promise<string[]> =>
+    (await app.inject('/auth/.well-known/jwks.json')).json().keys.map(({ alg }: { alg: string }) => alg)
+  const former = await make('ES256')
+  for (let minutes = 0; minutes < 60; minutes++) {
+    clock.advance(61)
+    t.same(await algs(former), ['ES256'])
+  }
+  const { access_token: token } = await former.byDevice()
+  await former.app.close()
+  const next = await make('RS256')
+  t.same(await algs(next), ['ES256', 'RS256'])
+  clock.advance(890)
+  t.same(await algs(next), ['ES256', 'RS256'])
+  t.equal((await next.api(token)).statusCode, 200)
+  clock.advance(301)
+  t.same(await algs(next), ['RS256'], 'not after 90 days')
+  t.equal((await next.api((await next.byDevice()).access_token)).statusCode, 200)
+  const back = await make('ES256')
+  t.same(await algs(back), ['RS256', 'ES256'], 'it can come back')
+})
+
+t.test('K16 keys of version 0.1.0 do not say how long they are needed', async (t) => {
+  const clock = stopClock(t)
+  const memory = createMemoryStore()
+  const kit = await start(t, { store: memory })
+  await kit.byDevice()
+  // As an earlier version wrote them: without the member, under the same name.
+  const { settings, sealer } = partsOf(kit.app.oidc)
+  const { baseUrl, prefix, session: { formerName } } = settings
+  const sealedStore = createSealedStore(memory, sealer, [baseUrl, prefix, formerName])
+  const entry = await sealedStore.get<Array<Record<string, unknown>>>(['signing-keys'])
+  const former = entry?.content.map(({ neededUntil: _, ...key }) => key)
+  await sealedStore.set(['signing-keys'], former, Math.floor(Date.now() / 1000) + 1e6)
+  t.equal(former?.length, 1)
+  const algs = async (app: FastifyInstance): Promise<string[]> =>
+    (await app.inject('/auth/.well-known/jwks.json')).json().keys.map(({ alg }: { alg: string }) => alg)
+  const options = optionsFor(kit.provider, { store: memory, broker: { audience: AUDIENCE, signingAlg: 'RS256' } })
+  const app = await buildApp(t, options)
+  t.same(await algs(app), ['ES256', 'RS256'])
+  clock.advance(86_300)
+  t.same(await algs(app), ['ES256', 'RS256'], 'a process of that version may sign with it')
+  clock.advance(200)
+  t.same(await algs(app), ['RS256'])
 })
