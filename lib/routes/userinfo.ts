@@ -50,12 +50,13 @@ function createByToken (bearer: Bearer, { settings, broker, challenge, errorResp
   }
 }
 
-/** The names of py-oidc-auth, and the claims in which it looks for each. */
+const USERNAME = ['preferred_username', 'user_name', 'uid', 'username']
+/** The names of py-oidc-auth, and the claims in which it looks for each. What is missing is an empty text there. */
 const FIELDS = {
-  username: ['preferred_username', 'user_name', 'uid', 'username'],
+  username: USERNAME,
   last_name: ['last_name', 'family_name', 'surname', 'name'],
   first_name: ['first_name', 'given_name'],
-  pw_name: ['pw_name'],
+  pw_name: USERNAME,
   email: ['mail', 'email']
 }
 
@@ -64,7 +65,7 @@ function normalise (claims: OidcClaims, isAllowed: (scope: string) => boolean): 
     if (!isAllowed(field === 'email' ? 'email' : 'profile')) return undefined
     return names.map((name) => claimAt(claims, name)).find(isText)
   }
-  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => [field, valueOf(field, names) ?? null]))
+  return Object.fromEntries(Object.entries(FIELDS).map(([field, names]) => [field, valueOf(field, names) ?? '']))
 }
 
 function isText (value: unknown): value is string {

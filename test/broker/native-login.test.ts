@@ -355,7 +355,7 @@ t.test('py-oidc-auth-client works without changes', async (t) => {
     username: 'alice',
     last_name: me.json().last_name,
     first_name: me.json().first_name,
-    pw_name: null,
+    pw_name: 'alice',
     email: 'alice@example.com'
   })
 })

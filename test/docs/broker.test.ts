@@ -293,12 +293,19 @@ t.test('applications that trust each other', async (t) => {
   const options: OidcOptions = optionsFor(provider, {
     fetch: async (url, init) => await fetch(hosts.get(url) ?? url, init)
   })
-  const app = await page.run(t, 'trustedIssuers:', { context: { options } })
+  const app = await page.run(t, "'https://other.example.com',", { context: { options } })
   for (const [peer, iss] of [[other, 'https://other.example.com'], [python, 'https://python.example.com']] as const) {
     const { access_token: token } = await tokensByDevice(peer.app, provider)
     const answer = await app.inject({ url: '/api/status', headers: { authorization: `Bearer ${token}` } })
     t.same(answer.json(), { sub: 'alice', iss })
   }
+})
+
+t.test('K16 beside instances of py-oidc-auth', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "prefix: '/auth/v2'", { context: { options: optionsFor(provider) } })
+  const { keys } = (await app.inject('/auth/v2/.well-known/jwks.json')).json<{ keys: Array<Record<string, string>> }>()
+  t.same(keys.map(({ alg, kty }) => [alg, kty]), [['RS256', 'RSA']])
 })
 
 t.test('new signing keys', async (t) => {

@@ -76,4 +76,35 @@ t.test('the settings are those that npm run interop runs', async (t) => {
   }
 })
 
+t.test('K15 roles in the access token', async (t) => {
+  const corp = await start(t)
+  corp.options.accessTokenFormat = 'jwt'
+  let roles = ['admin']
+  corp.fault({ on: 'token', accessToken: (claims) => ({ ...claims, realm_access: { roles } }) })
+  const app = await page.run(t, "rolesFrom: ['access_token']", {
+    context: { key: SESSION_KEY, clients: { google: clientOf(corp), corp: clientOf(corp) } },
+    change: withProviders({ 'https://id.example.com/realms/corp': corp.issuer })
+  })
+  t.equal((await client({ app, baseUrl: BASE_URL }).goto('/admin')).text(), 'Only administrators see this.')
+  roles = ['user']
+  t.equal((await client({ app, baseUrl: BASE_URL }).goto('/admin')).status, 403)
+})
+
+t.test('K15 the organization of a role at Zitadel', async (t) => {
+  const corp = await start(t)
+  const app = await page.run(t, 'urn:zitadel:iam:org:project:roles', {
+    context: { key: SESSION_KEY, clients: { google: clientOf(corp), corp: clientOf(corp) } },
+    change: withProviders({ 'https://corp.zitadel.cloud': corp.issuer })
+  })
+  for (const [status, roles] of [
+    [200, { admin: { '123456789012345678': 'corp.zitadel.cloud' } }],
+    [403, { admin: { '223456789012345678': 'other.zitadel.cloud' } }],
+    [403, { user: { '123456789012345678': 'corp.zitadel.cloud' } }],
+    [403, undefined]
+  ] as const) {
+    corp.options.approve = () => ({ sub: 'alice', 'urn:zitadel:iam:org:project:roles': roles })
+    t.equal((await client({ app, baseUrl: BASE_URL }).goto('/admin')).status, status)
+  }
+})
+
 t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))

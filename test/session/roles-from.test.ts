@@ -23,7 +23,12 @@ function createLog (level = 'info') {
 }
 
 /** A provider as Keycloak: the roles are in the access token only. */
-async function start (t: Test, options: Partial<OidcOptions> = {}, providerOptions: ProviderOptions = {}, level?: string) {
+async function start (
+  t: Test,
+  options: Partial<OidcOptions> = {},
+  providerOptions: ProviderOptions = {},
+  level?: string
+) {
   const clock = stopClock(t)
   const log = createLog(level)
   let access: Record<string, unknown> = { realm_access: { roles: ['admin'] } }
