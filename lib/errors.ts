@@ -1,19 +1,27 @@
-// The HTTP status and the message of each code.
+/**
+ * At which level an error is logged: `error` for what only an operator can mend, `warn` for what may come from wrong
+ * clocks or from the provider, and `info` for what users, their browsers and attackers cause.
+ */
+export type LogLevel = 'error' | 'warn' | 'info'
+
+// The HTTP status and the message of each code, and its level unless the status tells it.
 const table = {
   FST_OIDC_OPTION: [500, 'An option is wrong.'],
   FST_OIDC_PARAMETER: [400, 'The address is incomplete or was changed.'],
   FST_OIDC_NAVIGATION: [400, 'A login must be opened as a page, not fetched by a script.'],
-  FST_OIDC_PREFETCH: [503, 'This page cannot be prefetched.'],
+  FST_OIDC_PREFETCH: [503, 'This page cannot be prefetched.', 'info'],
   FST_OIDC_STATE: [400, 'This login was not started in this browser, or took too long.'],
   FST_OIDC_RESPONSE_ISSUER: [400, 'The response came from a different identity provider than the one that was asked.'],
   FST_OIDC_PROVIDER_REFUSED: [403, 'The identity provider did not log you in.'],
   FST_OIDC_CODE: [400, 'The identity provider no longer accepted this login.'],
-  FST_OIDC_ID_TOKEN: [403, 'The response of the identity provider could not be verified.'],
-  FST_OIDC_USERINFO: [403, 'The response of the identity provider could not be verified.'],
+  FST_OIDC_ID_TOKEN: [403, 'The response of the identity provider could not be verified.', 'warn'],
+  FST_OIDC_USERINFO: [403, 'The response of the identity provider could not be verified.', 'warn'],
   FST_OIDC_CLAIMS: [403, 'You logged in, but this application did not accept your account.'],
-  FST_OIDC_SESSION_TOO_LARGE: [431, 'The session does not fit into the browser\'s cookies.'],
+  FST_OIDC_SESSION_TOO_LARGE: [431, 'The session does not fit into the browser\'s cookies.', 'error'],
   FST_OIDC_LOGIN_REQUIRED: [401, 'You need to log in.'],
-  FST_OIDC_LOGIN_LOST: [400, 'You logged in, but this page does not accept it. If your browser blocks cookies, allow them here.'],
+  FST_OIDC_LOGIN_LOST: [
+    400, 'You logged in, but this page does not accept it. If your browser blocks cookies, allow them here.', 'warn'
+  ],
   FST_OIDC_AUTHENTICATION_TOO_OLD: [401, 'You need to log in again.'],
   FST_OIDC_FORBIDDEN: [403, 'Your account does not have access to this.'],
   FST_OIDC_AUTHORIZATION: [400, 'The request must contain exactly one access token, in the Authorization header.'],
@@ -34,7 +42,7 @@ const table = {
   FST_OIDC_STORE_UNAVAILABLE: [503, 'This application cannot look up who you are at the moment.'],
   FST_OIDC_OUTSIDE: [500, 'This route is outside the scope in which fastify-oidc is registered.'],
   FST_OIDC_UNEXPECTED: [500, 'Something went wrong.']
-} as const satisfies Record<string, readonly [status: number, message: string]>
+} as const satisfies Record<string, readonly [status: number, message: string, level?: LogLevel]>
 
 /** The codes of all errors of the plugin. */
 export type OidcErrorCode = keyof typeof table
@@ -50,6 +58,10 @@ export interface OidcErrorOptions {
   retryAfter?: number | undefined
   /** The `error` of the response of an OAuth endpoint. */
   oauthError?: string | undefined
+  /** The HTTP status. Default: that of the code. */
+  statusCode?: number | undefined
+  /** At which level it is logged. Default: that of the code. */
+  level?: LogLevel | undefined
 }
 
 /** Every error of the plugin. Its code, status and message are safe to show. */
@@ -62,16 +74,24 @@ export class OidcError extends Error {
   readonly retryAfter: number | undefined
   /** The error code of OAuth (RFC 6749, section 5.2), with FST_OIDC_GRANT and some FST_OIDC_ID_TOKEN. */
   readonly oauthError: string | undefined
+  /** At which level the plugin logs it. */
+  readonly level: LogLevel
 
   constructor (code: OidcErrorCode, options: OidcErrorOptions = {}) {
     super(options.message ?? table[code][1], 'cause' in options ? { cause: options.cause } : {})
     this.name = 'OidcError'
     this.code = code
-    this.statusCode = table[code][0]
+    this.statusCode = options.statusCode ?? table[code][0]
     this.detail = options.detail
     this.retryAfter = options.retryAfter
     this.oauthError = options.oauthError
+    this.level = options.level ?? levelOf(code)
   }
+}
+
+function levelOf (code: OidcErrorCode): LogLevel {
+  const [status, , level]: readonly [number, string, LogLevel?] = table[code]
+  return level ?? (status >= 500 ? 'error' : 'info')
 }
 
 /** The OidcError in a chain of causes. Libraries wrap the errors that the transport throws. */
@@ -83,13 +103,13 @@ export function findOidcError (error: unknown): OidcError | undefined {
   return undefined
 }
 
-/** Throws an OidcError with this detail unless the condition holds. */
-export type Check = (condition: boolean, detail: string) => asserts condition
+/** Throws an OidcError with this detail unless the condition holds. `level` replaces the level of the code. */
+export type Check = (condition: boolean, detail: string, level?: LogLevel) => asserts condition
 
 /** Makes the check of one file: every failure is an OidcError with the same code. */
 export function checkWith (code: OidcErrorCode): Check {
-  return (condition, detail) => {
-    if (!condition) throw new OidcError(code, { detail })
+  return (condition, detail, level) => {
+    if (!condition) throw new OidcError(code, { detail, level })
   }
 }
 

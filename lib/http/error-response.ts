@@ -121,15 +121,8 @@ export function isForeign (error: unknown): boolean {
   return !(error instanceof OidcError) && statusCode !== 500 && code?.startsWith('FST_ERR_CTP_') !== true
 }
 
-const IS_WARNING: ReadonlySet<string> = new Set(['FST_OIDC_CLAIMS', 'FST_OIDC_LOGIN_LOST'])
-
-// Level `info` for what any client can cause, `error` for what needs an operator.
-function log (error: OidcError, request: FastifyRequest): void {
-  const entry = { code: error.code, detail: error.detail?.slice(0, 500) }
-  const entryWithCause = { ...entry, err: error.cause }
-  const needsOperator = error.statusCode >= 500 || error.code === 'FST_OIDC_SESSION_TOO_LARGE'
-  if (error.code === 'FST_OIDC_UNEXPECTED') request.log.error(entryWithCause, error.message)
-  else if (IS_WARNING.has(error.code)) request.log.warn(entryWithCause, error.message)
-  else if (needsOperator) request.log.error(entry, error.message)
-  else request.log.info(entry, error.message)
+// The cause of an error that the plugin does not expect is the only hint to the fault.
+function log ({ code, level, detail, cause, message }: OidcError, request: FastifyRequest): void {
+  const isUnexpected = code === 'FST_OIDC_UNEXPECTED'
+  request.log[level]({ code, detail: detail?.slice(0, 500), ...(isUnexpected && { err: cause }) }, message)
 }

@@ -1,6 +1,6 @@
 import * as client from 'openid-client'
 import { OidcError, findOidcError } from '../errors.ts'
-import { oauthError } from './oauth-error.ts'
+import { oauthError, remedyFor } from './oauth-error.ts'
 import { describeResponse } from './transport.ts'
 import type { OidcErrorCode } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -26,7 +26,9 @@ export async function attempt<T> (
     const error = oauthErrorOf(cause)
     if (settings !== undefined && isAboutClient(cause, error)) throw clientError(cause, error, settings, grantType)
     const code = isRefusedGrant(error) ? refused : 'FST_OIDC_PROVIDER_RESPONSE'
-    throw new OidcError(code, { cause, detail: describe(cause, error) })
+    const remedy = remedyFor(String(error))
+    const detail = describe(cause, error) + (remedy === undefined ? '' : `: ${remedy}`)
+    throw new OidcError(code, { cause, detail, level: remedy === undefined ? undefined : 'error' })
   }
 }
 
@@ -39,7 +41,7 @@ const PASSED_ON = [
 export async function passOn (cause: unknown): Promise<never> {
   const error = oauthErrorOf(cause)
   const passedOn = PASSED_ON.find((code) => code === error)
-  if (passedOn === undefined) throw cause
+  if (passedOn === undefined || isAboutClient(cause, error)) throw cause
   throw oauthError(passedOn, 'The identity provider returned this error.', cause)
 }
 
@@ -49,10 +51,37 @@ function oauthErrorOf (cause: unknown): string | undefined {
   return cause instanceof client.WWWAuthenticateChallengeError ? cause.cause[0]?.parameters.error : undefined
 }
 
-/** Whether the provider refuses the client itself (RFC 6749, section 5.2), and not what it has sent. */
+// Beside RFC 6749: the provider would have to ask the user again (OpenID Connect Core 1.0, section 3.1.2.6), or does
+// not know the token any more, in the words of several providers.
+const REFUSED: ReadonlySet<string> = new Set([
+  'invalid_grant', 'invalid_target',
+  'interaction_required', 'login_required', 'consent_required', 'account_selection_required', 'mfa_required',
+  'invalid_token', 'token_inactive', 'expired_token'
+])
+
+function isRefusedGrant (error: string | undefined): boolean {
+  return error !== undefined && (error === 'access_denied' || REFUSED.has(error))
+}
+
+/** Errors about what was sent, also with the status 401. */
+const ABOUT_REQUEST: ReadonlySet<string> = new Set([
+  ...REFUSED, 'invalid_scope', 'unsupported_grant_type', 'authorization_pending', 'slow_down'
+])
+
+/**
+ * Whether the provider refuses the client itself (RFC 6749, section 5.2), and not what it has sent. Some providers have
+ * error codes of their own for a wrong secret, and some send another code of OAuth with the status 401.
+ */
 function isAboutClient (cause: unknown, error: string | undefined): boolean {
-  if (error !== undefined) return error === 'invalid_client' || error === 'unauthorized_client'
-  return cause instanceof client.WWWAuthenticateChallengeError && cause.status === 401
+  if (error !== undefined && /client/i.test(error)) return true
+  const isUnauthorized = isStatusError(cause) && cause.status === 401
+  return isUnauthorized && (error === undefined || !ABOUT_REQUEST.has(error))
+}
+
+type StatusError = client.ResponseBodyError | client.WWWAuthenticateChallengeError
+
+function isStatusError (cause: unknown): cause is StatusError {
+  return cause instanceof client.ResponseBodyError || cause instanceof client.WWWAuthenticateChallengeError
 }
 
 /** The options that hold the credentials of each method. */
@@ -65,35 +94,22 @@ const CREDENTIALS: Record<ClientAuth, string> = {
   none: '"clientId"'
 }
 
+// Keycloak answers a wrong secret with 401 unauthorized_client, and Glewlwyd with 403. With another status, that code
+// says that the client may not use the grant.
 function clientError (
   cause: unknown,
   error = 'invalid_client',
   { clientAuth }: Pick<ProviderSettings, 'clientAuth'>,
   grantType: string | undefined
 ): OidcError {
-  const { status } = cause as { status: number }
   const credentials = `check ${CREDENTIALS[clientAuth]}, and that ${clientAuth} ("clientAuth") is the method that is ` +
     'registered for the client'
   const permission = grantType === undefined ? 'this request' : `the grant ${grantType}`
-  const advice = error === 'invalid_client'
-    ? `${credentials}, which must be allowed ${permission}`
-    : `switch on ${permission} for the client at the provider`
-  return new OidcError('FST_OIDC_CLIENT_AUTHENTICATION', {
-    cause,
-    detail: `the provider answered ${status} ${error}: ${advice}`
-  })
-}
-
-// Beside RFC 6749: the provider would have to ask the user again (OpenID Connect Core 1.0, section 3.1.2.6), or does
-// not know the token any more, in the words of several providers.
-const REFUSED: ReadonlySet<string> = new Set([
-  'invalid_grant', 'invalid_target', 'access_denied',
-  'interaction_required', 'login_required', 'consent_required', 'account_selection_required', 'mfa_required',
-  'invalid_token', 'token_inactive', 'expired_token'
-])
-
-function isRefusedGrant (error: string | undefined): boolean {
-  return error !== undefined && REFUSED.has(error)
+  const isPermission = error === 'unauthorized_client' && (cause as StatusError).status === 400
+  const advice = isPermission
+    ? `switch on ${permission} for the client at the provider, and if that is done, ${credentials}`
+    : `${credentials}, which must be allowed ${permission}`
+  return new OidcError('FST_OIDC_CLIENT_AUTHENTICATION', { cause, detail: `${describe(cause, error)}: ${advice}` })
 }
 
 // openid-client gives the response itself as the cause where it could not read it.
@@ -104,10 +120,10 @@ function isResponse (value: unknown): value is Response {
 // The error code of OAuth is short text from the provider. The rest of the cause may contain a token, but the message
 // of the error that openid-client wraps does not.
 function describe (cause: unknown, error: string | undefined): string {
-  const { status, code, message, cause: inner } = cause as {
-    status?: number, code?: unknown, message?: string, cause?: unknown
+  const { code, message, cause: inner } = cause as { code?: unknown, message?: string, cause?: unknown }
+  if (isStatusError(cause)) {
+    return `${describeResponse(cause.response)}: the provider answered ${cause.status} ${printable(error)}`
   }
-  if (status !== undefined) return `the provider answered ${status} ${String(error).slice(0, 100)}`
   if (isResponse(inner)) return describeResponse(inner)
   return textOf(inner instanceof Error ? inner : { code, message })
 }
@@ -116,4 +132,8 @@ function describe (cause: unknown, error: string | undefined): string {
 // quotes the whole header.
 function textOf ({ code, message }: { code?: unknown, message?: string | undefined }): string {
   return typeof code === 'string' ? String(message) : String(message).replace(/".*"/s, '"…"')
+}
+
+function printable (error: string | undefined): string {
+  return String(error).slice(0, 100).replace(/[^\x20-\x7e]/g, '?')
 }

@@ -1,7 +1,7 @@
 import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { isPage, readJson } from './json-response.ts'
-import { describeResponse } from './transport.ts'
+import { describeResponse, insteadOf } from './transport.ts'
 import type { Check } from '../errors.ts'
 import type { Fetch, ProviderMetadata } from '../../types/options.ts'
 
@@ -56,14 +56,15 @@ export function readResponses (metadata: ProviderMetadata, transport: Fetch): Fe
 async function readResponse (name: EndpointName, response: Response): Promise<Response> {
   const body = await readJson(response)
   const error = errorOf(name, response, body)
-  if (error !== undefined) return error
-  if (response.status >= 300) return await refusePage(response)
+  if (error !== undefined) return insteadOf(response, error)
+  if (response.status >= 300) return await readFailure(response, body)
   if (name === 'token_endpoint') {
     check(isRecord(body), `${describeResponse(response)}, not JSON`)
-    return Response.json(readTokens(body))
+    return insteadOf(response, Response.json(readTokens(body)))
   }
-  if (name === 'device_authorization_endpoint' && isRecord(body)) return Response.json(pick(body, DEVICE_MEMBERS))
-  return await withStatus(response, ENDPOINTS[name].status)
+  return name === 'device_authorization_endpoint' && isRecord(body)
+    ? insteadOf(response, Response.json(pick(body, DEVICE_MEMBERS)))
+    : await withStatus(response, ENDPOINTS[name].status)
 }
 
 /**
@@ -78,14 +79,25 @@ function errorOf (name: EndpointName, { status }: Response, body: unknown): Resp
   return Response.json(pick(body, ['error', 'error_description']), { status: Math.max(status, 400) })
 }
 
-// The page of a firewall is not the word of the provider. Beside a 401 with a challenge, it is the text of that.
-async function refusePage (response: Response): Promise<Response> {
+/**
+ * An error without a code of OAuth. The page of a firewall is not the word of the provider; beside a 401 with a
+ * challenge, it is the text of that. A 401, or a 403 without a text, is about the client: some servers say no more.
+ */
+async function readFailure (response: Response, body: unknown): Promise<Response> {
   const { status, headers } = response
-  const isChallenge = status === 401 && headers.has('www-authenticate')
-  if (isChallenge || !await isPage(response)) return response
-  throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
-    detail: `${describeResponse(response)}: a page, perhaps of a firewall or a proxy`
-  })
+  if (status === 401 && headers.has('www-authenticate')) return response
+  if (await isPage(response)) {
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
+      detail: `${describeResponse(response)}: a page, perhaps of a firewall or a proxy`
+    })
+  }
+  const isAboutClient = status === 401 || (status === 403 && (isRecord(body) || await isEmpty(response)))
+  if (!isAboutClient) return response
+  return insteadOf(response, Response.json({ error: 'invalid_client' }, { status }), ', without an error code')
+}
+
+async function isEmpty (response: Response): Promise<boolean> {
+  return (await response.text()).trim() === ''
 }
 
 function readTokens (body: Body): Body {
@@ -111,5 +123,5 @@ function isTexts (value: unknown): value is string[] {
 async function withStatus (response: Response, status: number): Promise<Response> {
   return response.status === status
     ? response
-    : new Response(await response.text(), { status, headers: response.headers })
+    : insteadOf(response, new Response(await response.text(), { status, headers: response.headers }))
 }

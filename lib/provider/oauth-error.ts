@@ -37,3 +37,20 @@ export function outageCode ({ statusCode }: OidcError): string | undefined {
   if (statusCode === 503) return 'temporarily_unavailable'
   return statusCode >= 500 ? 'server_error' : undefined
 }
+
+const REMEDIES: Partial<Record<string, string>> = {
+  invalid_request: 'compare "authorizationParams", "responseMode" and the redirect URI with what the provider supports',
+  invalid_client: 'check "clientId"',
+  unauthorized_client: 'switch on the authorization code flow for the client at the provider',
+  invalid_scope: '"scope" has a scope that the provider does not grant this client',
+  invalid_target: '"resource" or "audience" names an API that the provider does not know',
+  unsupported_grant_type: 'switch on the grant for the client at the provider',
+  unsupported_response_type: 'switch on the authorization code flow for the client at the provider',
+  invalid_redirect_uri: 'register the redirect URI at the provider',
+  redirect_uri_mismatch: 'register the redirect URI at the provider'
+}
+
+/** What an operator must change so that the provider stops sending this error. `undefined`: others cause it. */
+export function remedyFor (error: string): string | undefined {
+  return Object.hasOwn(REMEDIES, error) ? REMEDIES[error] : undefined
+}

@@ -46,9 +46,15 @@ export function isJson (response: Response): boolean {
 
 /** What a response is, for the log: `token endpoint: 400 text/html`. */
 export function describeResponse (response: Response): string {
-  const { name = 'the provider' } = response as Partial<Whole>
+  const { name = 'the provider', description } = response as Partial<Whole>
+  if (description !== undefined) return description
   const type = response.headers.get('content-type')?.split(';', 1)[0]?.slice(0, 100) ?? 'without a content type'
   return `${name}: ${response.status} ${type}`
+}
+
+/** A response that stands for another one. In the log, it is that one. */
+export function insteadOf (original: Response, response: Response, remark = ''): Response {
+  return Object.assign(response, { description: describeResponse(original) + remark })
 }
 
 // The `fetch` of an application may ignore the signal. All logins wait for one fetch of the metadata or the keys.
@@ -91,6 +97,8 @@ interface Whole {
   bytes: Uint8Array
   /** What was called. */
   name: string | undefined
+  /** Of the response that it stands for. */
+  description?: string
 }
 
 /** A response that was read to its end. It has only the parts of a Response that are used here, and no streams. */

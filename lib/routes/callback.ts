@@ -5,6 +5,7 @@ import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
 import { UNMET } from '../provider/id-token.ts'
+import { remedyFor } from '../provider/oauth-error.ts'
 import { hashOfNonce } from '../session/refresh-once.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
@@ -204,12 +205,22 @@ function sameLogin (login: PendingLogin | LoginTrace): LoginRequest {
 
 function codeOf (response: AuthorizationResponse): string {
   const { code, error, description } = response
-  if (error !== undefined) {
-    throw new OidcError('FST_OIDC_PROVIDER_REFUSED', { detail: describeError(error, description) })
-  }
+  if (error !== undefined) throw refusedBy(error, description)
   if (code === undefined || code === '') throw new OidcError('FST_OIDC_PARAMETER', { detail: 'code is missing' })
   return code
 }
+
+function refusedBy (error: string, description: string): OidcError {
+  const remedy = remedyFor(error)
+  const advice = remedy === undefined ? '' : `; ${remedy}`
+  return new OidcError('FST_OIDC_PROVIDER_REFUSED', {
+    detail: describeError(error, description) + advice,
+    level: remedy !== undefined ? 'error' : OUTAGES.has(error) ? 'warn' : 'info'
+  })
+}
+
+/** The provider could not do its work (RFC 6749, section 4.1.2.1). */
+const OUTAGES: ReadonlySet<string> = new Set(['server_error', 'temporarily_unavailable'])
 
 /** The provider's error, for the log. */
 function describeError (error: string, description: string): string {

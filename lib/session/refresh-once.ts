@@ -124,15 +124,8 @@ export function createRefreshes ({ log, telemetry, store, kept, userinfo }: Refr
   }
 }
 
-// The level `error` is for what an operator must mend, `info` for what a user or the provider may decide.
 function report (log: FastifyBaseLogger, error: OidcError): void {
-  const level = LEVELS[error.code] ?? 'warn'
-  log[level](reasonOf(error), 'the tokens could not be refreshed')
-}
-
-const LEVELS: Partial<Record<OidcErrorCode, 'error' | 'info'>> = {
-  FST_OIDC_CLIENT_AUTHENTICATION: 'error',
-  FST_OIDC_LOGIN_REQUIRED: 'info'
+  log[error.level](reasonOf(error), 'the tokens could not be refreshed')
 }
 
 function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' | 'detail'> {
