@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { compose } from './lib/compose.ts'
 import { createOidc, decorate } from './lib/decorator.ts'
-import { OidcError } from './lib/errors.ts'
+import { OidcError, refuse } from './lib/errors.ts'
 import { documentRoutes } from './lib/guard/openapi.ts'
 import { parseOptions } from './lib/options/settings.ts'
 import { isFetchChanged } from './lib/provider/global-fetch.ts'
@@ -64,6 +64,6 @@ async function discoverEagerly ({ providers }: Parts): Promise<void> {
 /** The plugin: `await app.register(oidc, { issuer, clientId, clientSecret, baseUrl, session: { key } })` */
 export default fp(plugin, { fastify: '5.x', name: 'fastify-oidc' })
 
-export { OidcError }
+export { OidcError, refuse }
 export type { OidcErrorCode } from './lib/errors.ts'
 export type * from './types/index.ts'

@@ -49,7 +49,7 @@ export type OidcErrorCode = keyof typeof table
 
 export interface OidcErrorOptions {
   /** Replaces the message of the code. It must be safe to show. */
-  message?: string
+  message?: string | undefined
   /** The original error, for the log. It is never sent to the client. */
   cause?: unknown
   /** The exact reason, for the log. It must not contain a secret. */
@@ -92,6 +92,14 @@ export class OidcError extends Error {
 function levelOf (code: OidcErrorCode): LogLevel {
   const [status, , level]: readonly [number, string, LogLevel?] = table[code]
   return level ?? (status >= 500 ? 'error' : 'info')
+}
+
+/**
+ * The error with which a hook of the application refuses a user or a token: `throw refuse('not invited')`. It answers
+ * 403 with the code FST_OIDC_CLAIMS. The reason is only for the log; `message` replaces the text that the user sees.
+ */
+export function refuse (reason?: string, { message }: Pick<OidcErrorOptions, 'message'> = {}): OidcError {
+  return new OidcError('FST_OIDC_CLAIMS', { detail: reason, message })
 }
 
 /** The OidcError in a chain of causes. Libraries wrap the errors that the transport throws. */

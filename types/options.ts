@@ -777,8 +777,9 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    */
   claims?: string[]
   /**
-   * Validates the claims and returns those to keep as `request.oidcClaims`. Replaces the option `claims`. When it
-   * throws, the login fails with `FST_OIDC_CLAIMS`.
+   * Validates the claims and returns those to keep as `request.oidcClaims`. Replaces the option `claims`.
+   *
+   * `throw refuse('…')` refuses the login with `FST_OIDC_CLAIMS`. Any other error is a fault: see `onClaims`.
    *
    * With `rolesFrom`, it also runs after each refresh, with the claims that are new and those that the session keeps.
    * When it throws then, the session keeps its claims without the roles, and the log says so.
@@ -787,8 +788,12 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
   /**
    * Called at each login, after all checks and before the session begins.
    *
-   * The value that it returns is kept as `request.oidcUser`; it must be JSON. When it throws, the login fails with
-   * `FST_OIDC_CLAIMS`. When it sends a reply, that reply replaces the login.
+   * The value that it returns is kept as `request.oidcUser`; it must be JSON. When it sends a reply, that reply
+   * replaces the login.
+   *
+   * `throw refuse('…')` refuses the login with `FST_OIDC_CLAIMS` (403), and an `OidcError` with its own code. Any other
+   * error is a fault of the application: `FST_OIDC_UNEXPECTED` with status 500, or with the status of the error if it
+   * is 500 to 599.
    *
    * It is also called when a program logs in (`broker`), which has no session. In a device login, `request` is that of
    * the program. It is not called for a token exchange, which only calls `broker.claims` and `broker.onIssue`.

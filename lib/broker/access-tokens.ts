@@ -20,7 +20,7 @@ export interface IssueRequest {
 
 /** The JWT access tokens of this application (RFC 9068). */
 export interface AccessTokens {
-  /** Throws FST_OIDC_CLAIMS when a hook of the application refuses, and FST_OIDC_STORE_UNAVAILABLE. */
+  /** Throws FST_OIDC_CLAIMS when a hook refuses, FST_OIDC_UNEXPECTED when it fails, and FST_OIDC_STORE_UNAVAILABLE. */
   issue: (record: GrantRecord, context: IssueRequest) => Promise<TokenResponse>
   /** The claims of a token. Throws FST_OIDC_TOKEN. */
   verify: (token: string) => Promise<JWTPayload>

@@ -23,13 +23,28 @@ export async function runReplyHook<T> (
   }
 }
 
-/** Calls a function of the application. An error in it becomes FST_OIDC_CLAIMS; `name` is for the log. */
+/**
+ * Calls a function of the application, whose `name` is for the log. It refuses by an OidcError, which `refuse` makes.
+ * Any other error is a fault of the application: FST_OIDC_UNEXPECTED, with the status of an outage if it has one.
+ */
 export async function callHook<T> (name: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (cause) {
     if (cause instanceof OidcError) throw cause
-    const reason = cause instanceof Error ? cause.message : 'refused'
-    throw new OidcError('FST_OIDC_CLAIMS', { cause, detail: `${name}: ${reason}` })
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const statusCode = outageOf(cause)
+    throw new OidcError('FST_OIDC_UNEXPECTED', {
+      cause,
+      detail: `${name} failed: ${reason}. To refuse a user on purpose, it must throw refuse('…') of fastify-oidc`,
+      statusCode,
+      message: statusCode === 503 ? 'This application is not available at the moment.' : undefined
+    })
   }
+}
+
+/** The status of an error that says that something behind the application fails, such as a 503. */
+function outageOf (cause: unknown): number | undefined {
+  const { statusCode, status = statusCode } = Object(cause) as { statusCode?: unknown, status?: unknown }
+  return Number.isInteger(status) && Number(status) >= 500 && Number(status) <= 599 ? Number(status) : undefined
 }

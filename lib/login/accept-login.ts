@@ -20,7 +20,7 @@ export interface AcceptContext {
 
 /**
  * Asks the application whether it accepts the user of a login. `null` when `onClaims` has replied itself.
- * Throws FST_OIDC_CLAIMS when the application refuses.
+ * Throws FST_OIDC_CLAIMS when the application refuses, and FST_OIDC_UNEXPECTED when its hook fails.
  */
 export type AcceptLogin = (
   provider: Provider,

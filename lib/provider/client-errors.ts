@@ -41,7 +41,7 @@ const PASSED_ON = [
 export async function passOn (cause: unknown): Promise<never> {
   const error = oauthErrorOf(cause)
   const passedOn = PASSED_ON.find((code) => code === error)
-  if (passedOn === undefined || isAboutClient(cause, error)) throw cause
+  if (passedOn === undefined) throw cause
   throw oauthError(passedOn, 'The identity provider returned this error.', cause)
 }
 

@@ -174,7 +174,8 @@ function sealSession (sealer: Sealer, session: Session): string {
   } catch (cause) {
     throw new OidcError('FST_OIDC_CLAIMS', {
       cause,
-      detail: 'the claims, or what onClaims returned, cannot be written as JSON'
+      detail: 'the claims, or what onClaims returned, cannot be written as JSON',
+      level: 'error'
     })
   }
 }

@@ -1,8 +1,9 @@
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import t from 'tap'
+import { refuse } from '../../index.ts'
 import { BASE_URL, logIn, stopClock } from '../support/app.ts'
 import { AUDIENCE, DEVICE, exchange, refresh, start, startExchange } from '../support/broker.ts'
-import type { Tokens } from '../support/broker.ts'
+import type { Options, Tokens } from '../support/broker.ts'
 
 t.test('S71 the broker issues access tokens after RFC 9068, with each signing algorithm', async (t) => {
   stopClock(t)
@@ -78,7 +79,7 @@ t.test('broker.claims and broker.onIssue add claims, and change no reserved clai
       }),
       onIssue: async (payload) => {
         seen.push([payload['team'], payload['jti']])
-        if (payload['sub'] === 'bob') throw new Error('not him')
+        if (payload['sub'] === 'bob') throw refuse('not him')
         return { level: 3, aud: 'other', scope: 'openid' }
       }
     }
@@ -96,6 +97,24 @@ t.test('broker.claims and broker.onIssue add claims, and change no reserved clai
   const { device_code: deviceCode } = (await post('device', {})).json()
   provider.approveDevice(undefined, 'bob')
   t.match((await token({ grant_type: DEVICE, device_code: deviceCode })).json(), { error: 'access_denied' })
+})
+
+t.test('K12 a fault in broker.claims or broker.onIssue is no refusal', async (t) => {
+  const broken = (status?: number) => () => { throw Object.assign(new Error('10.0.0.1 is down'), { status }) }
+  const cases: Array<[broker: Options['broker'] & object, status: number, error: string]> = [
+    [{ claims: broken() }, 500, 'server_error'],
+    [{ onIssue: broken() }, 500, 'server_error'],
+    [{ claims: broken(503) }, 503, 'temporarily_unavailable'],
+    [{ onIssue: broken(502) }, 502, 'server_error']
+  ]
+  for (const [broker, status, error] of cases) {
+    const { post, token, provider } = await start(t, { broker })
+    const { device_code: deviceCode } = (await post('device', {})).json()
+    provider.approveDevice()
+    const answer = await token({ grant_type: DEVICE, device_code: deviceCode })
+    t.match([answer.statusCode, answer.json()], [status, { error }])
+    t.notMatch(answer.body, '10.0.0.1')
+  }
 })
 
 t.test('a claim of onIssue that JSON cannot hold is a server error', async (t) => {

@@ -1,5 +1,6 @@
 import { decodeJwt } from 'jose'
 import t from 'tap'
+import { refuse } from '../../index.ts'
 import { createDeviceCodes } from '../../lib/broker/device-codes.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
 import { createSealer } from '../../lib/sealer.ts'
@@ -14,7 +15,7 @@ t.test('S79 the device flow passes on the answers of the provider', async (t) =>
   const { provider, post, token, app } = await start(t, {
     telemetry: false,
     onClaims: (claims) => {
-      if (claims.sub === 'mallory') throw new Error('not here')
+      if (claims.sub === 'mallory') throw refuse('not here')
     }
   })
   const device = await post('device', {})

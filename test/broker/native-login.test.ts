@@ -1,6 +1,7 @@
 import { decodeJwt } from 'jose'
 import fc from 'fast-check'
 import t from 'tap'
+import { refuse } from '../../index.ts'
 import { isAllowedRedirect } from '../../lib/broker/native-login.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import { client } from '../../lib/testing/index.ts'
@@ -212,7 +213,7 @@ t.test('S4 a native login refuses parameters that do not fit in a cookie', async
 t.test('a native login that fails redirects the error to the native application', async (t) => {
   const { app, provider } = await start(t, {
     onClaims: (claims) => {
-      if (claims.sub === 'mallory') throw new Error('no')
+      if (claims.sub === 'mallory') throw refuse('no')
     }
   })
   const { challenge } = pkce()

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { OidcError } from '../../index.ts'
+import { OidcError, refuse } from '../../index.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from '../support/app.ts'
 import { openPage } from '../support/pages.ts'
@@ -11,7 +11,7 @@ const page = openPage('docs/errors.md')
 t.test('an answer of its own', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  const options = optionsFor(provider, { onClaims: () => { throw new Error('no account') } })
+  const options = optionsFor(provider, { onClaims: () => { throw refuse('no account') } })
   const app = await page.run(t, 'onError', { context: { options } })
   const { status, text } = await client({ app, baseUrl: BASE_URL }).goto('/auth/login')
   t.equal(status, 403)

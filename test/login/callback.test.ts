@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { OidcError } from '../../index.ts'
+import { OidcError, refuse } from '../../index.ts'
 import { client, faults, startClock, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { createGate } from '../support/gate.ts'
@@ -1057,13 +1057,23 @@ t.test('onClaims runs once, after every check and before the session', async (t)
   t.equal(calls.length, 0, 'a failed check does not reach it')
 })
 
-t.test('onClaims refuses a login by throwing, and its error does not reach the user', async (t) => {
+t.test('K12 onClaims refuses a login by refuse() or an OidcError; other errors are faults, and do not reach the user', async (t) => {
   const provider = await startedProvider(t)
   const secret = 'the database at 10.0.0.1 said no'
   const throwing: Array<[what: string, thrown: unknown, status: number, code: string]> = [
-    ['an Error', new Error(secret), 403, 'FST_OIDC_CLAIMS'],
-    ['text', secret, 403, 'FST_OIDC_CLAIMS'],
-    ['undefined', undefined, 403, 'FST_OIDC_CLAIMS'],
+    ['refuse()', refuse(), 403, 'FST_OIDC_CLAIMS'],
+    ['refuse() with a reason', refuse(secret), 403, 'FST_OIDC_CLAIMS'],
+    ['refuse() with a message', refuse(secret, { message: 'Your account is locked.' }), 403, 'FST_OIDC_CLAIMS'],
+    ['an Error', new Error(secret), 500, 'FST_OIDC_UNEXPECTED'],
+    ['a bug', new TypeError(secret), 500, 'FST_OIDC_UNEXPECTED'],
+    ['text', secret, 500, 'FST_OIDC_UNEXPECTED'],
+    ['undefined', undefined, 500, 'FST_OIDC_UNEXPECTED'],
+    ['null', null, 500, 'FST_OIDC_UNEXPECTED'],
+    ['an outage', Object.assign(new Error(secret), { statusCode: 503 }), 503, 'FST_OIDC_UNEXPECTED'],
+    ['an outage, as status', Object.assign(new Error(secret), { status: 502 }), 502, 'FST_OIDC_UNEXPECTED'],
+    ['404 of a database', Object.assign(new Error(secret), { statusCode: 404 }), 500, 'FST_OIDC_UNEXPECTED'],
+    ['403 of another service', Object.assign(new Error(secret), { status: 403 }), 500, 'FST_OIDC_UNEXPECTED'],
+    ['a status that is none', Object.assign(new Error(secret), { status: 600 }), 500, 'FST_OIDC_UNEXPECTED'],
     [
       'an OidcError',
       new OidcError('FST_OIDC_FORBIDDEN', { message: 'Your account is locked.', detail: secret }),
@@ -1082,8 +1092,8 @@ t.test('onClaims refuses a login by throwing, and its error does not reach the u
       const tried = await attempt(t, provider, [], { onClaims: () => { throw thrown } })
       await assertRefused(t, tried, status, code)
       t.notMatch(tried.page.text(), secret)
-      if (code === 'FST_OIDC_FORBIDDEN') t.match(tried.page.text(), 'Your account is locked.')
-      if (status === 503) t.equal(tried.page.headers.get('retry-after'), '7')
+      if (code === 'FST_OIDC_FORBIDDEN' || what.endsWith('message')) t.match(tried.page.text(), 'Your account is locked.')
+      if (status === 503) t.equal(tried.page.headers.get('retry-after'), what === 'an outage' ? '5' : '7')
     })
   }
   await t.test('a value that is not JSON', async (t) => {
@@ -1099,6 +1109,25 @@ t.test('onClaims refuses a login by throwing, and its error does not reach the u
       t.equal(page.json().user, null)
     }
   })
+})
+
+t.test('K12 the log says what a hook has done', async (t) => {
+  const cases: Array<[thrown: unknown, entry: object]> = [
+    [refuse('alice is not invited'), { level: 30, code: 'FST_OIDC_CLAIMS', detail: 'alice is not invited' }],
+    [new TypeError('x is null'), {
+      level: 50,
+      code: 'FST_OIDC_UNEXPECTED',
+      detail: /^onClaims failed: x is null. To refuse .* throw refuse\(/,
+      err: { type: 'TypeError', stack: /callback\.test/ }
+    }]
+  ]
+  for (const [thrown, entry] of cases) {
+    const { lines, server } = captureLog()
+    const { browser } = await startApp(t, { onClaims: () => { throw thrown } }, {}, server)
+    await browser.goto('/me')
+    const entries = lines().trim().split('\n').map((line) => JSON.parse(line) as { code?: string })
+    t.match(entries.filter(({ code }) => code !== undefined), [entry])
+  }
 })
 
 t.test('onClaims may send the reply itself, and then there is no session', async (t) => {
@@ -1166,7 +1195,7 @@ t.test('parseClaims can change the claims, but not sub and iss', async (t) => {
       asked = true
     }
   })
-  await assertRefused(t, tried, 403, 'FST_OIDC_CLAIMS')
+  await assertRefused(t, tried, 500, 'FST_OIDC_UNEXPECTED')
   t.notMatch(tried.page.text(), 'given_name')
   t.notOk(asked)
 })
