@@ -67,7 +67,8 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
   const reportEnd = createReportEnd({ log, telemetry, onLogout })
-  const space = joinCookieSpace(new URL(settings.baseUrl).hostname, settings.session.cookieName)
+  const { maxHeaderSize } = app.server as { maxHeaderSize?: number }
+  const space = joinCookieSpace(new URL(settings.baseUrl).hostname, settings.session.cookieName, maxHeaderSize)
   app.addHook('onClose', async () => space.leave())
   const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })

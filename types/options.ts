@@ -328,7 +328,7 @@ export interface SessionOptions {
   secret?: string | string[]
   /**
    * The base name of the cookies, at most 40 characters. On https, the prefix `__Host-` is added. Default: `oidc`,
-   * followed by the path of `baseUrl` and by the prefix of the routes when that is not `/auth`. On http, the port is
+   * followed by the path of `baseUrl` and by the prefix of the routes when that is not `/auth`. A port in `baseUrl` is
    * a part of it too.
    */
   cookieName?: string

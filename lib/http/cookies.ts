@@ -62,6 +62,18 @@ export function totalBytes (cookies: readonly SentCookie[]): number {
   return cookies.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
+const MAX_DESCRIBED = 5
+/** In characters. */
+const MAX_NAME = 40
+
+/** The names and sizes of the largest cookies, for the log. */
+export function describeCookies (cookies: readonly SentCookie[]): string {
+  const largest = [...cookies].sort((a, b) => b.bytes - a.bytes)
+  const described = largest.slice(0, MAX_DESCRIBED).map(({ name, bytes }) => `${name.slice(0, MAX_NAME)} ${bytes}`)
+  const more = largest.length - described.length
+  return [...described, ...(more > 0 ? [`${more} more`] : [])].join(', ')
+}
+
 /** Adds a Set-Cookie header and keeps those that the reply already has. */
 export function addSetCookie (reply: FastifyReply, setCookie: string): void {
   reply.header('set-cookie', setCookie)

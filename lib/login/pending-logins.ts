@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto'
 import { OidcError } from '../errors.ts'
 import {
-  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, addSetCookie, readCookie, totalBytes
+  ATTRIBUTES_LENGTH, LOGIN_BUDGET, MAX_COOKIE, addSetCookie, readCookie, totalBytes
 } from '../http/cookies.ts'
+import { isReserved } from '../http/cookie-space.ts'
 import { now } from '../util/time.ts'
 import { createFormerLogins } from './former-logins.ts'
 import { DONE_LENGTH } from './guarded-logins.ts'
@@ -63,6 +64,8 @@ const SLOTS = '0123456789ab'
 const MAX_IN_STATE = 200
 /** What `=` and `; ` add to a cookie in the header, in bytes. */
 const SEPARATORS = 3
+/** The rank of a slot after those of all logins. */
+const LAST = Number.MAX_VALUE
 
 /** An address that does not fit into the `state`, or that of a silent login, whose answer may have no `state`. */
 interface PackedAddress {
@@ -111,18 +114,19 @@ export function createPendingLogins (
     return [...SLOTS.slice(0, Math.max(count, 1))]
   }
 
-  /** A free slot, else one of a used login, else the one of the oldest login. */
+  /** A free slot while there is room, else one of a used login, else the one of the oldest login. */
   function chooseSlot (header: string | undefined): string {
     const all = slots()
     const start = turn++ % all.length
-    const ranks = new Map(all.map((slot) => [slot, rankOf(header, slot)]))
+    const isFull = space.isFull(header)
+    const ranks = new Map(all.map((slot) => [slot, rankOf(header, slot, isFull)]))
     const inTurn = [...all.slice(start), ...all.slice(0, start)]
     return inTurn.sort((a, b) => (ranks.get(a) as number) - (ranks.get(b) as number))[0] as string
   }
 
-  function rankOf (header: string | undefined, slot: string): number {
+  function rankOf (header: string | undefined, slot: string, isFull: boolean): number {
     const value = readCookie(header, nameOf(slot))
-    if (value === undefined) return 0
+    if (value === undefined) return isFull ? LAST : 0
     const mark = marks.open(slot, value)
     if (mark === null) return 2 // of another application with the same name, or of a key that is gone
     return mark.isUsed || !isInTime(startOf(mark.id)) ? 1 : startOf(mark.id)
@@ -155,7 +159,7 @@ export function createPendingLogins (
   /** The cookies beside those of logins: how many bytes of the budget they leave for an address. */
   function roomBeside (header: string | undefined, ignored: (name: string) => boolean): number {
     const others = space.cookiesOf(header).filter(({ name }) => !isReserved(name) && !ignored(name))
-    return COOKIE_BUDGET - LOGIN_BUDGET - totalBytes(others)
+    return space.budget(header) - totalBytes(others)
   }
 
   /** The Cookie header is complete: no cookie of the session was held back (RFC 6265bis, section 5.2). */
@@ -170,7 +174,7 @@ export function createPendingLogins (
     const content: PackedAddress = { s: idOf(login.state), r: login.returnTo.slice(origin.length), p: provider.id }
     const value = sealer.seal('login', content)
     const size = addressName.length + value.length + SEPARATORS
-    const share = Math.floor((COOKIE_BUDGET - LOGIN_BUDGET) / space.sharers)
+    const share = Math.floor(space.budget(cookie) / space.sharers)
     const room = sendsAllCookies(request) ? Math.min(share, roomBeside(cookie, (name) => name === addressName)) : 0
     if (size <= room && size + ATTRIBUTES_LENGTH <= MAX_COOKIE) {
       set(reply, addressName, value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
@@ -287,11 +291,6 @@ export function createPendingLogins (
       remove(reply, [...own.map(nameOf), ...address, ...former.names(cookie)])
     }
   }
-}
-
-/** A cookie for which LOGIN_BUDGET is reserved. */
-function isReserved (name: string): boolean {
-  return /-(?:login-[0-9a-z]|silent|done)$/.test(name)
 }
 
 function idOf (state: string): string {

@@ -88,10 +88,9 @@ function parseCookieNames (
 }
 
 // Applications on one host must not overwrite each other's cookies: browsers send them to all paths and all ports.
-// On https, a port of its own is rare, and one process may be reached through several.
-function defaultCookieName ({ baseUrl, prefix, secure }: SessionContext): string {
+function defaultCookieName ({ baseUrl, prefix }: SessionContext): string {
   const { port, pathname } = new URL(baseUrl)
-  const base = secure || port === '' ? 'oidc' : `oidc-${port}`
+  const base = port === '' ? 'oidc' : `oidc-${port}`
   const path = pathname.replace(/\/$/, '') + prefix
   // `/a.b` and `/a/b` must differ.
   return /[^\w/-]/.test(path) ? hashedName(base + path) : nameOfPath(base, path)

@@ -1,10 +1,12 @@
 import { OidcError } from '../errors.ts'
 import {
-  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, cookiesNamed, readCookie, totalBytes
+  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, cookiesNamed, describeCookies, readCookie,
+  totalBytes
 } from '../http/cookies.ts'
 import { createTokenCache, freeze } from '../util/token-cache.ts'
 import { selectTokens } from './session.ts'
 import type { CookieSpace } from '../http/cookie-space.ts'
+import type { SentCookie } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
 import type { Session, SessionTokens } from './session.ts'
@@ -23,6 +25,8 @@ export interface WrittenSession {
   bytes: number
   /** Whether the ID token is not in the cookies, because they would be too large with it. */
   isWithoutIdToken: boolean
+  /** All cookies of the host together, and the largest of them, when a proxy with its defaults may refuse them. */
+  crowd: { bytes: number, cookies: string } | undefined
 }
 
 export interface SessionCookies {
@@ -45,10 +49,19 @@ interface SealedTokens {
 
 type Cookie = [name: string, value: string]
 
+/** What stays of a Cookie header beside a new session. */
+interface Room {
+  /** How many bytes the session may have. */
+  bytes: number
+  /** The sessions of other registrations. */
+  registrations: SentCookie[]
+  /** The cookies of other processes and other software. */
+  others: SentCookie[]
+}
+
 const MAX_OPENED = 4096
 /** The most that fit into the budget. */
 const MAX_CHUNKS = 3
-const SESSION_BUDGET = COOKIE_BUDGET - LOGIN_BUDGET
 /** The cookies of a session, in every registration. */
 const OF_SESSION = /^(?!.*-(?:login-.*|silent|done|return)$)/
 /**
@@ -60,7 +73,7 @@ const RESPONSE_BUDGET = 3300
 export function createSessionCookies (
   { session: settings }: Pick<Settings, 'session'>,
   sealer: Sealer,
-  space: Pick<CookieSpace, 'cookiesOf'>
+  space: Pick<CookieSpace, 'cookiesOf' | 'othersIn' | 'budget'>
 ): SessionCookies {
   const { cookieName, formerName, sameSite, tokens: tokenNames, inStore } = settings
   const cache = createTokenCache<OpenedSession>(MAX_OPENED)
@@ -89,9 +102,11 @@ export function createSessionCookies (
     return stale.map((name) => setCookie(name, '', 0))
   }
 
-  /** The size of the sessions of other registrations, in bytes. */
-  function bytesOfOthers (header: string | undefined, base: string): number {
-    return totalBytes(space.cookiesOf(header).filter(({ name }) => OF_SESSION.test(name) && !isOf(base, name)))
+  /** What may stay of a Cookie header, and how many bytes that leaves for the session. */
+  function roomIn (header: string | undefined, base: string): Room {
+    const registrations = space.cookiesOf(header).filter(({ name }) => OF_SESSION.test(name) && !isOf(base, name))
+    const bytes = space.budget(header) - totalBytes(registrations)
+    return { bytes, registrations, others: space.othersIn(header) }
   }
 
   function sealTokens (base: string, { session: { id }, revision }: Session, tokens: SessionTokens): string[] {
@@ -149,16 +164,18 @@ export function createSessionCookies (
 
     write (header, session, tokens, age) {
       const base = nameFor(header)
-      const others = bytesOfOthers(header, base)
+      const room = roomIn(header, base)
       const all = cookiesOf(base, session, tokens)
-      const smaller = withoutIdToken(base, session, tokens, { all, budget: SESSION_BUDGET - others })
+      const smaller = withoutIdToken(base, session, tokens, { all, budget: room.bytes })
       const cookies = smaller ?? all
       const names = cookies.map(([name]) => name)
+      checkSize(cookies, tokens, room)
       return {
         session,
         setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, base, names)],
-        bytes: checkSize(cookies, tokens, others),
-        isWithoutIdToken: smaller !== undefined
+        bytes: requestSize(cookies),
+        isWithoutIdToken: smaller !== undefined,
+        crowd: crowdOf(cookies, room)
       }
     },
 
@@ -198,9 +215,8 @@ function sizeOf (cookies: Cookie[], added: number): number {
   return cookies.reduce((sum, [name, value]) => sum + name.length + value.length + added, 0)
 }
 
-/** The size of all cookies in bytes. Throws FST_OIDC_SESSION_TOO_LARGE. */
-function checkSize (cookies: Cookie[], tokens: SessionTokens, bytesOfOthers: number): number {
-  const limit = SESSION_BUDGET - bytesOfOthers
+/** Throws FST_OIDC_SESSION_TOO_LARGE. */
+function checkSize (cookies: Cookie[], tokens: SessionTokens, { bytes: limit, registrations, others }: Room): void {
   const bytes = requestSize(cookies)
   const [name, session] = cookies[0] as Cookie
   if (name.length + session.length + 1 + ATTRIBUTES_LENGTH > MAX_COOKIE) {
@@ -209,21 +225,34 @@ function checkSize (cookies: Cookie[], tokens: SessionTokens, bytesOfOthers: num
       'keep fewer "claims", or return less from "onClaims"'
     )
   }
-  if (bytes > limit) {
-    const sizes = Object.entries(tokens)
-      .filter(([name]) => name.endsWith('_token'))
-      .map(([name, value]) => `${name} ${String(value).length}`)
-    throw tooLarge(
-      `its cookies would have ${bytes} bytes, ${limit} is the limit` +
-      `${bytesOfOthers === 0 ? '' : ` beside ${bytesOfOthers} bytes of other registrations`}: ` +
-      `keep fewer "session.tokens" (${sizes.join(', ')})`
-    )
-  }
-  return bytes
+  if (bytes <= limit) return
+  const sizes = Object.entries(tokens)
+    .filter(([name]) => name.endsWith('_token'))
+    .map(([name, value]) => `${name} ${String(value).length}`)
+  throw tooLarge(
+    `its cookies would have ${bytes} bytes, ${Math.max(limit, 0)} is the limit` +
+    `${beside('other registrations', registrations)}${beside('other software', others)}: ` +
+    `keep fewer "session.tokens" (${sizes.join(', ')})`,
+    bytes <= COOKIE_BUDGET - LOGIN_BUDGET - totalBytes(registrations) ? TOO_MANY_COOKIES : undefined
+  )
 }
 
-function tooLarge (detail: string): OidcError {
-  return new OidcError('FST_OIDC_SESSION_TOO_LARGE', { detail })
+const TOO_MANY_COOKIES = 'Your browser has too many cookies for this site. Delete some of them, then log in again.'
+
+function beside (what: string, cookies: SentCookie[]): string {
+  return cookies.length === 0 ? '' : ` beside ${totalBytes(cookies)} bytes of ${what} (${describeCookies(cookies)})`
+}
+
+/** What is more than a proxy takes by default, such as nginx, which has 8 KiB for one header. */
+function crowdOf (cookies: Cookie[], { registrations, others }: Room): WrittenSession['crowd'] {
+  const own = cookies.map(([name, value]) => ({ name, value, bytes: requestSize([[name, value]]) }))
+  const all = [...own, ...registrations, ...others]
+  const bytes = totalBytes(all)
+  return bytes > COOKIE_BUDGET ? { bytes, cookies: describeCookies(all) } : undefined
+}
+
+function tooLarge (detail: string, message?: string): OidcError {
+  return new OidcError('FST_OIDC_SESSION_TOO_LARGE', { detail, ...(message !== undefined && { message }) })
 }
 
 function split (value: string, size: number): string[] {

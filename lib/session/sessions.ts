@@ -113,6 +113,8 @@ const LONG_RESPONSE = 120
 const NOTHING: readonly string[] = []
 const WRITTEN = { setCookies: NOTHING, removals: NOTHING, shown: NOTHING, bytes: 0 }
 const WITHOUT_ID_TOKEN = { detail: 'a logout does not name the session at the provider: "session.store" keeps the token' }
+const CROWDED = 'all cookies of this host together are more than proxies such as nginx take by default (8 KiB), and other ' +
+  'processes and other software on this host share this limit: "session.store" keeps the session small'
 const NO_SESSION: Resolved = { status: 'none' }
 
 export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
@@ -261,6 +263,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (written.isWithoutIdToken) {
         request.log.info(WITHOUT_ID_TOKEN, 'the ID token is not kept: it does not fit into the cookies')
       }
+      if (written.crowd !== undefined) request.log.warn(written.crowd, CROWDED)
       replaceState(request, liveState(session, provider, { ...written, tokens: content.tokens }))
       if (ended !== null) await reportEnd(ended, 'login', request)
     },

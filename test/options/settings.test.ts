@@ -234,6 +234,10 @@ t.test('the options have the meaning of the type documentation', async (t) => {
   }
   t.match(nameAt(3000), /^oidc\.[0-9a-f]{32}$/)
   t.not(nameAt(3000), nameAt(3001))
+  t.match(parse({ baseUrl: 'https://example.com:8443' }).session, {
+    cookieName: '__Host-oidc-8443', formerName: '__Host-oidc'
+  }, 'K2 two ports on https do not meet either')
+  t.equal(parse({ baseUrl: 'https://example.com:443' }).session.cookieName, '__Host-oidc')
 })
 
 t.test('S37 a secret always makes the same key, and another secret another key', async (t) => {

@@ -24,7 +24,7 @@ const NAME = '__Host-oidc'
 const TOKENS = '__Host-oidc-tokens-0'
 const HOUR = 3600
 /** No other registration shares the budget. */
-const ALONE = { cookiesOf: () => [] }
+const ALONE = { cookiesOf: () => [], othersIn: () => [], budget: () => 7000 }
 const NEW_KEY = Buffer.alloc(32, 9).toString('base64')
 
 function setCookiesOf ({ headers }: LightMyRequestResponse): string[] {
