@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { OidcError } from '../errors.ts'
-import { wantsPage } from './fetch-metadata.ts'
+import { isFramed, wantsPage } from './fetch-metadata.ts'
 import { errorPage } from './pages.ts'
 import { runReplyHook } from './run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -121,8 +121,12 @@ export function isForeign (error: unknown): boolean {
   return !(error instanceof OidcError) && statusCode !== 500 && code?.startsWith('FST_ERR_CTP_') !== true
 }
 
+const IN_FRAME = 'the page is in a frame: inside of another site, browsers send the session cookie only with ' +
+  '"session.sameSite" none, and many not even then'
+
 // The cause of an error that the plugin does not expect is the only hint to the fault.
-function log ({ code, level, detail, cause, message }: OidcError, request: FastifyRequest): void {
+function log ({ code, statusCode, level, detail, cause, message }: OidcError, request: FastifyRequest): void {
   const isUnexpected = code === 'FST_OIDC_UNEXPECTED'
-  request.log[level]({ code, detail: detail?.slice(0, 500), ...(isUnexpected && { err: cause }) }, message)
+  const reason = detail ?? (statusCode === 401 && isFramed(request) ? IN_FRAME : undefined)
+  request.log[level]({ code, detail: reason?.slice(0, 500), ...(isUnexpected && { err: cause }) }, message)
 }

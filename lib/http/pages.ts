@@ -1,4 +1,5 @@
 import { sha256 } from '../util/crypto.ts'
+import { isFramed } from './fetch-metadata.ts'
 import type { FastifyReply } from 'fastify'
 import type { OidcError } from '../errors.ts'
 
@@ -17,6 +18,8 @@ interface Page {
   script?: string
   formAction?: string
   referrerPolicy?: string
+  /** Whether another site may show it in a frame: a click on it does no harm. */
+  isFramable?: boolean
 }
 
 const STYLE = [
@@ -34,8 +37,10 @@ const SUBMIT = 'document.forms[0].submit()'
 const ANYWHERE = '*'
 
 export function errorPage (reply: FastifyReply, error: OidcError, exit: Exit): void {
-  const body = `<p><small>${error.code}</small></p><p>${link(exit)}</p>`
-  sendPage(reply, { title: error.message, body })
+  // In a frame, browsers may block the cookies of a login, and providers refuse to show their page.
+  const attributes = isFramed(reply.request) ? ' target="_blank" rel="noopener"' : ''
+  const body = `<p><small>${error.code}</small></p><p>${link(exit, attributes)}</p>`
+  sendPage(reply, { title: error.message, body, isFramable: true })
 }
 
 /** Offers the providers with which the user can log in. */
@@ -75,7 +80,8 @@ export function continuePage (reply: FastifyReply, url: string, title: string): 
   sendPage(reply, {
     title,
     body: `<p>${link({ url, label: 'Continue' })}</p>`,
-    head: `<meta http-equiv="refresh" content="0;url=${escapeHtml(url)}">`
+    head: `<meta http-equiv="refresh" content="0;url=${escapeHtml(url)}">`,
+    isFramable: true
   })
 }
 
@@ -83,8 +89,8 @@ function escapeHtml (text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-function link ({ url, label }: Exit): string {
-  return `<a href="${escapeHtml(url)}">${label}</a>`
+function link ({ url, label }: Exit, attributes = ''): string {
+  return `<a href="${escapeHtml(url)}"${attributes}>${label}</a>`
 }
 
 function hiddenField (name: string, value: string): string {
@@ -93,7 +99,7 @@ function hiddenField (name: string, value: string): string {
 
 function sendPage (reply: FastifyReply, page: Page): void {
   reply
-    .header('content-security-policy', policyOf(page))
+    .header('content-security-policy', policyOf(page, isFramed(reply.request)))
     .header('cache-control', 'no-store')
     .header('x-content-type-options', 'nosniff')
     .header('referrer-policy', page.referrerPolicy ?? 'no-referrer')
@@ -101,10 +107,11 @@ function sendPage (reply: FastifyReply, page: Page): void {
     .send(htmlOf(page))
 }
 
-function policyOf ({ script, formAction = "'self'" }: Page): string {
+// A frame that may not show a page shows an error of the browser instead, which says nothing.
+function policyOf ({ script, formAction = "'self'", isFramable = false }: Page, isFramed: boolean): string {
   const directives = [
     "default-src 'none'", 'img-src data:', `style-src '${hashSource(STYLE)}'`, `form-action ${formAction}`,
-    "base-uri 'none'", "frame-ancestors 'none'"
+    "base-uri 'none'", `frame-ancestors ${isFramable && isFramed ? ANYWHERE : "'none'"}`
   ]
   if (script !== undefined) directives.push(`script-src '${hashSource(script)}'`)
   return directives.join('; ')

@@ -233,7 +233,7 @@ function checkSize (cookies: Cookie[], tokens: SessionTokens, { bytes: limit, re
     `its cookies would have ${bytes} bytes, ${Math.max(limit, 0)} is the limit` +
     `${beside('other registrations', registrations)}${beside('other software', others)}: ` +
     `keep fewer "session.tokens" (${sizes.join(', ')})`,
-    bytes <= COOKIE_BUDGET - LOGIN_BUDGET - totalBytes(registrations) ? TOO_MANY_COOKIES : undefined
+    bytes <= COOKIE_BUDGET - LOGIN_BUDGET ? TOO_MANY_COOKIES : undefined
   )
 }
 
