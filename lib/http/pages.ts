@@ -38,9 +38,9 @@ const ANYWHERE = '*'
 
 export function errorPage (reply: FastifyReply, error: OidcError, exit: Exit): void {
   // In a frame, browsers may block the cookies of a login, and providers refuse to show their page.
-  const attributes = isFramed(reply.request) ? ' target="_blank" rel="noopener"' : ''
-  const body = `<p><small>${error.code}</small></p><p>${link(exit, attributes)}</p>`
-  sendPage(reply, { title: error.message, body, isFramable: true })
+  const head = isFramed(reply.request) ? '<base target="_blank">' : ''
+  const body = `<p><small>${error.code}</small></p><p>${link(exit)}</p>`
+  sendPage(reply, { title: error.message, body, head, isFramable: true })
 }
 
 /** Offers the providers with which the user can log in. */
@@ -89,8 +89,8 @@ function escapeHtml (text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-function link ({ url, label }: Exit, attributes = ''): string {
-  return `<a href="${escapeHtml(url)}"${attributes}>${label}</a>`
+function link ({ url, label }: Exit): string {
+  return `<a href="${escapeHtml(url)}">${label}</a>`
 }
 
 function hiddenField (name: string, value: string): string {

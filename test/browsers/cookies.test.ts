@@ -56,7 +56,8 @@ t.test('cookies', { skip: skipWithoutChromium }, async (t) => {
   t.test('K1 a page inside another site: the session, or a page with a login in a new tab', async (t) => {
     const sites: Record<string, Site> = {}
     for (const sameSite of ['lax', 'none'] as const) {
-      sites[sameSite] = await startSite(t, provider, { tls: testCertificate(), session: { key: SESSION_KEY, sameSite } })
+      const session = { key: SESSION_KEY, sameSite }
+      sites[sameSite] = await startSite(t, provider, { tls: testCertificate(), session })
     }
     for (const [cookies, sameSite, isLoggedIn] of [
       ['all', 'lax', false], ['all', 'none', true], ['first-party', 'none', false]

@@ -21,7 +21,7 @@ t.test('journeys', { skip: skipWithoutChromium }, async (t) => {
         asked.push(`${statusCode} ${url.split('?', 1)[0]} ${String(headers['sec-purpose'] ?? '')}`.trim())
       })
     },
-    routes: (app) => app.get('/ahead', async ({ query }, reply) => {
+    after: (app) => app.get('/ahead', async ({ query }, reply) => {
       const { kind, path } = query as { kind: string, path: string }
       const rules = JSON.stringify({ [kind]: [{ urls: [path], eagerness: 'immediate' }] })
       const script = `<script type="speculationrules">${rules}</script>`

@@ -25,7 +25,7 @@ t.test('K10 two applications below two paths of nginx, with TLS, helmet and a se
       baseUrl: `https://localhost:${port}${path}`,
       port: upstream,
       before: async (app) => await app.register(helmet),
-      routes: (app) => app.get('/worker.js', async (_request, reply) => await reply.type('text/javascript').send(WORKER))
+      after: (app) => app.get('/worker.js', async (_request, reply) => await reply.type('text/javascript').send(WORKER))
     })
     return { ...site, upstream }
   }

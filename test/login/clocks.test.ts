@@ -56,7 +56,7 @@ for (const [off, paths, status, code] of cases) {
         clock.advance(-off)
       }
     }) as never
-    const page = await client({ app: { inject } as FastifyInstance, baseUrl: BASE_URL }).goto('/me')
+    const page = await client({ app: { inject } as unknown as FastifyInstance, baseUrl: BASE_URL }).goto('/me')
     t.equal(page.status, status)
     t.ok(provider.count('authorize') <= 2, 'no loop')
     if (code === undefined) return

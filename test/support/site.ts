@@ -24,7 +24,7 @@ export interface SiteOptions extends Partial<OidcOptions> {
   /** Runs before the plugin is registered. */
   before?: (app: FastifyInstance) => unknown
   /** Adds routes. */
-  routes?: (app: FastifyInstance) => unknown
+  after?: (app: FastifyInstance) => unknown
 }
 
 export async function startIdentity (t: Teardown): Promise<Provider> {
@@ -37,7 +37,7 @@ export async function startIdentity (t: Teardown): Promise<Provider> {
 export async function startSite (
   t: Teardown,
   provider: Provider,
-  { tls, port, before, routes, ...options }: SiteOptions = {}
+  { tls, port, before, after, ...options }: SiteOptions = {}
 ): Promise<Site> {
   const baseUrl = options.baseUrl ?? `${tls === undefined ? 'http' : 'https'}://localhost:${await freePort()}`
   const { lines, server } = captureLog()
@@ -46,7 +46,7 @@ export async function startSite (
   await before?.(app)
   await app.register(oidc, optionsFor(provider, { timeout: 60, ...options, baseUrl }))
   addPages(app, baseUrl)
-  routes?.(app)
+  after?.(app)
   await app.listen({ port: port ?? Number(new URL(baseUrl).port), host: 'localhost' })
   return { baseUrl, app, lines }
 }
