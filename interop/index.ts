@@ -28,11 +28,11 @@ console.log(`\n${matrix()}\n`)
 for (const { provider, behaviour, text } of cells.filter(({ verdict }) => verdict === 'FAILED')) {
   console.log(`FAILED ${provider}, ${behaviour}: ${text}\n`)
 }
-console.log(`${count('ok')} ok, ${count('no')} no, ${count('open')} open, ${count('FAILED')} FAILED`)
+console.log(`${count('ok')} ok, ${count('no')} no, ${count('FAILED')} FAILED`)
 process.exitCode = chosen.length === 0 || count('FAILED') > 0 ? 1 : 0
 
 function showProgress ({ behaviour, verdict, text, seconds }: Cell): void {
-  const reason = ['no', 'open'].includes(verdict) ? `: ${text}` : ''
+  const reason = verdict === 'no' ? `: ${text}` : ''
   console.log(`  ${verdict.padEnd(6)} ${behaviour}${reason} (${seconds.toFixed(1)} s)`)
 }
 
@@ -51,5 +51,5 @@ function matrix (): string {
 function cellText (provider: string, behaviour: string): string {
   const cell = cells.find((cell) => cell.provider === provider && cell.behaviour === behaviour)
   if (cell === undefined) return 'FAILED'
-  return ['no', 'open'].includes(cell.verdict) ? `${cell.verdict}: ${cell.text}` : cell.verdict
+  return cell.verdict === 'no' ? `no: ${cell.text}` : cell.verdict
 }

@@ -5,11 +5,11 @@ import { createLab } from './lab.ts'
 import type { Metadata } from './lab.ts'
 import type { InteropProvider } from './provider.ts'
 
-/** `no`: the provider cannot do it, as its folder says. `open`: the plugin cannot do it yet. */
+/** `no`: the provider cannot do it, as its folder says. */
 export interface Cell {
   provider: string
   behaviour: string
-  verdict: 'ok' | 'no' | 'open' | 'FAILED'
+  verdict: 'ok' | 'no' | 'FAILED'
   text: string
   seconds: number
 }
@@ -58,16 +58,16 @@ async function runCell (provider: InteropProvider, metadata: Metadata, behaviour
 /** An oddity must stay true: a cell that works although it is said not to is a failure. */
 function judge (
   failure: string | undefined,
-  { oddities, open = {} }: InteropProvider,
+  { oddities }: InteropProvider,
   behaviour: BehaviourName
 ): Pick<Cell, 'verdict' | 'text'> {
-  const expected = oddities[behaviour] ?? open[behaviour]
+  const expected = oddities[behaviour]
   if (failure === undefined) {
     const text = `it works: remove "${expected?.why}" from provider.ts`
     return expected === undefined ? { verdict: 'ok', text: '' } : { verdict: 'FAILED', text }
   }
   if (expected?.shows.test(failure) !== true) return { verdict: 'FAILED', text: failure }
-  return { verdict: behaviour in oddities ? 'no' : 'open', text: expected.why }
+  return { verdict: 'no', text: expected.why }
 }
 
 async function failureOf (

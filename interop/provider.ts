@@ -38,6 +38,4 @@ export interface InteropProvider {
   answer: (browser: TestBrowser, page: Page, visitor: Visitor) => Promise<Page | undefined>
   /** What the provider cannot do. */
   oddities: Partial<Record<BehaviourName, Oddity>>
-  /** What the plugin cannot do yet. */
-  open?: Partial<Record<BehaviourName, Oddity>>
 }

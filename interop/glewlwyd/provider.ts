@@ -21,9 +21,6 @@ export const glewlwyd: InteropProvider = {
     'silent login': { why: 'prompt=none needs id_token_hint', shows: /id_token mandatory/ },
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ },
     'refused consent': { why: 'its page has no way to refuse', shows: /no refusal/ }
-  },
-  open: {
-    'wrong secret': { why: '403 unauthorized_client: the log names no option (K9)', shows: /does not name clientSecret/ }
   }
 }
 

@@ -10,9 +10,6 @@ export const keycloak: InteropProvider = {
   answer,
   oddities: {
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ }
-  },
-  open: {
-    'wrong secret': { why: '401 unauthorized_client: the log names no option (K9)', shows: /does not name clientSecret/ }
   }
 }
 
