@@ -8,3 +8,5 @@ export default oidc
 
 export declare const OidcError: typeof esm.OidcError
 export type OidcError = esm.OidcError
+
+export declare const refuse: typeof esm.refuse

@@ -16,7 +16,7 @@ import type { Process } from './support/processes.ts'
 t.setTimeout(120_000) // where other work shares the cores
 
 const TIMEOUT = 20 // seconds; long, so that no request fails where other work shares the cores
-const LEASE = TIMEOUT * 5 + 5 // seconds that a process has for a refresh before another takes over
+const LEASE = TIMEOUT * 6 + 5 // seconds that a process has for a refresh before another takes over
 
 const SCRIPT = join(compile(t), 'test/support/process.js')
 
@@ -37,7 +37,10 @@ async function start (
   // Its own cookie name keeps its entries apart from those of other tests in the same store.
   const session = { key: SESSION_KEY, cookieName: uniqueName(), idleTimeout: 28_800, ...options.session }
   const all = optionsFor(provider, { offlineAccess: true, timeout: TIMEOUT, ...options, session })
-  return { provider, apps: await Promise.all(processes.map(async ({ build }) => await build(all))) }
+  const apps = await Promise.all(processes.map(async ({ build }) => await build(all)))
+  // Else the pools of all tests together need more connections than PostgreSQL allows.
+  t.teardown(async () => await Promise.all(apps.map(async ({ close }) => await close())))
+  return { provider, apps }
 }
 
 const stores = [

@@ -305,7 +305,7 @@ for (const { name, options, listed } of shared) {
     await until(() => calls.filter((verb) => verb === 'get').length > 2)
     t.equal(provider.count('token'), 0, 'the other process waits for the lease')
     t.equal(calls.filter((verb) => verb === 'create').length, 1, 'it waits by reading')
-    clock.advance(31) // the lease: five timeouts of 5 seconds, and 5
+    clock.advance(36) // the lease: six timeouts of 5 seconds, and 5
     t.equal(await waiting, 200)
     t.equal(provider.count('token'), 1)
   })
@@ -808,7 +808,7 @@ for (const { name, options, listed } of shared) {
       times: 1,
       reset: true,
       async before () {
-        clock.advance(110) // more than the lease of five timeouts of 20 seconds, and 5
+        clock.advance(130) // more than the lease of six timeouts of 20 seconds, and 5
         taken = status(other, cookie, '/token')
         await until(() => provider.count('token') === 2)
         waiting = status(third, cookie, '/token')

@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import oidc from '../../index.ts'
 import { startClock } from '../../lib/testing/clock.ts'
 import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import type { OidcOptions } from '../../index.ts'
 
 // One process of an application. It does what the parent process orders, so that several tests can use it.
@@ -9,6 +10,8 @@ import type { OidcOptions } from '../../index.ts'
 export interface Orders {
   /** Builds an application with these options, and answers with its port. */
   build: OidcOptions
+  /** Closes the application that listens on this port. */
+  close: number
   /** Moves the clock of the process by so many seconds. */
   advance: number
   /** Answers with the number of requests to this path that have begun. */
@@ -22,6 +25,7 @@ export interface Order {
 
 const clock = startClock()
 const begun: string[] = []
+const apps = new Map<number, FastifyInstance>()
 
 async function build (options: OidcOptions): Promise<number> {
   const app = Fastify({ forceCloseConnections: true, logger: { level: 'warn' } })
@@ -33,11 +37,14 @@ async function build (options: OidcOptions): Promise<number> {
   }))
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
   await app.listen({ port: 0, host: '127.0.0.1' })
-  return (app.server.address() as AddressInfo).port
+  const { port } = app.server.address() as AddressInfo
+  apps.set(port, app)
+  return port
 }
 
 async function obey ([name, value]: Order['order']): Promise<number | undefined> {
   if (name === 'build') return await build(value)
+  if (name === 'close') return await apps.get(value)?.close()
   if (name === 'count') return begun.filter((url) => url === value).length
   clock.advance(value)
   return undefined

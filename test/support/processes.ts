@@ -9,10 +9,16 @@ import type { Injectable } from '../../lib/testing/index.ts'
 import type { Teardown } from './app.ts'
 import type { Order } from './process.ts'
 
+/** An application in another process. */
+export interface RemoteApp extends Injectable {
+  /** Closes it, and with it the connections to its store, unless the process was killed. */
+  close: () => Promise<void>
+}
+
 /** A process of an application, which does what the test orders. */
 export interface Process {
   /** Builds an application in the process. */
-  build: (options: OidcOptions) => Promise<Injectable>
+  build: (options: OidcOptions) => Promise<RemoteApp>
   /** The same, and returns the port on which it listens. */
   listen: (options: OidcOptions) => Promise<number>
   /** Moves its clock. */
@@ -39,7 +45,11 @@ export async function startProcess (t: Teardown, script: string, execArgv: strin
     child.send({ id, order })
   })
   return {
-    build: async (options) => remoteApp(await ask('build', options)),
+    async build (options) {
+      const port = await ask('build', options)
+      const close = async (): Promise<void> => { if (!child.killed) await ask('close', port) }
+      return Object.assign(remoteApp(port), { close })
+    },
     listen: async (options) => await ask('build', options),
     advance: async (seconds) => { await ask('advance', seconds) },
     count: async (path) => await ask('count', path),
