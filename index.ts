@@ -21,6 +21,7 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   const oidc = createOidc(parts)
   decorate(app, oidc, parts)
   document(app, parts)
+  announce(app, parts)
   await registerRoutes(app, parts)
   app.addHook('onReady', async () => await loadSigningKeys(parts))
   await discoverEagerly(parts)
@@ -40,6 +41,12 @@ function warn ({ log }: FastifyInstance, options: OidcOptions): void {
   if (process.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
     log.error('NODE_TLS_REJECT_UNAUTHORIZED is 0: an attacker on the network can impersonate the identity provider')
   }
+}
+
+/** What an operator registers at the provider. */
+function announce ({ log }: FastifyInstance, { settings: { providers, resolveProvider }, urls }: Parts): void {
+  const names = [...providers.keys(), ...(resolveProvider === undefined ? [] : ['{provider}'])]
+  log.info({ redirectUris: names.map(urls.callback) }, 'register these redirect URIs at the identity provider')
 }
 
 function document (app: FastifyInstance, { settings, bearer, providers: { choices } }: Parts): void {

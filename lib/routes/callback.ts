@@ -172,16 +172,24 @@ function createCompletion (parts: CallbackParts) {
     else redirect(request, reply, returnTo)
   }
 
+  /** The page opens without the login. That the provider would have to ask the user is a usual answer. */
+  function endSilent ({ returnTo }: PendingLogin, error: string, { response, request, reply }: Callback): void {
+    if (!MUST_ASK.has(error)) {
+      request.log.warn({ detail: describeError(error, response.description) }, 'the provider refused a silent login')
+    }
+    redirect(request, reply, returnTo)
+  }
+
   async function askAgain (login: PendingLogin, { provider, request, reply }: Callback): Promise<void> {
     request.log.info('the provider has ignored max_age: the login begins once more, with prompt=login')
     await logins.start(provider, request, reply, { ...sameLogin(login), before: login.before, promptsLogin: true })
   }
 
   return async (login: PendingLogin, callback: Callback): Promise<void> => {
-    const { provider, response, request, reply } = callback
+    const { provider, response, reply } = callback
     if (login.silent) silentLogin.suppress(reply)
     await provider.checkResponseIssuer(response.iss)
-    if (login.silent && MUST_ASK.has(response.error ?? '')) return redirect(request, reply, login.returnTo)
+    if (login.silent && response.error !== undefined) return endSilent(login, response.error, callback)
     const loginAt = Date.now()
     const tokenSet = await exchangeCode(login, callback).catch((error: OidcError) => {
       if (canAskAgain(login, error)) return null

@@ -443,6 +443,27 @@ t.test('S82 wrong options of a provider are refused, and the message names the p
   }
 })
 
+t.test('K12 at start, the log has the redirect URIs to register', async (t) => {
+  const { baseUrl, session } = shared
+  const own = { issuer: 'https://id.example.com', clientId: 'web', clientSecret: 'secret of web' }
+  const cases: Array<[options: Partial<OidcOptions>, redirectUris: string[]]> = [
+    [own, [`${baseUrl}/auth/callback`]],
+    [{ ...own, baseUrl: `${baseUrl}/app`, routes: { prefix: '/id' } }, [`${baseUrl}/app/id/callback`]],
+    [
+      { providers: { one: own, two: own } as never },
+      [`${baseUrl}/auth/one/callback`, `${baseUrl}/auth/two/callback`]
+    ],
+    [{ resolveProvider: async () => null }, [`${baseUrl}/auth/{provider}/callback`]]
+  ]
+  for (const [options, redirectUris] of cases) {
+    const { lines, server } = captureLog()
+    await buildApp(t, { baseUrl, session, ...options } as OidcOptions, server)
+    const line = lines().split('\n').find((text) => text.includes('register these redirect URIs')) as string
+    t.match(JSON.parse(line), { level: 30, redirectUris })
+    t.notMatch(line, 'secret of web')
+  }
+})
+
 t.test('S52 R1 health: the status of each provider, within the timeout', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
