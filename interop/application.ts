@@ -4,7 +4,7 @@ import type { OidcError, OidcOptions, OidcTokens } from '../index.ts'
 import oidc from '../index.ts'
 import { client } from '../lib/testing/index.ts'
 import type { TestBrowser } from '../lib/testing/index.ts'
-import { baseUrlOf } from './clients.ts'
+import { baseUrlOf } from './base-url.ts'
 import type { Client } from './clients.ts'
 
 /** A guarded application that listens, and what happened in it. */

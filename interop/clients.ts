@@ -28,8 +28,6 @@ export const clients = {
 
 export type ClientName = keyof typeof clients
 
-export const baseUrlOf = ({ port }: Client): string => `http://127.0.0.1:${port}`
-
 export interface User {
   username: string
   password: string

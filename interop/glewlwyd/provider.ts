@@ -1,19 +1,13 @@
 import assert from 'node:assert/strict'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import { AUDIENCE, clients } from '../clients.ts'
+import { AUDIENCE } from '../clients.ts'
+import { options } from './options.ts'
 import type { InteropProvider, Visitor } from '../provider.ts'
 
 /** Glewlwyd 2.7 of Debian 12, as setup.js configures it. */
 export const glewlwyd: InteropProvider = {
   name: 'glewlwyd',
-  // `basicEncoding`: it does not decode credentials. `session.store` keeps the ID token, which its logout needs.
-  options: {
-    basicEncoding: 'raw',
-    store: 'memory:',
-    session: { store: true },
-    resource: AUDIENCE,
-    bearer: { audience: AUDIENCE, clients: [clients.service.clientId] }
-  },
+  options,
   clientCredentials: { scope: 'api', resource: AUDIENCE },
   answer,
   oddities: {

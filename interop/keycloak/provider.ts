@@ -1,12 +1,12 @@
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import { AUDIENCE } from '../clients.ts'
 import { formsOf, submit } from '../forms.ts'
+import { options } from './options.ts'
 import type { InteropProvider, Visitor } from '../provider.ts'
 
 /** Keycloak, with the realm of realm.json. */
 export const keycloak: InteropProvider = {
   name: 'keycloak',
-  options: { bearer: { audience: AUDIENCE, strictType: false } },
+  options,
   answer,
   oddities: {
     introspection: { why: 'its access tokens are JWTs', shows: /the access token is a JWT/ }

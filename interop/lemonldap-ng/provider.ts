@@ -1,25 +1,12 @@
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import { AUDIENCE, clients } from '../clients.ts'
 import { formsOf, submit } from '../forms.ts'
+import { options } from './options.ts'
 import type { InteropProvider, Visitor } from '../provider.ts'
 
 /** LemonLDAP::NG 2.16 of Debian 12, with the configuration lmConf-1.json. */
 export const lemonldapNg: InteropProvider = {
   name: 'lemonldap-ng',
-  // `clientAuth`: it reads HTTP Basic only up to the first + or / of the base64 text, and decodes nothing.
-  // `trustedAudiences`: the additional audiences of a client are in its ID tokens, too. `introspectionAudience`: an
-  // answer has neither `aud` nor `token_type`.
-  options: {
-    userinfo: true,
-    clientAuth: 'client_secret_post',
-    trustedAudiences: [AUDIENCE],
-    bearer: {
-      audience: AUDIENCE,
-      strictType: false,
-      introspectionAudience: 'optional',
-      clients: [clients.service.clientId]
-    }
-  },
+  options,
   // Only this client gets access tokens that are JWTs.
   clientFor: { 'bearer token': 'other' },
   clientCredentials: { scope: 'profile' },

@@ -1,18 +1,13 @@
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import { AUDIENCE, clients } from '../clients.ts'
+import { AUDIENCE } from '../clients.ts'
 import { attributeOf, formsOf, submit } from '../forms.ts'
+import { options } from './options.ts'
 import type { InteropProvider, Visitor } from '../provider.ts'
 
 /** oidc-provider of npm, with the pages that it has for development. */
 export const oidcProvider: InteropProvider = {
   name: 'oidc-provider',
-  // The claims of `profile` and `email` are only in UserInfo. Without `resource`, its access tokens are opaque; with
-  // it, they are JWTs that its UserInfo endpoint refuses.
-  options: {
-    offlineAccess: true,
-    userinfo: true,
-    bearer: { audience: AUDIENCE, clients: [clients.service.clientId] }
-  },
+  options,
   optionsFor: { 'bearer token': { resource: AUDIENCE, userinfo: false } },
   clientCredentials: { resource: AUDIENCE, scope: 'read' },
   answer,

@@ -1,6 +1,7 @@
 import { startOidcProvider } from '../../test/support/oidc-provider.ts'
 import type { ClientMetadata } from '../../test/support/oidc-provider.ts'
-import { AUDIENCE, baseUrlOf, clients } from '../clients.ts'
+import { baseUrlOf } from '../base-url.ts'
+import { AUDIENCE, clients } from '../clients.ts'
 import type { Client } from '../clients.ts'
 
 // Starts oidc-provider (npm) with the clients of the matrix: node dist/interop/oidc-provider/start.js [port]
