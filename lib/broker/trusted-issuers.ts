@@ -1,7 +1,8 @@
-import { OidcError, asOidcError, checkWith } from '../errors.ts'
+import { OidcError, checkWith } from '../errors.ts'
 import { isAccessToken, looksLikeOtherToken } from '../provider/access-token.ts'
 import { readJson } from '../provider/json-response.ts'
 import { createKeySet } from '../provider/key-set.ts'
+import { verifyJwt } from '../provider/verify-jwt.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import type { FastifyBaseLogger } from 'fastify'
@@ -23,6 +24,8 @@ export interface TrustedIssuersParts {
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
+const COMPARED = { alg: '"bearer.algorithms"', iss: '"broker.trustedIssuers"', aud: '"broker.audience"' }
+
 /**
  * The brokers of other applications whose access tokens are accepted. Each one is trusted for its own issuer only,
  * and its tokens are verified with its own keys (security.md V19).
@@ -40,7 +43,7 @@ export function createTrustedIssuers (
       keys: keySet.known,
       async verifyAccessToken (token, { algorithms }) {
         const rules = { issuer, audience, algorithms, requiredClaims: REQUIRED_CLAIMS }
-        const { payload, protectedHeader } = await keySet.verify(token, rules).catch(asOidcError('FST_OIDC_TOKEN'))
+        const { payload, protectedHeader } = await verifyJwt(token, keySet, rules, 'FST_OIDC_TOKEN', COMPARED)
         const { typ } = protectedHeader
         const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ))
         check(isAccepted, 'it does not say that it is an access token')

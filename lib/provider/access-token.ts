@@ -1,5 +1,6 @@
-import { asOidcError, checkWith } from '../errors.ts'
+import { checkWith } from '../errors.ts'
 import { clientOf, namesAccessToken } from './token-subject.ts'
+import { verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
@@ -9,6 +10,8 @@ import type { TokenSubject } from './token-subject.ts'
 import type { OidcClaims, OidcToken } from '../../types/claims.ts'
 
 type Rules = Pick<BearerSettings, 'audience' | 'algorithms' | 'strictType'>
+
+const COMPARED = { alg: '"bearer.algorithms"', iss: '"issuer" or "accessTokenIssuer"' }
 
 // RFC 9068, section 2.2. Keycloak names the client in `azp`.
 const TEXT_CLAIMS = ['sub', 'jti']
@@ -28,14 +31,8 @@ export async function verifyAccessToken (
   rules: Rules
 ): Promise<JWTPayload> {
   const { algorithms, strictType } = rules
-  const { payload, protectedHeader: { typ } } = await keySet
-    .verify(token, {
-      issuer: issuers,
-      algorithms,
-      clockTolerance,
-      requiredClaims: strictType ? REQUIRED_CLAIMS : ['exp']
-    })
-    .catch(asOidcError('FST_OIDC_TOKEN'))
+  const expected = { issuer: issuers, algorithms, clockTolerance, requiredClaims: strictType ? REQUIRED_CLAIMS : ['exp'] }
+  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, expected, 'FST_OIDC_TOKEN', COMPARED)
   checkAudience(payload, rules)
   check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
   if (strictType) checkStrictly(payload, typ)

@@ -4,10 +4,12 @@ import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { equal } from '../util/crypto.ts'
 import { hasFewLevels } from '../util/json.ts'
 import { now } from '../util/time.ts'
+import { describeTime, verifyJwt } from './verify-jwt.ts'
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyResult } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
+import type { ComparedOptions } from './verify-jwt.ts'
 import type { IdTokenClaims } from '../../types/claims.ts'
 
 export interface IdTokenExpectations {
@@ -70,21 +72,23 @@ function decode (idToken: string): JWTPayload {
   }
 }
 
+/** The options that an ID token is compared with. */
+export const ID_TOKEN_OPTIONS: ComparedOptions = { alg: '"idTokenSigningAlg"', iss: '"issuer"', aud: '"clientId"' }
+
 async function verifySignature (
   idToken: string,
   keySet: KeySet,
   { clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings,
   issuer: string
 ): Promise<JWTVerifyResult> {
-  return await keySet
-    .verify(idToken, {
-      issuer,
-      audience: clientId,
-      algorithms: [idTokenSigningAlg],
-      clockTolerance,
-      requiredClaims: ['sub', 'iat', 'exp']
-    })
-    .catch(asOidcError('FST_OIDC_ID_TOKEN'))
+  const rules = {
+    issuer,
+    audience: clientId,
+    algorithms: [idTokenSigningAlg],
+    clockTolerance,
+    requiredClaims: ['sub', 'iat', 'exp']
+  }
+  return await verifyJwt(idToken, keySet, rules, 'FST_OIDC_ID_TOKEN', ID_TOKEN_OPTIONS)
 }
 
 /** Some providers write claims that they do not have as `null`, or `auth_time` as text. Those count as absent. */
@@ -133,7 +137,8 @@ async function isTrusted (audience: unknown, { isTrustedAudience }: ProviderSett
 
 function checkTimes ({ iat, exp, auth_time: authTime }: JWTPayload, tolerance: number): void {
   check(Number.isSafeInteger(Math.floor(exp as number)), 'exp is out of range')
-  check(typeof iat === 'number' && iat <= now() + tolerance, 'iat is in the future')
+  check(typeof iat === 'number', 'iat is no number')
+  check(iat <= now() + tolerance, describeTime('iat', iat))
   check(
     authTime === undefined || (typeof authTime === 'number' && authTime <= now() + tolerance),
     'auth_time must be a time in the past'

@@ -1,7 +1,9 @@
-import { asOidcError, checkWith } from '../errors.ts'
+import { checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import { decrypt } from './decrypt.ts'
+import { ID_TOKEN_OPTIONS } from './id-token.ts'
+import { describeTime, verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload, JWTVerifyResult } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -43,7 +45,7 @@ export async function verifyLogoutToken (
   check(isRecord(payload['events']) && isRecord(payload['events'][EVENT]), 'events does not contain the logout event')
   check(!('nonce' in payload), 'a nonce belongs to an ID token')
   const { iat, jti, sub, sid } = payload as JWTPayload & { iat: number, sid?: unknown }
-  check(Math.abs(now() - iat) <= MAX_AGE + settings.clockTolerance, 'iat is too old or in the future')
+  check(Math.abs(now() - iat) <= MAX_AGE + settings.clockTolerance, describeTime('iat', iat))
   check(isText(jti) && jti.length <= MAX_JTI, `jti must be a string of 1 to ${MAX_JTI} characters`)
   check(
     (sub === undefined || isText(sub)) && (sid === undefined || isText(sid)) && (sub ?? sid) !== undefined,
@@ -64,15 +66,14 @@ async function verifySignature (
   keySet: KeySet,
   { issuer, clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings
 ): Promise<JWTVerifyResult> {
-  return await keySet
-    .verify(token, {
-      issuer,
-      audience: clientId,
-      algorithms: [idTokenSigningAlg],
-      clockTolerance,
-      requiredClaims: ['iat', 'jti']
-    })
-    .catch(asOidcError('FST_OIDC_LOGOUT_TOKEN'))
+  const rules = {
+    issuer,
+    audience: clientId,
+    algorithms: [idTokenSigningAlg],
+    clockTolerance,
+    requiredClaims: ['iat', 'jti']
+  }
+  return await verifyJwt(token, keySet, rules, 'FST_OIDC_LOGOUT_TOKEN', ID_TOKEN_OPTIONS)
 }
 
 function isText (value: unknown): value is string {

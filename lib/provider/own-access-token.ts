@@ -1,14 +1,17 @@
 import { decodeProtectedHeader } from 'jose'
-import { asOidcError, checkWith } from '../errors.ts'
+import { checkWith } from '../errors.ts'
 import { SIGNING_ALGS } from '../options/provider.ts'
 import { isAccessToken, looksLikeAccessToken, looksLikeOtherToken } from './access-token.ts'
 import { subjectOf } from './token-subject.ts'
+import { verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
+
+const COMPARED = { alg: 'what can be verified', iss: '"issuer" or "accessTokenIssuer"' }
 
 /**
  * Verifies the access token that this client got for a user, and returns its claims. The token is meant for an API,
@@ -23,9 +26,8 @@ export async function verifyOwnAccessToken (
   sub: string
 ): Promise<JWTPayload> {
   checkFormat(token)
-  const { payload, protectedHeader: { typ } } = await keySet
-    .verify(token, { issuer: issuers, algorithms: SIGNING_ALGS, clockTolerance, requiredClaims: ['sub', 'exp'] })
-    .catch(asOidcError('FST_OIDC_TOKEN'))
+  const rules = { issuer: issuers, algorithms: SIGNING_ALGS, clockTolerance, requiredClaims: ['sub', 'exp'] }
+  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, rules, 'FST_OIDC_TOKEN', COMPARED)
   check(isAccessToken(typ) || isUntyped(typ), `typ in its header is ${String(typ).slice(0, 50)}`)
   check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
   check(isAccessToken(typ) || looksLikeAccessToken(payload), 'no claim says that it is an access token')

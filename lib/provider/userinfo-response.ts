@@ -1,8 +1,10 @@
-import { OidcError, asOidcError, checkWith } from '../errors.ts'
+import { OidcError, checkWith } from '../errors.ts'
 import { hasFewLevels, isRecord, parseJson } from '../util/json.ts'
 import { decrypt } from './decrypt.ts'
+import { ID_TOKEN_OPTIONS } from './id-token.ts'
 import { isPage } from './json-response.ts'
 import { describeResponse, isJson } from './transport.ts'
+import { verifyJwt } from './verify-jwt.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
@@ -72,8 +74,9 @@ async function verify (
   keySet: KeySet,
   { issuer, clientId, clockTolerance }: ProviderSettings
 ): Promise<unknown> {
-  const { payload } = await keySet
-    .verify(jwt, { issuer, audience: clientId, algorithms: [alg], clockTolerance })
-    .catch(asOidcError('FST_OIDC_USERINFO'))
+  const rules = { issuer, audience: clientId, algorithms: [alg], clockTolerance }
+  const { payload } = await verifyJwt(jwt, keySet, rules, 'FST_OIDC_USERINFO', {
+    ...ID_TOKEN_OPTIONS, alg: '"userinfoSigningAlg"'
+  })
   return payload
 }

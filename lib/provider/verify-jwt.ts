@@ -1,0 +1,89 @@
+import { decodeProtectedHeader, errors } from 'jose'
+import { OidcError } from '../errors.ts'
+import { now } from '../util/time.ts'
+import type { JWTPayload, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import type { LogLevel, OidcErrorCode } from '../errors.ts'
+import type { KeySet } from './key-set.ts'
+
+/** How the log names the options that a JWT is compared with. */
+export type ComparedOptions = Partial<Record<'alg' | 'iss' | 'aud', string>>
+
+/**
+ * Verifies a JWT with the keys of its issuer. Throws an OidcError with this code, whose `detail` says what came and
+ * what was expected, and the OidcError of keys that cannot be had.
+ */
+export async function verifyJwt (
+  token: string,
+  keySet: Pick<KeySet, 'verify'>,
+  rules: JWTVerifyOptions,
+  code: OidcErrorCode,
+  options: ComparedOptions
+): Promise<JWTVerifyResult> {
+  try {
+    return await keySet.verify(token, rules)
+  } catch (cause) {
+    if (cause instanceof OidcError) throw cause
+    const difference = differenceOf(cause, token, rules, options)
+    const { message } = cause as Error
+    const detail = difference === undefined ? message : `${message}: ${difference}`
+    // Any caller can send an access token or a logout token. The others come from the provider.
+    throw new OidcError(code, { cause, detail, level: FROM_PROVIDER.has(code) ? levelOf(cause) : undefined })
+  }
+}
+
+const FROM_PROVIDER: ReadonlySet<OidcErrorCode> = new Set(['FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO'])
+
+function differenceOf (
+  cause: unknown,
+  token: string,
+  rules: JWTVerifyOptions,
+  options: ComparedOptions
+): string | undefined {
+  if (isAboutClaim(cause)) return claimDifference(cause, rules, options)
+  if (cause instanceof errors.JOSEAlgNotAllowed) {
+    return `signed with ${shown(decodeProtectedHeader(token).alg)}, ${options.alg} is ${shown(rules.algorithms)}`
+  }
+  if (cause instanceof errors.JWKSNoMatchingKey) {
+    const { kid, alg } = decodeProtectedHeader(token)
+    return `kid ${shown(kid)}, alg ${shown(alg)}`
+  }
+  return undefined
+}
+
+type AboutClaim = errors.JWTExpired | errors.JWTClaimValidationFailed
+
+function isAboutClaim (cause: unknown): cause is AboutClaim {
+  return cause instanceof errors.JWTExpired || cause instanceof errors.JWTClaimValidationFailed
+}
+
+function claimDifference (
+  { claim, payload }: AboutClaim,
+  rules: JWTVerifyOptions,
+  options: ComparedOptions
+): string | undefined {
+  const value = payload[claim]
+  if (value === undefined) return undefined
+  if (claim === 'iss') return `iss was ${shown(value)}, ${options.iss} is ${shown(rules.issuer)}`
+  if (claim === 'aud') return `aud was ${shown(value)}, ${options.aud} is ${shown(rules.audience)}`
+  return isTime(claim) && typeof value === 'number' ? describeTime(claim, value) : undefined
+}
+
+const isTime = (claim: string): boolean => claim === 'exp' || claim === 'nbf'
+
+/** A time that the clocks of two machines disagree about. */
+export function describeTime (claim: keyof JWTPayload, value: number): string {
+  const seconds = Math.round(value) - now()
+  const distance = Math.abs(seconds).toLocaleString('en')
+  return `${claim} is ${distance} s ${seconds > 0 ? 'ahead' : 'ago'}: compare the clocks, or raise "clockTolerance"`
+}
+
+// An operator mends options.
+function levelOf (cause: unknown): LogLevel | undefined {
+  const isOfOption = isAboutClaim(cause) && ['iss', 'aud'].includes(cause.claim)
+  return isOfOption || cause instanceof errors.JOSEAlgNotAllowed ? 'error' : undefined
+}
+
+/** Short and printable: it comes from outside. */
+function shown (value: unknown): string {
+  return String(typeof value === 'string' ? value : JSON.stringify(value)).slice(0, 200).replace(/[^\x20-\x7e]/g, '?')
+}
