@@ -43,6 +43,10 @@ export function createDeny (parts: DenyParts): (constraints: Constraints) => Den
     const requirements = requirementsOf(constraints)
     const session = code === 'FST_OIDC_AUTHENTICATION_TOO_OLD' ? request.oidcSession : null
     const providers = session === null ? constraints.providers?.(request) : [session.provider]
+    if (code === 'FST_OIDC_FORBIDDEN' && request.oidcSession != null) {
+      const returnTo = urls.request(request)
+      return { returnTo, providers, stepUp: stepUp.seal({ ...requirements, otherAccount: true }), otherAccount: true }
+    }
     return { providers, stepUp: stepUp.seal(requirements), demands: demandsOf(requirements) }
   }
 

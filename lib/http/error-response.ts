@@ -13,6 +13,8 @@ import type { LoginQuery, Urls } from './urls.ts'
 export interface NextLogin extends LoginQuery {
   /** What a guard demands of it, for a script: parameters of the authorization request. */
   demands?: Record<string, string | number>
+  /** The user chooses another account there: the one of before was refused. */
+  otherAccount?: boolean
 }
 
 export interface ErrorResponses {
@@ -72,10 +74,11 @@ export function createErrorResponses ({
     }
   }
 
-  // A logged-in user without access does not get it by another login: the provider would name the same user. And one
-  // that has not asked the user again would not ask the next time.
-  function exitOf (error: OidcError, login: LoginQuery): Exit {
+  // Without access, the same login does not help: the provider would name the same user. And one that has not asked
+  // the user again would not ask the next time.
+  function exitOf (error: OidcError, login: NextLogin): Exit {
     const url = urls.login(login)
+    if (url !== null && login.otherAccount === true) return { url, label: 'Use another account' }
     const loginHelps = error.statusCode !== 403 || (LOGIN_FAILED.has(error.code) && error.oauthError === undefined)
     return url !== null && loginHelps
       ? { url, label: 'Log in again' }

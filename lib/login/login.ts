@@ -24,6 +24,8 @@ export interface LoginRequest {
   guarded?: boolean
   /** Adds `login` to the parameter `prompt`. */
   promptsLogin?: boolean
+  /** Lets the user choose another account at the provider. */
+  otherAccount?: boolean | undefined
   /** The session that the browser had when the first of several attempts began. */
   before?: OidcSession | undefined
 }
@@ -65,7 +67,7 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
     login: LoginRequest
   ): Promise<void> {
     const { resource = provider.settings.resource, native } = login
-    const params = paramsOf(provider, login)
+    const params = await paramsOf(provider, login)
     const before = native === undefined ? login.before ?? await previousSession(provider, request) : undefined
     const pending = pendingLogins.begin(request, { ...newLoginOf(provider, login, params), before })
     const scope = scopeOf(provider, login.offlineAccess)
@@ -111,14 +113,20 @@ export function scopeOf ({ settings: { scope } }: Provider, offlineAccess = fals
 }
 
 /** The parameters from the options and from the caller. */
-function paramsOf (
-  { settings }: Provider,
-  { authorizationParams, promptsLogin }: LoginRequest
-): Record<string, string> {
-  const params = { ...settings.authorizationParams, ...authorizationParams }
-  if (promptsLogin !== true) return params
-  const others = promptsOf(params).filter((prompt) => prompt !== 'login' && prompt !== 'none')
-  return { ...params, prompt: ['login', ...others].join(' ') }
+async function paramsOf (provider: Provider, login: LoginRequest): Promise<Record<string, string>> {
+  const params = { ...provider.settings.authorizationParams, ...login.authorizationParams }
+  const prompt = await promptOf(provider, login)
+  if (prompt === undefined) return params
+  const others = promptsOf(params).filter((name) => name !== prompt && name !== 'none')
+  return { ...params, prompt: [prompt, ...others].join(' ') }
+}
+
+async function promptOf (
+  provider: Provider,
+  { promptsLogin, otherAccount }: LoginRequest
+): Promise<string | undefined> {
+  if (promptsLogin === true) return 'login'
+  return otherAccount === true ? await provider.accountPrompt() : undefined
 }
 
 function promptsOf ({ prompt = '' }: Record<string, string>): string[] {

@@ -1,14 +1,16 @@
 import { OidcError } from '../errors.ts'
 import type { Sealer } from '../sealer.ts'
 
-/** What a guard demands of the login itself. */
+/** What a guard or a page demands of the login itself. */
 export interface Requirements {
   maxAge?: number | undefined
   acrValues?: string[] | undefined
+  /** The provider lets the user choose another account. */
+  otherAccount?: boolean | undefined
 }
 
 /**
- * The parameter `step_up` of the login route, for a script that a guard has refused. It is sealed, because the query
+ * The parameter `step_up` of the login route, for a script or a user that was refused. It is sealed, because the query
  * of a login must not choose what is asked of the provider (security.md S6).
  */
 export interface StepUp {
@@ -20,9 +22,9 @@ export interface StepUp {
 
 export function createStepUp (sealer: Sealer): StepUp {
   return {
-    seal ({ maxAge, acrValues }) {
-      if (maxAge === undefined && acrValues === undefined) return undefined
-      return sealer.seal('step-up', { maxAge, acrValues })
+    seal ({ maxAge, acrValues, otherAccount }) {
+      if (maxAge === undefined && acrValues === undefined && otherAccount === undefined) return undefined
+      return sealer.seal('step-up', { maxAge, acrValues, otherAccount })
     },
 
     open (value) {

@@ -24,6 +24,7 @@ import type { TokenIssuer } from './token-issuer.ts'
 import type { CheckLogin, RefreshedTokenSet, TokenSet } from './token-request.ts'
 import type { IdTokenClaims, UserinfoClaims } from '../../types/claims.ts'
 import type { ProviderHealth } from '../../types/fastify.ts'
+import type { ProviderMetadata } from '../../types/options.ts'
 
 /** One OpenID provider, with one function for each act of the protocol. Every function throws an OidcError. */
 export interface Provider extends TokenIssuer {
@@ -35,6 +36,8 @@ export interface Provider extends TokenIssuer {
   readonly settings: ProviderSettings
   /** Fetches the metadata unless it is known already. */
   discover: () => Promise<void>
+  /** The `prompt` with which the user can choose another account: `login` where there is no `select_account`. */
+  accountPrompt: () => Promise<string>
   /** `params` are the parameters from the options and from the caller. */
   authorizationUrl: (request: AuthorizationRequest, params: Record<string, string>) => Promise<URL>
   /** Throws FST_OIDC_RESPONSE_ISSUER unless the response comes from this provider (RFC 9207). */
@@ -98,6 +101,7 @@ export function createProvider (
     id: sha256(JSON.stringify([settings.name, settings.issuer, settings.clientId])).slice(0, 16),
     settings,
     discover: afterDiscovery(async () => {}),
+    accountPrompt: afterDiscovery(async ({ metadata }) => accountPromptOf(metadata)),
     authorizationUrl: afterDiscovery(authorizationUrl),
     checkResponseIssuer: afterDiscovery(checkResponseIssuer),
     exchangeCode: afterDiscovery(exchangeCode),
@@ -121,6 +125,11 @@ export function createProvider (
     endSessionUrl: afterDiscovery(endSessionUrl),
     health: async () => await healthOf(discovery)
   }
+}
+
+// Initiating User Registration via OpenID Connect 1.0, section 5. Google and Entra ID do not have the list.
+function accountPromptOf ({ prompt_values_supported: prompts }: ProviderMetadata): string {
+  return !Array.isArray(prompts) || prompts.includes('select_account') ? 'select_account' : 'login'
 }
 
 async function revoke (discovered: Discovered, token: string, tokenTypeHint: string): Promise<void> {

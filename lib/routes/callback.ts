@@ -9,6 +9,7 @@ import { remedyFor } from '../provider/oauth-error.ts'
 import { hashOfNonce } from '../session/refresh-once.ts'
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { Parts } from '../compose.ts'
+import type { NextLogin } from '../http/error-response.ts'
 import type { BrowserParams } from '../http/params.ts'
 import type { LoginRequest } from '../login/login.ts'
 import type { LoginTrace, NativeLogin, PendingLogin } from '../login/pending-login.ts'
@@ -23,7 +24,7 @@ type ResponseMode = ProviderSettings['responseMode']
 
 type CallbackParts = Pick<Parts,
   'settings' | 'urls' | 'providers' | 'pendingLogins' | 'guardedLogins' | 'silentLogin' | 'login' | 'acceptLogin' |
-  'sessions' | 'nativeLogins' | 'telemetry' | 'errorResponses'>
+  'sessions' | 'stepUp' | 'nativeLogins' | 'telemetry' | 'errorResponses'>
 
 /** They must not come twice, whether they are read or not (RFC 6749, section 3.1). */
 const RESPONSE_PARAMS = [
@@ -284,7 +285,13 @@ const NO_COOKIES = {
  * For an error: a page that offers a new login. If the provider refuses the code and another tab has logged in,
  * the browser goes to its page instead.
  */
-function createFailure ({ sessions, nativeLogins, errorResponses: { sendError } }: CallbackParts) {
+function createFailure ({ sessions, stepUp, nativeLogins, errorResponses: { sendError } }: CallbackParts) {
+  /** Single sign-on would log in the same account again. */
+  function otherAccount (error: unknown): Pick<NextLogin, 'stepUp' | 'otherAccount'> {
+    const isRefused = error instanceof OidcError && REFUSED.has(error.code)
+    return isRefused ? { stepUp: stepUp.seal({ otherAccount: true }), otherAccount: true } : {}
+  }
+
   return async (taken: TakenLogin, error: unknown, callback: Callback): Promise<void> => {
     const { provider, request, reply } = callback
     const login = taken.status === 'fresh' ? taken.login : undefined
@@ -293,6 +300,9 @@ function createFailure ({ sessions, nativeLogins, errorResponses: { sendError } 
     if (login !== undefined && isCodeRefused && sessions.read(request) !== null) {
       return redirect(request, reply, login.returnTo)
     }
-    await sendError(error, request, reply, { returnTo: login?.returnTo, providers: [provider.name] })
+    const next = { returnTo: login?.returnTo, providers: [provider.name], ...otherAccount(error) }
+    await sendError(error, request, reply, next)
   }
 }
+
+const REFUSED: ReadonlySet<string> = new Set(['FST_OIDC_CLAIMS', 'FST_OIDC_PROVIDER_REFUSED'])
