@@ -21,11 +21,13 @@ import type { LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
  * What a callback finds:
  * - `fresh`: the login, which this call has taken.
  * - `over`: this browser began the login, but it is too old, was taken before, or a parallel login has its slot.
- * - `unknown`: this browser did not begin the login, as far as its cookies tell. `reason` is for the log.
+ * - `unknown`: this browser did not begin the login, as far as its cookies tell.
+ *
+ * `reason` is for the log.
  */
 export type TakenLogin =
   { status: 'fresh', login: PendingLogin } |
-  { status: 'over' } & LoginTrace |
+  { status: 'over', reason: string } & LoginTrace |
   { status: 'unknown', reason: string }
 
 /** A login that begins. */
@@ -54,6 +56,8 @@ export interface PendingLogins {
   /** Removes all logins of the browser. */
   clear: (request: FastifyRequest, reply: FastifyReply) => void
 }
+
+const USED = 'it was used before'
 
 /** How long the browser keeps the cookie, in seconds: a late callback still leads to its page. */
 const COOKIE_LIFETIME = 7200
@@ -191,6 +195,8 @@ export function createPendingLogins (
 
   interface Found {
     login: PendingLogin | LoginTrace
+    /** Why the login is over, if it does not wait. */
+    reason: string
     /** Sets the cookie of a used login. */
     markUsed: (reply: FastifyReply, attributes: CookieAttributes) => void
   }
@@ -201,6 +207,7 @@ export function createPendingLogins (
     const { name, login } = found
     return {
       login,
+      reason: USED,
       markUsed: (reply, attributes) => set(reply, name, former.used(traceOf(login)), attributes)
     }
   }
@@ -219,6 +226,7 @@ export function createPendingLogins (
     const trace = { ...unpackTrace({ ...packed, r }, origin), state }
     const isWaiting = mark.id === id && !mark.isUsed
     return {
+      reason: mark.id === id ? USED : 'a later login has taken its place',
       login: isWaiting ? { ...trace, ...mark.secrets, before, startedAt: startOf(id) } : trace,
       markUsed (reply, attributes) {
         set(reply, nameOf(slot), marks.used(slot, id), attributes)
@@ -252,14 +260,16 @@ export function createPendingLogins (
     async take (request, reply, provider, state) {
       const found = find(request.headers.cookie, state)
       if (typeof found === 'string') return { status: 'unknown', reason: found }
-      const { login, markUsed } = found
+      const { login, reason, markUsed } = found
       // A mix-up (RFC 9700, section 4.4): the code of one provider must not reach another.
       if (login.provider !== provider.id) {
         throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login began with another provider' })
       }
-      const isFresh = 'nonce' in login && isInTime(login.startedAt) &&
-        await taken.claim(['login', idOf(state)], login.startedAt + LIFETIME + 1)
-      if (!isFresh) return { status: 'over', ...traceOf(login) }
+      const over = (reason: string): TakenLogin => ({ status: 'over', reason, ...traceOf(login) })
+      if (!('nonce' in login)) return over(reason)
+      if (!isInTime(login.startedAt)) return over(`it began ${now() - login.startedAt} s ago`)
+      const isFirst = await taken.claim(['login', idOf(state)], login.startedAt + LIFETIME + 1)
+      if (!isFirst) return over(USED)
       markUsed(reply, { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
     },

@@ -15,6 +15,7 @@ import type { LoginRequest } from '../login/login.ts'
 import type { LoginTrace, NativeLogin, PendingLogin } from '../login/pending-login.ts'
 import type { TakenLogin } from '../login/pending-logins.ts'
 import type { ProviderSettings } from '../options/provider.ts'
+import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
@@ -263,17 +264,26 @@ function createResumption ({ settings, sessions, login, pendingLogins }: Callbac
     const isSilent = taken.status === 'over' && taken.silent
     const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
-    if (taken.status === 'unknown') throw unknownState(taken.reason, callback)
-    if (taken.restarted) throw unknownState(BEGAN_TWICE, callback)
+    if (taken.status === 'unknown') throw unknownState(taken.reason, settings, callback)
+    if (taken.restarted) throw unknownState(`the login began again, and its callback too: ${taken.reason}`, settings, callback)
+    request.log.info({ reason: taken.reason }, 'a login that is over begins once more')
     await login.start(provider, request, reply, { ...sameLogin(taken), restarted: true })
   }
 }
 
-const BEGAN_TWICE = 'the login began again, and this callback too is late, used, or replaced by a parallel login'
-
 // A provider that refuses may forget the state: its error would appear nowhere else.
-function unknownState (reason: string, { request, response: { error, description } }: Callback): OidcError {
-  const detail = error === undefined ? reason : `${reason}; the provider: ${describeError(error, description)}`
+function unknownState (
+  reason: string,
+  { baseUrl }: Pick<Settings, 'baseUrl'>,
+  { request, response: { error, description } }: Callback
+): OidcError {
+  const { host } = new URL(baseUrl)
+  const detail = [
+    reason,
+    // Browsers keep cookies for one host. A proxy may have changed it.
+    ...(request.host !== host ? [`the request came to ${printable(request.host)}, "baseUrl" is ${baseUrl}`] : []),
+    ...(error === undefined ? [] : [`the provider: ${describeError(error, description)}`])
+  ].join('; ')
   return new OidcError('FST_OIDC_STATE', { detail, ...(request.headers.cookie === undefined && NO_COOKIES) })
 }
 
