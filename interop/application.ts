@@ -39,6 +39,8 @@ export async function startApplication (
     if (!/"msg":"(incoming request|request completed|Server listening)/.test(line)) log.push(line)
   }
   const app = Fastify({ logger: { level: 'info', stream: { write } } })
+  // The next application has the same port: a provider must not keep its connections to this one (Keycloak does).
+  app.addHook('onRequest', async (_request, reply) => { reply.header('connection', 'close') })
   await app.register(oidc, {
     clientId: registration.clientId,
     clientSecret: registration.clientSecret,

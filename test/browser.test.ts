@@ -149,7 +149,7 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     await page.getByRole('button', { name: 'Cancel' }).click()
     t.equal((await answer).status(), 403)
     await shoot(page, 'error-refused')
-    await page.getByRole('link', { name: 'Log in again' }).click()
+    await page.getByRole('link', { name: 'Use another account' }).click()
     await signIn(page, 'alice')
     t.equal(page.url(), `${baseUrl}/me`, 'and still goes where it was to go')
   })

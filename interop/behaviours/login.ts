@@ -57,7 +57,8 @@ export const silentLogin: Behaviour = async ({ start, visit, goOn }) => {
   const silent = await visit(browser, '/silent', user)
   assert.deepEqual(user.asked, [], 'prompt=none showed a page to a user who is logged in')
   arrived(silent, app, '/silent')
-  assert.notEqual(silent.json().sub, null, 'prompt=none did not log in a user whom the provider knows')
+  const said = app.log.at(-1) ?? ''
+  assert.notEqual(silent.json().sub, null, `prompt=none did not log in a user whom the provider knows: ${said}`)
 }
 
 export const refusedConsent: Behaviour = async ({ start, visit }) => {
