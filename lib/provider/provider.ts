@@ -127,9 +127,9 @@ export function createProvider (
   }
 }
 
-// Initiating User Registration via OpenID Connect 1.0, section 5. Google and Entra ID do not have the list.
+// Each provider knows `login`. One that does not know `select_account` answers with an error.
 function accountPromptOf ({ prompt_values_supported: prompts }: ProviderMetadata): string {
-  return !Array.isArray(prompts) || prompts.includes('select_account') ? 'select_account' : 'login'
+  return Array.isArray(prompts) && prompts.includes('select_account') ? 'select_account' : 'login'
 }
 
 async function revoke (discovered: Discovered, token: string, tokenTypeHint: string): Promise<void> {

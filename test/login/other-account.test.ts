@@ -30,12 +30,12 @@ t.test('K12 a refused account: the page offers another one, which the provider l
   t.match([next.status, next.url, next.json()], [200, /\/me\?x=1$/, { claims: { sub: 'bob' } }])
 })
 
-t.test('K12 a provider without select_account is asked with prompt=login', async (t) => {
+t.test('K12 a provider whose metadata does not list select_account is asked with prompt=login', async (t) => {
   const cases: Array<[supported: unknown, options: Partial<OidcOptions>, prompt: string]> = [
     [['none', 'login', 'consent'], {}, 'login'],
     [['select_account'], { authorizationParams: { prompt: 'consent' } }, 'select_account consent'],
-    [undefined, {}, 'select_account'],
-    ['select_account', {}, 'select_account']
+    [undefined, {}, 'login'],
+    ['select_account', {}, 'login']
   ]
   for (const [supported, options, prompt] of cases) {
     const { provider, browser } = await startForBob(t, options)
