@@ -111,13 +111,13 @@ export function findOidcError (error: unknown): OidcError | undefined {
   return undefined
 }
 
-/** Throws an OidcError with this detail unless the condition holds. `level` replaces the level of the code. */
-export type Check = (condition: boolean, detail: string, level?: LogLevel) => asserts condition
+/** Throws an OidcError with this detail unless the condition holds. */
+export type Check = (condition: boolean, detail: string) => asserts condition
 
 /** Makes the check of one file: every failure is an OidcError with the same code. */
 export function checkWith (code: OidcErrorCode): Check {
-  return (condition, detail, level) => {
-    if (!condition) throw new OidcError(code, { detail, level })
+  return (condition, detail) => {
+    if (!condition) throw new OidcError(code, { detail })
   }
 }
 

@@ -1,5 +1,6 @@
 import * as client from 'openid-client'
 import { OidcError, findOidcError } from '../errors.ts'
+import { printable } from '../http/params.ts'
 import { oauthError, remedyFor } from './oauth-error.ts'
 import { describeResponse } from './transport.ts'
 import type { OidcErrorCode } from '../errors.ts'
@@ -122,7 +123,8 @@ function isResponse (value: unknown): value is Response {
 function describe (cause: unknown, error: string | undefined): string {
   const { code, message, cause: inner } = cause as { code?: unknown, message?: string, cause?: unknown }
   if (isStatusError(cause)) {
-    return `${describeResponse(cause.response)}: the provider answered ${cause.status} ${printable(error)}`
+    const code = printable(String(error).slice(0, 100))
+    return `${describeResponse(cause.response)}: the provider answered ${cause.status} ${code}`
   }
   if (isResponse(inner)) return describeResponse(inner)
   return textOf(inner instanceof Error ? inner : { code, message })
@@ -132,8 +134,4 @@ function describe (cause: unknown, error: string | undefined): string {
 // quotes the whole header.
 function textOf ({ code, message }: { code?: unknown, message?: string | undefined }): string {
   return typeof code === 'string' ? String(message) : String(message).replace(/".*"/s, '"…"')
-}
-
-function printable (error: string | undefined): string {
-  return String(error).slice(0, 100).replace(/[^\x20-\x7e]/g, '?')
 }

@@ -138,7 +138,7 @@ async function isTrusted (audience: unknown, { isTrustedAudience }: ProviderSett
 function checkTimes ({ iat, exp, auth_time: authTime }: JWTPayload, tolerance: number): void {
   check(Number.isSafeInteger(Math.floor(exp as number)), 'exp is out of range')
   check(typeof iat === 'number', 'iat is no number')
-  check(iat <= now() + tolerance, describeTime('iat', iat))
+  if (iat > now() + tolerance) throw new OidcError('FST_OIDC_ID_TOKEN', { detail: describeTime('iat', iat) })
   check(
     authTime === undefined || (typeof authTime === 'number' && authTime <= now() + tolerance),
     'auth_time must be a time in the past'

@@ -1,4 +1,4 @@
-import { checkWith } from '../errors.ts'
+import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import { decrypt } from './decrypt.ts'
@@ -45,7 +45,9 @@ export async function verifyLogoutToken (
   check(isRecord(payload['events']) && isRecord(payload['events'][EVENT]), 'events does not contain the logout event')
   check(!('nonce' in payload), 'a nonce belongs to an ID token')
   const { iat, jti, sub, sid } = payload as JWTPayload & { iat: number, sid?: unknown }
-  check(Math.abs(now() - iat) <= MAX_AGE + settings.clockTolerance, describeTime('iat', iat))
+  if (Math.abs(now() - iat) > MAX_AGE + settings.clockTolerance) {
+    throw new OidcError('FST_OIDC_LOGOUT_TOKEN', { detail: describeTime('iat', iat) })
+  }
   check(isText(jti) && jti.length <= MAX_JTI, `jti must be a string of 1 to ${MAX_JTI} characters`)
   check(
     (sub === undefined || isText(sub)) && (sid === undefined || isText(sid)) && (sub ?? sid) !== undefined,

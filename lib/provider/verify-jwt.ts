@@ -1,5 +1,6 @@
 import { decodeProtectedHeader, errors } from 'jose'
 import { OidcError } from '../errors.ts'
+import { printable } from '../http/params.ts'
 import { now } from '../util/time.ts'
 import type { JWTPayload, JWTVerifyOptions, JWTVerifyResult } from 'jose'
 import type { LogLevel, OidcErrorCode } from '../errors.ts'
@@ -77,13 +78,12 @@ export function describeTime (claim: keyof JWTPayload, value: number): string {
   return `${claim} is ${distance} s ${seconds > 0 ? 'ahead' : 'ago'}: compare the clocks, or raise "clockTolerance"`
 }
 
-// An operator mends options.
+// Only an operator can change an option.
 function levelOf (cause: unknown): LogLevel | undefined {
   const isOfOption = isAboutClaim(cause) && ['iss', 'aud'].includes(cause.claim)
   return isOfOption || cause instanceof errors.JOSEAlgNotAllowed ? 'error' : undefined
 }
 
-/** Short and printable: it comes from outside. */
 function shown (value: unknown): string {
-  return String(typeof value === 'string' ? value : JSON.stringify(value)).slice(0, 200).replace(/[^\x20-\x7e]/g, '?')
+  return printable(String(typeof value === 'string' ? value : JSON.stringify(value)))
 }

@@ -265,8 +265,8 @@ function createResumption ({ settings, sessions, login, pendingLogins }: Callbac
     const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
     if (taken.status === 'unknown') throw unknownState(taken.reason, settings, callback)
-    if (taken.restarted) throw unknownState(`the login began again, and its callback too: ${taken.reason}`, settings, callback)
-    request.log.info({ reason: taken.reason }, 'a login that is over begins once more')
+    if (taken.restarted) throw unknownState(`the login began once more, and is over again: ${taken.reason}`, settings, callback)
+    request.log.info({ reason: taken.reason }, 'the login is over, and begins once more')
     await login.start(provider, request, reply, { ...sameLogin(taken), restarted: true })
   }
 }
@@ -280,7 +280,7 @@ function unknownState (
   const { host } = new URL(baseUrl)
   const detail = [
     reason,
-    // Browsers keep cookies for one host. A proxy may have changed it.
+    // A browser sends its cookies only to the host that has set them. A proxy may have changed the host.
     ...(request.host !== host ? [`the request came to ${printable(request.host)}, "baseUrl" is ${baseUrl}`] : []),
     ...(error === undefined ? [] : [`the provider: ${describeError(error, description)}`])
   ].join('; ')

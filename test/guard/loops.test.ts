@@ -3,6 +3,7 @@ import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { NAVIGATION } from '../support/navigation.ts'
 import { SESSION_COOKIE, captureLog } from '../support/protocol.ts'
+import { twoClocks } from '../support/two-clocks.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../../index.ts'
@@ -126,20 +127,9 @@ async function startTwo (
   const { lines, server } = captureLog()
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  const [first, second] = [
-    await buildApp(t, optionsFor(provider, options), server),
-    await buildApp(t, optionsFor(provider, options), server)
-  ]
-  const inject: typeof first.inject = (async (request: { url: string }) => {
-    if (!pathsOfSecond.test(request.url)) return await first.inject(request as never)
-    clock.advance(difference)
-    try {
-      return await second.inject(request as never)
-    } finally {
-      clock.advance(-difference)
-    }
-  }) as never
-  return { provider, lines, browser: client({ app: { inject } as FastifyInstance, baseUrl: BASE_URL }) }
+  const build = async (): Promise<FastifyInstance> => await buildApp(t, optionsFor(provider, options), server)
+  const app = twoClocks([await build(), await build()], pathsOfSecond, clock, difference)
+  return { provider, lines, browser: client({ app, baseUrl: BASE_URL }) }
 }
 
 const clocks: Array<[what: string, difference: number, options: Partial<OidcOptions>, reason: RegExp]> = [

@@ -3,6 +3,7 @@ import { startClock } from '../../lib/testing/clock.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, optionsFor, startApp } from '../support/app.ts'
 import { anotherApp, captureLog } from '../support/protocol.ts'
+import { twoClocks } from '../support/two-clocks.ts'
 import type { FastifyInstance } from 'fastify'
 
 t.setTimeout(120_000) // where other work shares the cores
@@ -46,17 +47,8 @@ for (const [off, paths, status, code] of cases) {
     const provider = await startProvider({ codeTtl: 300 })
     t.teardown(async () => await provider.close())
     const build = async (): Promise<FastifyInstance> => await buildApp(t, optionsFor(provider, { timeout: 60 }), server)
-    const [first, second] = [await build(), await build()]
-    const inject = (async (request: { url: string }) => {
-      if (!paths.test(request.url)) return await first.inject(request as never)
-      clock.advance(off)
-      try {
-        return await second.inject(request as never)
-      } finally {
-        clock.advance(-off)
-      }
-    }) as never
-    const page = await client({ app: { inject } as unknown as FastifyInstance, baseUrl: BASE_URL }).goto('/me')
+    const app = twoClocks([await build(), await build()], paths, clock, off)
+    const page = await client({ app, baseUrl: BASE_URL }).goto('/me')
     t.equal(page.status, status)
     t.ok(provider.count('authorize') <= 2, 'no loop')
     if (code === undefined) return
