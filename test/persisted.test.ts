@@ -5,6 +5,7 @@ import t from 'tap'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { startClock } from '../lib/testing/index.ts'
 import { API, build, cookiesOf, fixedProvider, ISSUER, NATIVE } from './support/persisted.ts'
+import { testKey } from './support/keys.ts'
 import type { LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { SessionOptions, Store } from '../index.ts'
@@ -20,7 +21,7 @@ import type {
 
 const fixtures = JSON.parse(readFileSync('test/fixtures/persisted.json', 'utf8')) as Fixtures
 const BASE = 'https://app.example.com'
-const NEW_KEY = Buffer.alloc(32, 12).toString('base64')
+const NEW_KEY = testKey(12)
 const NEW_SECRET = 'another secret, which is long enough too'
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code'
 

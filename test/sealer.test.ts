@@ -15,6 +15,7 @@ import { captureLog } from './support/protocol.ts'
 import { hideAddon, startProcess } from './support/processes.ts'
 import { uniqueName } from './support/services.ts'
 import { until } from './support/until.ts'
+import { testKey } from './support/keys.ts'
 import type { Test } from 'tap'
 import type { Sealer } from '../lib/sealer.ts'
 import type { Injectable } from '../lib/testing/index.ts'
@@ -64,7 +65,7 @@ t.test('K10 without the addon, values are sealed in the same format', async (t) 
 })
 
 t.test('K10 without the addon, an older key opens as well', async (t) => {
-  const other = Buffer.alloc(32, 9).toString('base64')
+  const other = testKey(9)
   const before = await sealers(t)
   const after = await sealers(t, { session: { key: [other, SESSION_KEY] } })
   const stranger = await sealers(t, { session: { key: other } })

@@ -1,5 +1,5 @@
 import { isRecord } from '../util/json.ts'
-import { bool, check, checkKeys, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import { bool, check, checkKeys, checkSet, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
 import type { ParseContext } from './context.ts'
@@ -50,7 +50,7 @@ export function parseBearer (value: unknown, context: BearerContext): BearerSett
   const dpopRequired = options.dpop === 'required'
   return {
     ofProviders: context.ofProviders,
-    audience: parseAudience(options.audience),
+    audience: parseAudience(options),
     algorithms: algorithms.map((alg) => oneOf(alg, ALGORITHMS, 'bearer.algorithms')),
     strictType: bool(options.strictType, true, 'bearer.strictType'),
     introspection: parseIntrospection(options.introspection ?? false, context.providers),
@@ -68,7 +68,9 @@ export function parseBearer (value: unknown, context: BearerContext): BearerSett
   }
 }
 
-function parseAudience (value: unknown): string[] {
+function parseAudience (options: Partial<BearerOptions>): string[] {
+  const { audience: value } = options
+  if ('audience' in options) checkSet(value, 'bearer.audience')
   const audience = strings([value ?? []].flat(), 'bearer.audience')
   check(audience.length > 0, '"bearer.audience" must name this API: tokens for other audiences are refused')
   return audience

@@ -1,6 +1,8 @@
 import { isRecord } from '../util/json.ts'
 import { parseUrl } from '../util/url.ts'
-import { bool, check, checkKeys, func, issuerUrl, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import {
+  bool, check, checkKeys, checkSet, func, issuerUrl, number, oneOf, optional, strings, text, webUrl
+} from './check.ts'
 import type { ParseContext } from './context.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
 
@@ -120,6 +122,7 @@ function parseRedirectUri (value: string): string {
 function parseResourceServers (value: unknown): Map<string, string> {
   check(isRecord(value), '"broker.resourceServers" must be an object of names and secrets')
   const servers = Object.entries(value).map(([name, secret]): [string, string] => {
+    checkSet(secret, `broker.resourceServers.${name}`)
     const isSecret = typeof secret === 'string' && Buffer.byteLength(secret) >= 32
     check(isSecret, `"broker.resourceServers.${name}" must be a secret of at least 32 bytes`)
     return [name, secret]

@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { isSafeEndpoint, parseUrl } from '../util/url.ts'
+import { isLoopback, isSafeEndpoint, parseUrl } from '../util/url.ts'
 
 // Each check returns the value of an option, or throws FST_OIDC_OPTION with a message that names the option.
 
@@ -19,8 +19,22 @@ export function optional<T> (value: unknown, key: string, parse: (value: unknown
   return value === undefined ? undefined : parse(value, key)
 }
 
+/** Throws when the value of an option is that of an unset environment variable. */
+export function checkSet (value: unknown, key: string, advice = ''): void {
+  const isUnset = value === undefined || value === '' || value === 'undefined'
+  const what = value === '' ? 'empty' : 'undefined'
+  check(!isUnset, `"${key}" is ${what}: is its environment variable set?${advice}`)
+}
+
+/** The first of these options that is there and `undefined`. */
+export function findUnset (options: object, keys: readonly string[]): string | undefined {
+  return keys.find((key) => key in options && options[key as keyof object] === undefined)
+}
+
 export function text (value: unknown, key: string): string {
-  check(typeof value === 'string' && value !== '', `"${key}" must be a non-empty string`)
+  const problem = `"${key}" must be a non-empty string`
+  checkSet(value, key, ` ${problem}`)
+  check(typeof value === 'string', problem)
   return value
 }
 
@@ -53,8 +67,14 @@ export function oneOf<T extends string> (value: unknown, accepted: readonly stri
 export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
   const url = parseUrl(text(value, key))
   check(url !== null, `"${key}" must be an absolute URL`)
+  if (url.protocol === 'http:') checkHttp(url, key, allowInsecureLoopback)
   check(isSafeEndpoint(url, allowInsecureLoopback), `"${key}" must be an https URL without credentials or fragment`)
   return url
+}
+
+function checkHttp ({ hostname }: URL, key: string, allowInsecureLoopback: boolean): void {
+  check(isLoopback(hostname), `"${key}": http is for loopback addresses only, "${key}" must be an https URL`)
+  check(allowInsecureLoopback, `"${key}" must be an https URL; for development, "allowInsecureLoopback" allows http`)
 }
 
 /** Returns the issuer exactly as it was given: issuers are compared as text. */

@@ -1,5 +1,5 @@
 import { isRecord } from '../util/json.ts'
-import { check, optional } from './check.ts'
+import { check, checkSet, optional } from './check.ts'
 import type { ClientKey, Rotatable } from '../../types/options.ts'
 
 /**
@@ -20,6 +20,7 @@ export function rotatable<V, T> (
 }
 
 export function privateKey (value: unknown, key: string): ClientKey {
+  checkSet(value, key)
   check(isPrivateKey(value), `"${key}" must be a private key: a JWK, a PEM text or a KeyObject`)
   return value
 }

@@ -1,6 +1,8 @@
 import { isRecord } from '../util/json.ts'
 import { parseAuthorization } from './authorization-params.ts'
-import { bool, check, checkKeys, issuerUrl, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import {
+  bool, check, checkKeys, checkSet, findUnset, issuerUrl, number, oneOf, optional, strings, text, webUrl
+} from './check.ts'
 import { privateKey, privateKeys, rotatable } from './client-keys.ts'
 import { parseTransport } from './transport.ts'
 import type { AuthorizationSettings } from './authorization-params.ts'
@@ -88,7 +90,10 @@ export function isProviderName (name: string): boolean {
 
 /** Throws FST_OIDC_OPTION. */
 export function parseProvider (name: string, options: ProviderOptions, context: ParseContext): ProviderSettings {
-  const hasIssuer = ['issuer', 'discoveryUrl', 'metadata'].some((key) => key in options)
+  const sources = ['issuer', 'discoveryUrl', 'metadata'] as const
+  const hasIssuer = sources.some((key) => options[key] !== undefined)
+  const unset = hasIssuer ? undefined : findUnset(options, sources)
+  if (unset !== undefined) checkSet(undefined, unset)
   check(hasIssuer, 'one of "issuer", "discoveryUrl" and "metadata" is required')
   const { secure, allowInsecureLoopback } = context
   return {
@@ -165,11 +170,14 @@ function parseClient (options: ProviderOptions): ClientSettings {
   const needsSecret = SECRET_AUTHS.includes(clientAuth)
   const needsKey = clientAuth === 'private_key_jwt'
   const hasSecret = options.clientSecret !== undefined
+  const hasKey = options.clientKey !== undefined
   // An unset environment variable must not make a public client of it.
   const isPublic = clientAuth === 'none' && options.clientAuth === undefined
-  const isUnset = 'clientSecret' in options && !hasSecret && (needsSecret || isPublic)
-  check(!isUnset, '"clientSecret" is undefined: is its environment variable set?')
-  const hasKey = options.clientKey !== undefined
+  const unset = findUnset(options, [
+    ...(!hasSecret && (needsSecret || isPublic) ? ['clientSecret'] : []),
+    ...(!hasKey && (needsKey || isPublic) ? ['clientKey'] : [])
+  ])
+  if (unset !== undefined) checkSet(undefined, unset)
   check(needsSecret === hasSecret, `"clientSecret" does not go with "clientAuth" ${clientAuth}`)
   check(needsKey === hasKey, `"clientKey" does not go with "clientAuth" ${clientAuth}`)
   return {
@@ -216,6 +224,7 @@ function parseTokens (options: ProviderOptions): TokenSettings {
   const userinfoEncryption = optional(options.userinfoEncryption, 'userinfoEncryption', parseEncryption)
   const needsKey = idTokenEncryption !== undefined || userinfoEncryption !== undefined
   const hasKey = options.decryptionKey !== undefined
+  if (needsKey && 'decryptionKey' in options) checkSet(options.decryptionKey, 'decryptionKey')
   check(needsKey === hasKey, '"decryptionKey" goes with "idTokenEncryption" and "userinfoEncryption"')
   return {
     idTokenSigningAlg: signingAlg(options.idTokenSigningAlg ?? 'RS256', 'idTokenSigningAlg'),

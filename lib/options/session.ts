@@ -2,7 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { sha256 } from '../util/crypto.ts'
 import { isRecord } from '../util/json.ts'
 import { parseUrl } from '../util/url.ts'
-import { bool, check, checkKeys, number, oneOf, optional, strings, text } from './check.ts'
+import { bool, check, checkKeys, checkSet, findUnset, number, oneOf, optional, strings, text } from './check.ts'
 import type { SessionKey, SessionOptions } from '../../types/options.ts'
 
 /** Every option of the session, checked and complete. Times in seconds. */
@@ -111,20 +111,51 @@ function parseSameSite (options: SessionOptions, { secure }: SessionContext): Se
   return sameSite
 }
 
-function parseKeys ({ key, secret }: SessionOptions): Buffer[] {
+function parseKeys (options: SessionOptions): Buffer[] {
+  const { key, secret } = options
+  const unset = key === undefined && secret === undefined ? findUnset(options, ['key', 'secret']) : undefined
+  if (unset !== undefined) checkSet(undefined, `session.${unset}`)
   check((key === undefined) !== (secret === undefined), '"session" must have a "key" or a "secret"')
   const keys = key === undefined ? [secret].flat().map(deriveKey) : (Array.isArray(key) ? key : [key]).map(parseKey)
   check(keys.length > 0, '"session.key" must not be empty')
   return keys
 }
 
+/** How many different bytes a key must have. A random one has about 30. */
+const MIN_DIFFERENT = 16
+
 function parseKey (key: SessionKey): Buffer {
-  const bytes = typeof key === 'string' ? Buffer.from(key, 'base64') : Buffer.from(key)
-  check(bytes.length === 32, '"session.key" must be 32 bytes, as base64 or bytes')
+  checkSet(key, 'session.key')
+  const bytes = typeof key === 'string' ? decodeKey(key) : Buffer.from(key)
+  check(bytes.length === 32, '"session.key" must be 32 bytes, as base64, base64url or bytes')
+  check(
+    new Set(bytes).size >= MIN_DIFFERENT,
+    '"session.key" must be 32 bytes that are random: for example the output of "openssl rand -base64 32"'
+  )
   return bytes
 }
 
+function decodeKey (text: string): Buffer {
+  const bytes = Buffer.from(text, 'base64')
+  // Node.js decodes any text. Only a text that encodes these bytes is a key.
+  const isCanonical = [bytes.toString('base64'), bytes.toString('base64url')]
+    .some((encoded) => encoded.replace(/=+$/, '') === text.replace(/=$/, ''))
+  check(
+    isCanonical && !looksLikeWords(text),
+    '"session.key" must be 32 bytes as base64 or base64url, such as the output of "openssl rand -base64 32"; ' +
+    '"session.secret" takes a passphrase of at least 32 bytes'
+  )
+  return bytes
+}
+
+/** Whether a text has only letters, and few of one case. Of a billion random keys, one has. */
+function looksLikeWords (text: string): boolean {
+  const count = (pattern: RegExp): number => text.match(pattern)?.length ?? 0
+  return /^[a-z]+=?$/i.test(text) && Math.min(count(/[a-z]/g), count(/[A-Z]/g)) < 8
+}
+
 function deriveKey (secret: unknown): Buffer {
+  checkSet(secret, 'session.secret')
   check(typeof secret === 'string' && Buffer.byteLength(secret) >= 32, '"session.secret" must be at least 32 bytes')
   return Buffer.from(hkdfSync('sha256', secret, '', 'fastify-oidc session.secret', 32))
 }

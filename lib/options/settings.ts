@@ -2,7 +2,7 @@ import { isRecord } from '../util/json.ts'
 import { parseLoginParams } from './authorization-params.ts'
 import { parseBearer } from './bearer.ts'
 import { parseBroker } from './broker.ts'
-import { check, checkKeys, func, optional, strings } from './check.ts'
+import { check, checkKeys, checkSet, func, optional, strings } from './check.ts'
 import { parseClaimConstraints } from './constraints.ts'
 import { ownUrl, parseContext } from './context.ts'
 import { PROVIDER_OPTIONS } from './provider.ts'
@@ -76,6 +76,8 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   const prefix = scope + routes.prefix
   const store = optional(options.store, 'store', parseStore)
   const hasStore = store !== undefined
+  const needsStore = options.broker !== undefined || options.session?.store === true
+  if (needsStore && 'store' in options) checkSet(store, 'store')
   const providers = parseProviders(options, context)
   const tokens = parseTokenOptions(options, context, { prefix: routes.prefix, hasStore, providers })
   return {
@@ -159,10 +161,9 @@ function parseClaimsOptions (
 }
 
 function parseStore (value: unknown, key: string): Store | string {
-  const isStore =
-    typeof value === 'string'
-      ? value !== ''
-      : isRecord(value) && STORE_METHODS.every((method) => typeof value[method] === 'function')
+  checkSet(value, key)
+  const isStore = typeof value === 'string' ||
+    (isRecord(value) && STORE_METHODS.every((method) => typeof value[method] === 'function'))
   check(isStore, `"${key}" must be a Store or the address of one`)
   return value as Store | string
 }

@@ -70,7 +70,9 @@ async function current<T> (credential: () => Promise<T>, name: string): Promise<
   try {
     return await credential()
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the ${name} is not available` })
+    // The message of any other error may contain the secret.
+    const reason = cause instanceof OidcError ? `: ${cause.message}` : ''
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the ${name} is not available${reason}` })
   }
 }
 

@@ -7,6 +7,7 @@ import { launchChromium, skipWithoutChromium } from '../support/chromium.ts'
 import { times } from '../support/crowd.ts'
 import { freePort } from '../support/free-port.ts'
 import { until } from '../support/until.ts'
+import { keyBytes } from '../support/keys.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcSession } from '../../index.ts'
@@ -104,7 +105,7 @@ t.test('C25 C26 V1 the page after the logout accepts its own states only', async
   }
   const state = await stateOf(app, '/maybe?a=1&b=%2F')
   const foreign = await stateOf(
-    await buildApp(t, optionsFor(provider, { clientId: 'web', session: { key: Buffer.alloc(32, 9) } })),
+    await buildApp(t, optionsFor(provider, { clientId: 'web', session: { key: keyBytes(9) } })),
     '/maybe'
   )
   const open = async (query: string) => await app.inject(`/auth/logged-out${query}`)

@@ -1,11 +1,13 @@
+import fc from 'fast-check'
 import t from 'tap'
 import Fastify from 'fastify'
 import oidc, { OidcError } from '../../index.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
 import { providerSettings } from '../support/app.ts'
+import { keyBytes, testKey } from '../support/keys.ts'
 import type { OidcOptions } from '../../index.ts'
 
-const key = Buffer.alloc(32, 1).toString('base64')
+const key = testKey(1)
 const good = {
   issuer: 'https://id.example.com',
   clientId: 'web',
@@ -245,5 +247,70 @@ t.test('S37 a secret always makes the same key, and another secret another key',
   t.equal(keyOf('a'.repeat(40)), keyOf('a'.repeat(40)))
   t.not(keyOf('a'.repeat(40)), keyOf('b'.repeat(40)))
   t.equal(parse({ session: { secret: ['a'.repeat(40), 'b'.repeat(40)] } }).session.keys.length, 2)
-  t.equal(parse({ session: { key: new Uint8Array(32) } }).session.keys[0]?.length, 32)
+  t.equal(parse({ session: { key: new Uint8Array(keyBytes(1)) } }).session.keys[0]?.length, 32)
+})
+
+t.test('K12 an option that is undefined or empty asks for its environment variable', async (t) => {
+  const cases: Array<[options: object, name: string]> = [
+    [{ session: { key: undefined } }, 'session.key'],
+    [{ session: { key: '' } }, 'session.key'],
+    [{ session: { key: [key, undefined] } }, 'session.key'],
+    [{ session: { secret: undefined } }, 'session.secret'],
+    [{ session: { secret: '' } }, 'session.secret'],
+    [{ baseUrl: undefined }, 'baseUrl'],
+    [{ baseUrl: 'undefined' }, 'baseUrl'],
+    [{ issuer: undefined }, 'issuer'],
+    [{ issuer: undefined, discoveryUrl: undefined }, 'issuer'],
+    [{ clientId: undefined }, 'clientId'],
+    [{ clientId: '' }, 'clientId'],
+    [{ clientSecret: '' }, 'clientSecret'],
+    [{ clientSecret: undefined, clientKey: undefined }, 'clientSecret'],
+    [{ clientSecret: undefined, clientAuth: 'private_key_jwt', clientKey: undefined }, 'clientKey'],
+    [{ clientSecret: undefined, clientAuth: 'private_key_jwt', clientKey: '' }, 'clientKey'],
+    [{ idTokenEncryption: { alg: 'RSA-OAEP' }, decryptionKey: undefined }, 'decryptionKey'],
+    [{ store: '' }, 'store'],
+    [{ store: undefined, session: { key, store: true } }, 'store'],
+    [{ store: undefined, broker: { audience: 'a' } }, 'store'],
+    [{ bearer: { audience: undefined } }, 'bearer.audience'],
+    [{ store: 'memory:', broker: { audience: undefined } }, 'broker.audience'],
+    [{ store: 'memory:', broker: { audience: 'a', resourceServers: { api: undefined } } }, 'broker.resourceServers.api']
+  ]
+  for (const [options, name] of cases) {
+    const message = new RegExp(`^"${name.replaceAll('.', '\\.')}" is (?:undefined|empty): is its environment variable set\\?`)
+    t.throws(() => parse(options), { code: 'FST_OIDC_OPTION', message }, `${name} ${JSON.stringify(options)}`)
+  }
+  t.ok(parse({ store: undefined, jwksUri: undefined, discoveryUrl: undefined }), 'what has a default may be undefined')
+})
+
+t.test('K12 http is for loopback addresses', async (t) => {
+  const message = /^"baseUrl": http is for loopback addresses only/
+  t.throws(() => parse({ baseUrl: 'http://app.example.com' }), { message })
+  t.throws(() => parse({ baseUrl: 'http://app.example.com', allowInsecureLoopback: true }), { message })
+  t.throws(() => parse({ issuer: 'http://10.0.0.1' }), { message: /^"issuer": http is for loopback addresses only/ })
+  t.throws(() => parse({ baseUrl: 'http://localhost' }), { message: /"allowInsecureLoopback" allows http/ })
+  t.ok(parse({ baseUrl: 'http://localhost', allowInsecureLoopback: true }))
+})
+
+t.test('K12 a key is base64 or base64url of 32 random bytes', async (t) => {
+  const bytes = Buffer.concat([Buffer.from([0xfb, 0xff, 0xfe]), keyBytes(2).subarray(3)])
+  const padded = bytes.toString('base64')
+  const good = [padded, padded.slice(0, -1), bytes.toString('base64url'), `${bytes.toString('base64url')}=`, bytes]
+  for (const value of good) t.same(parse({ session: { key: value } }).session.keys, [bytes], String(value))
+  const few = Buffer.from(Array.from({ length: 32 }, (_, index) => index % 15))
+  const wrong: unknown[] = [
+    'correcthorsebatterystaplecorrecthorsebattes', 'CorrectHorseBatteryStapleCorrectHorseBattes',
+    `${padded.slice(0, 42)}B=`, `${padded.slice(0, 20)} ${padded.slice(20)}`, `${padded}\n`, `${padded}=`,
+    padded.replace('+', '*'), bytes.toString('hex'), Buffer.alloc(32, 7), Buffer.alloc(32, 7).toString('base64'),
+    few, few.toString('base64'), bytes.subarray(1), bytes.subarray(1).toString('base64')
+  ]
+  for (const value of wrong) {
+    t.throws(() => parse({ session: { key: value } }), { message: /^"session.key" must be 32 bytes/ }, String(value))
+  }
+  const enough = Buffer.from(Array.from({ length: 32 }, (_, index) => index % 16))
+  t.same(parse({ session: { key: enough } }).session.keys, [enough])
+  fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (random) => {
+    fc.pre(new Set(random).size >= 16)
+    const texts = [Buffer.from(random).toString('base64'), Buffer.from(random).toString('base64url')]
+    for (const text of texts) t.same(parse({ session: { key: text } }).session.keys, [Buffer.from(random)])
+  }))
 })

@@ -4,6 +4,7 @@ import { client, faults } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
 import { createGate } from '../support/gate.ts'
 import { until } from '../support/until.ts'
+import { keyBytes } from '../support/keys.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../../index.ts'
@@ -948,7 +949,7 @@ t.test('R24 R28 a slow response after a key rotation does not restore the used r
     t,
     optionsFor(provider, {
       offlineAccess: true,
-      session: { key: [Buffer.alloc(32, 9), SESSION_KEY], idleTimeout: 28_800 }
+      session: { key: [keyBytes(9), SESSION_KEY], idleTimeout: 28_800 }
     })
   )
   const gate = createGate()

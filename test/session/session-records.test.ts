@@ -6,13 +6,14 @@ import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp, stopClock
 import { createGate } from '../support/gate.ts'
 import { faultyStore, modes } from '../support/modes.ts'
 import { until } from '../support/until.ts'
+import { testKey } from '../support/keys.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcOptions, OidcSession, SessionFilter } from '../../index.ts'
 import type { Provider, TestBrowser } from '../../lib/testing/index.ts'
 import type { Store } from '../../types/store.ts'
 
 const PAGE = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' }
-const OTHER_KEY = Buffer.alloc(32, 9).toString('base64')
+const OTHER_KEY = testKey(9)
 const inStore = { key: SESSION_KEY, store: true, idleTimeout: 28_800 }
 const shared = modes.filter((mode) => mode.shared)
 

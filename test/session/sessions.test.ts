@@ -13,6 +13,7 @@ import { createEndedSessions } from '../../lib/session/ended-sessions.ts'
 import { createSessions } from '../../lib/session/sessions.ts'
 import { client, faults, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock, silentLog } from '../support/app.ts'
+import { keyBytes, testKey } from '../support/keys.ts'
 import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
@@ -25,7 +26,7 @@ const TOKENS = '__Host-oidc-tokens-0'
 const HOUR = 3600
 /** No other registration shares the budget. */
 const ALONE = { cookiesOf: () => [], othersIn: () => [], budget: () => 7000 }
-const NEW_KEY = Buffer.alloc(32, 9).toString('base64')
+const NEW_KEY = testKey(9)
 
 function setCookiesOf ({ headers }: LightMyRequestResponse): string[] {
   return [headers['set-cookie'] ?? []].flat()
@@ -726,8 +727,8 @@ t.test('R24 a key rotation does not affect users', async (t) => {
     ['key', { key: SESSION_KEY }, { key: [NEW_KEY, SESSION_KEY] }, { key: NEW_KEY }],
     [
       'bytes',
-      { key: Buffer.alloc(32, 7) },
-      { key: [Buffer.alloc(32, 9), new Uint8Array(32).fill(7)] },
+      { key: keyBytes(7) },
+      { key: [keyBytes(9), new Uint8Array(keyBytes(7))] },
       { key: NEW_KEY }
     ],
     ['secret', { secret: 'o'.repeat(32) }, { secret: ['n'.repeat(40), 'o'.repeat(32)] }, { secret: 'n'.repeat(40) }]

@@ -7,9 +7,10 @@ import { replaceNow } from '../../lib/testing/clock.ts'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import type { ProviderSettings } from '../../lib/options/provider.ts'
 import type { Provider, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
+import { testKey } from './keys.ts'
 
 export const BASE_URL = 'https://app.example.com'
-export const SESSION_KEY = Buffer.alloc(32, 7).toString('base64')
+export const SESSION_KEY = testKey(7)
 
 /** A log that writes nothing. */
 export const silentLog = Fastify().log
