@@ -1,0 +1,30 @@
+import t from 'tap'
+import { createMemoryStore } from '../../lib/store/memory.ts'
+import { storeContract } from '../../lib/testing/index.ts'
+import { now } from '../../lib/util/time.ts'
+import { stopClock } from '../support/app.ts'
+import { backends } from '../support/backends.ts'
+
+for (const [name, { skip, open }] of Object.entries(backends)) {
+  t.test(name, { skip }, async (t) => {
+    const names = storeContract(async () => createMemoryStore()).map(({ name }) => name)
+    for (const name of names) {
+      await t.test(name, async (t) => {
+        const [test] = storeContract(async () => await open(t)).filter((test) => test.name === name)
+        await test?.run()
+        t.pass()
+      })
+    }
+
+    await t.test('expiry is to the second, by the clock of the application', async (t) => {
+      const clock = stopClock(t)
+      const store = await open(t)
+      await store.set('key', 'value', { expiresAt: now() + 10, tags: ['tag'] })
+      clock.advance(9)
+      t.equal(await store.get('key'), 'value')
+      clock.advance(1)
+      t.same([await store.get('key'), await store.list('tag'), await store.take('key')], [null, [], null])
+      await store.close()
+    })
+  })
+}
