@@ -59,8 +59,8 @@ t.test('authenticate', async (t) => {
   t.equal((await app.inject({ url: '/greeting', headers: { cookie: sessionCookie(app) } })).body, 'Hello alice')
 })
 
-t.test('the table has every condition', async (t) => {
-  const rows = [...page.rowsOf('option').keys()].map((cell) => cell.replaceAll('`', ''))
+t.test('the tables have every condition and every other option', async (t) => {
+  const rows = ['condition', 'option'].flatMap((heading) => [...page.rowsOf(heading).keys()]).map((cell) => cell.replaceAll('`', ''))
   t.same(rows.sort(), memberNames('GuardOptions', 'OptionalGuardOptions').sort())
 })
 

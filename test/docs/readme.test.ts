@@ -35,7 +35,7 @@ t.test('quick start', async (t) => {
   })
   const app = await page.run(t, 'app.listen', { change: allowHttp })
   const browser = client({ app, baseUrl: BASE_URL })
-  t.equal(await (await browser.goto('/')).text(), 'Everybody sees this.')
+  t.equal(await (await browser.goto('/')).text(), 'This page is public.')
   t.match(await (await browser.goto('/me')).json(), { sub: 'alice', iss: provider.issuer })
   t.equal(await (await browser.goto('/admin')).text(), 'Only admins see this.')
   t.equal((await browser.fetch('/auth/logout', { method: 'POST' })).status, 200)
