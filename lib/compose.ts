@@ -10,6 +10,7 @@ import { createChallenge } from './guard/challenge.ts'
 import { createDeny } from './guard/deny.ts'
 import { createGuards } from './guard/guards.ts'
 import { createLoginProvider } from './guard/login-provider.ts'
+import { createCookieNames } from './http/cookie-names.ts'
 import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
 import { createUrls } from './http/urls.ts'
@@ -68,7 +69,8 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
   const reportEnd = createReportEnd({ log, telemetry, onLogout })
   const { maxHeaderSize } = app.server as { maxHeaderSize?: number }
-  const space = joinCookieSpace(new URL(settings.baseUrl).hostname, settings.session.cookieName, maxHeaderSize)
+  const cookieNames = createCookieNames(settings, sealer)
+  const space = joinCookieSpace(new URL(settings.baseUrl).hostname, cookieNames, maxHeaderSize)
   app.addHook('onClose', async () => space.leave())
   const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })

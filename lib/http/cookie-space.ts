@@ -1,5 +1,6 @@
 import { maxHeaderSize } from 'node:http'
 import { COOKIE_BUDGET, LOGIN_BUDGET, cookiesNamed, totalBytes } from './cookies.ts'
+import type { CookieNames } from './cookie-names.ts'
 import type { SentCookie } from './cookies.ts'
 
 /**
@@ -9,56 +10,62 @@ import type { SentCookie } from './cookies.ts'
 export interface CookieSpace {
   /** How many cookie names share the budget. */
   readonly sharers: number
-  /** The cookies of a Cookie header that belong to any registration. */
-  cookiesOf: (header: string | undefined) => SentCookie[]
-  /** The other cookies of a Cookie header. */
-  othersIn: (header: string | undefined) => SentCookie[]
-  /**
-   * How many bytes the cookies of all registrations may have together, beside the others in a Cookie header and
-   * without those of logins.
-   */
-  budget: (header: string | undefined) => number
-  /** Whether a request should not get more cookies than it brings. */
-  isFull: (header: string | undefined) => boolean
+  /** The name of this registration's session cookie in a browser. */
+  nameFor: (header: string | undefined) => string
+  read: (header: string | undefined) => CookieShares
   /** The registration no longer counts. */
   leave: () => void
 }
 
+/** Whose cookies are in a Cookie header, and what room they leave. */
+export interface CookieShares {
+  /** The cookies that belong to any registration. */
+  own: SentCookie[]
+  others: SentCookie[]
+  /** How many bytes the cookies of all registrations may have together, beside the others. Those of logins come on top. */
+  budget: number
+  /** Whether the request should not get more cookies than it brings. */
+  isFull: boolean
+}
+
 /** The cookie names of the registrations, by host. */
-const hosts = new Map<string, string[]>()
+const hosts = new Map<string, CookieNames[]>()
 
 /** What is left for the address and the other headers of a request, in bytes. */
 const OTHER_HEADERS = 4096
 
 /**
- * Adds a registration. Its cookies are named `name`, `name-tokens-0` and so on. `maxHeader` is the limit of its server
- * for the head of a request, in bytes: beyond it, Node.js answers 431 to every request until cookies expire.
+ * Adds a registration. `maxHeader` is the limit of its server for the head of a request, in bytes: beyond it, Node.js
+ * answers 431 to every request until cookies expire.
  */
-export function joinCookieSpace (host: string, name: string, maxHeader = maxHeaderSize): CookieSpace {
-  const names = hosts.get(host) ?? []
-  hosts.set(host, names)
-  names.push(name)
-  const isOfAny = (cookie: SentCookie): boolean => names.some((base) => isOf(base, cookie.name))
-  const cookiesOf = (header: string | undefined): SentCookie[] => cookiesNamed(header, '').filter(isOfAny)
-  const othersIn = (header: string | undefined): SentCookie[] =>
-    cookiesNamed(header, '').filter((cookie) => !isOfAny(cookie))
+export function joinCookieSpace (host: string, names: CookieNames, maxHeader = maxHeaderSize): CookieSpace {
+  const registrations = hosts.get(host) ?? []
+  hosts.set(host, registrations)
+  registrations.push(names)
   const limit = maxHeader - OTHER_HEADERS
   return {
     get sharers () {
-      return new Set(names).size
+      return new Set(registrations.map(({ name }) => name)).size
     },
-    cookiesOf,
-    othersIn,
-    budget (header) {
-      const room = limit - LOGIN_BUDGET - totalBytes(othersIn(header))
+
+    nameFor: names.current,
+
+    read (header) {
+      const bases = registrations.flatMap(({ name, former }) => [name, former(header) ?? name])
+      const isOwn = ({ name }: SentCookie): boolean => bases.some((base) => isOf(base, name))
+      const all = cookiesNamed(header, '')
+      const own = all.filter(isOwn)
+      const others = all.filter((cookie) => !isOwn(cookie))
+      const room = limit - LOGIN_BUDGET - totalBytes(others)
       // What is there already may be replaced: that makes the header no larger.
-      const present = totalBytes(cookiesOf(header).filter(({ name }) => !isReserved(name)))
-      return Math.min(COOKIE_BUDGET - LOGIN_BUDGET, Math.max(room, present))
+      const present = totalBytes(own.filter(({ name }) => !isReserved(name)))
+      const budget = Math.min(COOKIE_BUDGET - LOGIN_BUDGET, Math.max(room, present))
+      return { own, others, budget, isFull: totalBytes(all) >= limit }
     },
-    isFull: (header) => totalBytes(cookiesNamed(header, '')) >= limit,
+
     leave () {
-      names.splice(names.indexOf(name), 1)
-      if (names.length === 0) hosts.delete(host)
+      registrations.splice(registrations.indexOf(names), 1)
+      if (registrations.length === 0) hosts.delete(host)
     }
   }
 }

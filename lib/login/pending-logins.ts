@@ -10,7 +10,7 @@ import { DONE_LENGTH } from './guarded-logins.ts'
 import { MARK_LENGTH, createLoginMarks } from './login-marks.ts'
 import { ID_LENGTH, LIFETIME, newLoginId, packTrace, startOf, traceOf, unpackTrace } from './pending-login.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { CookieSpace } from '../http/cookie-space.ts'
+import type { CookieShares, CookieSpace } from '../http/cookie-space.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { CookieAttributes, Sealer } from '../sealer.ts'
@@ -101,6 +101,8 @@ export function createPendingLogins (
   const nameOf = (slot: string): string => `${cookieName}-login-${slot}`
   // Each process begins elsewhere: tabs whose logins begin in several processes seldom get the same slot.
   let turn = randomInt(SLOTS.length)
+  /** The size of the largest session so far, in bytes. */
+  let largestSession = 0
 
   function set (reply: FastifyReply, name: string, value: string, attributes: CookieAttributes): void {
     addSetCookie(reply, sealer.setCookie(name, value, attributes))
@@ -122,7 +124,7 @@ export function createPendingLogins (
   function chooseSlot (header: string | undefined): string {
     const all = slots()
     const start = turn++ % all.length
-    const isFull = space.isFull(header)
+    const { isFull } = space.read(header)
     const ranks = new Map(all.map((slot) => [slot, rankOf(header, slot, isFull)]))
     const inTurn = [...all.slice(start), ...all.slice(0, start)]
     return inTurn.sort((a, b) => (ranks.get(a) as number) - (ranks.get(b) as number))[0] as string
@@ -160,10 +162,9 @@ export function createPendingLogins (
     return value === undefined ? undefined : sealer.open('login', value)?.content as PackedAddress | undefined
   }
 
-  /** The cookies beside those of logins: how many bytes of the budget they leave for an address. */
-  function roomBeside (header: string | undefined, ignored: (name: string) => boolean): number {
-    const others = space.cookiesOf(header).filter(({ name }) => !isReserved(name) && !ignored(name))
-    return space.budget(header) - totalBytes(others)
+  /** How many bytes of the budget the cookies leave for an address, beside those of logins. */
+  function roomBeside ({ own, budget }: CookieShares, ignored: (name: string) => boolean): number {
+    return budget - totalBytes(own.filter(({ name }) => !isReserved(name) && !ignored(name)))
   }
 
   /** The Cookie header is complete: no cookie of the session was held back (RFC 6265bis, section 5.2). */
@@ -172,14 +173,35 @@ export function createPendingLogins (
     return method === 'GET' && (sameSite !== 'strict' || (site !== undefined && site !== 'cross-site'))
   }
 
+  /** Whether another login of this browser waits: at any moment, it may bring a session. */
+  function waitsElsewhere (header: string | undefined, { slot: newSlot }: BegunLogin): boolean {
+    return slots().filter((slot) => slot !== newSlot).some((slot) => {
+      const mark = marks.open(slot, readCookie(header, nameOf(slot)) ?? '')
+      return mark?.isUsed === false && isInTime(startOf(mark.id))
+    })
+  }
+
+  /** How many bytes an address may have. */
+  function roomForAddress (request: FastifyRequest, login: BegunLogin, shares: CookieShares): number {
+    if (!sendsAllCookies(request)) return 0
+    const { budget } = shares
+    const share = Math.floor(budget / space.sharers)
+    const room = Math.min(share, roomBeside(shares, (name) => name === addressName))
+    return waitsElsewhere(request.headers.cookie, login) ? Math.min(room, budget - largestSession) : room
+  }
+
   /** Keeps an address that is too long for the `state`, where there is room. Returns the size of its cookie. */
-  function saveAddress (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: BegunLogin): number {
-    const { cookie } = request.headers
+  function saveAddress (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    provider: Provider,
+    login: BegunLogin,
+    shares: CookieShares
+  ): number {
     const content: PackedAddress = { s: idOf(login.state), r: login.returnTo.slice(origin.length), p: provider.id }
     const value = sealer.seal('login', content)
     const size = addressName.length + value.length + SEPARATORS
-    const share = Math.floor(space.budget(cookie) / space.sharers)
-    const room = sendsAllCookies(request) ? Math.min(share, roomBeside(cookie, (name) => name === addressName)) : 0
+    const room = roomForAddress(request, login, shares)
     if (size <= room && size + ATTRIBUTES_LENGTH <= MAX_COOKIE) {
       set(reply, addressName, value, { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) })
       return size
@@ -252,9 +274,10 @@ export function createPendingLogins (
       const { slot, state, silent } = login
       const attributes = { maxAge: COOKIE_LIFETIME, sameSite: sameSiteOf(provider) }
       set(reply, nameOf(slot), marks.waiting(slot, idOf(state), silent), attributes)
-      const added = isShort(login) && !silent ? 0 : saveAddress(request, reply, provider, login)
       const { cookie } = request.headers
-      remove(reply, former.excess(cookie, roomBeside(cookie, (name) => name.includes('-login-')) - added))
+      const shares = space.read(cookie)
+      const added = isShort(login) && !silent ? 0 : saveAddress(request, reply, provider, login, shares)
+      remove(reply, former.excess(cookie, roomBeside(shares, (name) => name.includes('-login-')) - added))
     },
 
     async take (request, reply, provider, state) {
@@ -285,12 +308,17 @@ export function createPendingLogins (
 
     fit (request, reply, sessionBytes) {
       const { cookie } = request.headers
+      const name = space.nameFor(cookie)
+      const isOfSession = (other: string): boolean => other === name || other.startsWith(`${name}-tokens-`)
+      const shares = space.read(cookie)
       // What the header has of this session is replaced.
-      const isReplaced = (name: string): boolean =>
-        name === cookieName || name.startsWith(`${cookieName}-tokens-`) || name.includes('-login-')
-      const room = roomBeside(cookie, isReplaced) - sessionBytes
-      const removesAddress = room < 0 && readCookie(cookie, addressName) !== undefined
+      const room = roomBeside(shares, (other) => isOfSession(other) || other.includes('-login-')) - sessionBytes
+      const grows = sessionBytes > totalBytes(shares.own.filter((own) => isOfSession(own.name)))
+      const isShown = readCookie(cookie, addressName) !== undefined
+      // A parallel login may have set an address that the header does not show.
+      const removesAddress = isShown ? room < 0 : grows && room < MAX_COOKIE
       if (removesAddress) remove(reply, [addressName])
+      largestSession = Math.max(largestSession, sessionBytes)
       remove(reply, former.excess(cookie, room))
     },
 

@@ -1,7 +1,6 @@
 import { OidcError } from '../errors.ts'
 import {
-  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, cookiesNamed, describeCookies, readCookie,
-  totalBytes
+  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, describeCookies, readCookie, totalBytes
 } from '../http/cookies.ts'
 import { createTokenCache, freeze } from '../util/token-cache.ts'
 import { selectTokens } from './session.ts'
@@ -73,26 +72,14 @@ const RESPONSE_BUDGET = 3300
 export function createSessionCookies (
   { session: settings }: Pick<Settings, 'session'>,
   sealer: Sealer,
-  space: Pick<CookieSpace, 'cookiesOf' | 'othersIn' | 'budget'>
+  space: Pick<CookieSpace, 'nameFor' | 'read'>
 ): SessionCookies {
-  const { cookieName, formerName, sameSite, tokens: tokenNames, inStore } = settings
+  const { sameSite, tokens: tokenNames, inStore } = settings
+  const { nameFor } = space
   const cache = createTokenCache<OpenedSession>(MAX_OPENED)
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
-  }
-
-  /** Whether the cookies of the former name are ours: another application on this host may have that name. */
-  function hasFormerCookies (header: string | undefined): boolean {
-    const session = readCookie(header, formerName)
-    if (session !== undefined) return sealer.open('session', session) !== null
-    return cookiesNamed(header, `${formerName}-login-`).some(({ value }) => sealer.open('login', value) !== null)
-  }
-
-  /** A browser whose session or login began before the name changed keeps the former name until they are over. */
-  function nameFor (header: string | undefined): string {
-    if (formerName === cookieName || readCookie(header, cookieName) !== undefined) return cookieName
-    return hasFormerCookies(header) ? formerName : cookieName
   }
 
   const isOf = (base: string, name: string): boolean => name === base || name.startsWith(tokensNameOf(base))
@@ -104,9 +91,9 @@ export function createSessionCookies (
 
   /** What may stay of a Cookie header, and how many bytes that leaves for the session. */
   function roomIn (header: string | undefined, base: string): Room {
-    const registrations = space.cookiesOf(header).filter(({ name }) => OF_SESSION.test(name) && !isOf(base, name))
-    const bytes = space.budget(header) - totalBytes(registrations)
-    return { bytes, registrations, others: space.othersIn(header) }
+    const { own, others, budget } = space.read(header)
+    const registrations = own.filter(({ name }) => OF_SESSION.test(name) && !isOf(base, name))
+    return { bytes: budget - totalBytes(registrations), registrations, others }
   }
 
   function sealTokens (base: string, { session: { id }, revision }: Session, tokens: SessionTokens): string[] {

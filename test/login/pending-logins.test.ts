@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { createCookieNames } from '../../lib/http/cookie-names.ts'
 import { joinCookieSpace } from '../../lib/http/cookie-space.ts'
 import { createPendingLogins } from '../../lib/login/pending-logins.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
@@ -60,7 +61,7 @@ t.test('R32 a used login is remembered until it expires, and at most 100,000 are
     session: { key: SESSION_KEY }
   })
   const sealer = createOpenSealer()
-  const space = joinCookieSpace('app.example.com', '__Host-oidc')
+  const space = joinCookieSpace('app.example.com', createCookieNames(settings, sealer))
   t.teardown(() => space.leave())
   const pending = createPendingLogins(settings, { sealer, taken: createSeen(undefined), space })
   const provider = createProviders(settings, silentLog).all()[0] as OpenIdProvider

@@ -25,7 +25,9 @@ const NAME = '__Host-oidc'
 const TOKENS = '__Host-oidc-tokens-0'
 const HOUR = 3600
 /** No other registration shares the budget. */
-const ALONE = { cookiesOf: () => [], othersIn: () => [], budget: () => 7000 }
+const ALONE = {
+  nameFor: () => '__Host-oidc', read: () => ({ own: [], others: [], budget: 7000, isFull: false })
+}
 const NEW_KEY = testKey(9)
 
 function setCookiesOf ({ headers }: LightMyRequestResponse): string[] {
