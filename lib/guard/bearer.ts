@@ -1,4 +1,5 @@
 import { checkWith } from '../errors.ts'
+import { isForAudience } from '../provider/access-token.ts'
 import { clientOf } from '../provider/token-subject.ts'
 import { now } from '../util/time.ts'
 import { createTokenCache } from '../util/token-cache.ts'
@@ -80,6 +81,19 @@ export function createBearer (
     return keys === provider.keys() && issuers.isKnown(provider, origin, revision) ? cached : undefined
   }
 
+  /** What a JWT says about its origin, not verified. `undefined` when the token is not a JWT. */
+  function originOf (token: string): TokenOrigin | undefined {
+    const [, payload, signature, ...others] = token.split('.')
+    if (payload === undefined || signature === undefined || others.length > 0) return undefined
+    try {
+      const claims = Object(JSON.parse(Buffer.from(payload, 'base64url').toString())) as JWTPayload
+      const iss = typeof claims.iss === 'string' ? claims.iss : ''
+      return { iss, clientId: clientOf(claims), isForUs: isForAudience(claims, settings) }
+    } catch {
+      return undefined
+    }
+  }
+
   async function verifyAnew (token: string, request: FastifyRequest, names: ProviderNames): Promise<KeptToken> {
     const origin = originOf(token)
     const revision = providers.revision()
@@ -153,16 +167,4 @@ export function createBearer (
 // Several providers may have the same issuer. Then the names select one of them.
 function qualifierOf (names: ProviderNames): string | undefined {
   return names === undefined ? undefined : JSON.stringify(names)
-}
-
-/** What a JWT says about its origin, not verified. `undefined` when the token is not a JWT. */
-function originOf (token: string): TokenOrigin | undefined {
-  const [, payload, signature, ...others] = token.split('.')
-  if (payload === undefined || signature === undefined || others.length > 0) return undefined
-  try {
-    const claims = Object(JSON.parse(Buffer.from(payload, 'base64url').toString())) as JWTPayload
-    return { iss: typeof claims.iss === 'string' ? claims.iss : '', clientId: clientOf(claims) }
-  } catch {
-    return undefined
-  }
 }

@@ -30,6 +30,25 @@ async function written (reply: FastifyReply): Promise<void> {
 }
 
 /**
+ * Fastify logs an error that a handler throws after the answer as a fault of the application. This one is the answer,
+ * and was logged.
+ */
+function logOnce (reply: FastifyReply, refused: OidcError): void {
+  const { log } = reply
+  const error = (...parameters: unknown[]): void => {
+    const { err } = Object(parameters[0]) as { err?: unknown }
+    if (err !== refused) Reflect.apply(log.error, log, parameters)
+  }
+  reply.log = new Proxy(log, {
+    get (target, name) {
+      if (name === 'error') return error
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) as unknown : value
+    }
+  })
+}
+
+/**
  * A preHandler. Called without `done`, it returns a promise, so that a handler can await it. As a hook for everything
  * it leaves out the routes of the plugin. `passed` is called for each other request that may pass.
  *
@@ -56,6 +75,7 @@ export function createHandler (
     const refused = await settled(decide(request), request, reply)
     if (refused === undefined) return
     await written(reply)
+    logOnce(reply, refused)
     throw refused
   }
 

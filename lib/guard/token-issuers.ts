@@ -13,6 +13,8 @@ export type ProviderNames = readonly string[] | undefined
 export interface TokenOrigin {
   iss: string
   clientId: string | undefined
+  /** Whether its audience is this API. */
+  isForUs: boolean
 }
 
 /**
@@ -53,7 +55,7 @@ export function createTokenIssuers (ofProviders: boolean, { providers, own, peer
 
   const findProvider: TokenIssuers['findProvider'] = async (request, origin, names) => {
     const named = await Promise.all((names ?? []).map(async (name) => await providers.find(request, name)))
-    if (candidatesFor(origin.iss).length === 0) await learnNames(origin.iss, named)
+    if (origin.isForUs && candidatesFor(origin.iss).length === 0) await learnNames(origin.iss, named)
     const chosen = choose(origin)
     check(names?.includes(chosen.name) !== false, 'it is from another provider')
     const current = await providers.find(request, chosen.name)
@@ -62,9 +64,14 @@ export function createTokenIssuers (ofProviders: boolean, { providers, own, peer
     return current
   }
 
-  /** A provider's metadata may give it another name in its access tokens. Tenants are not asked all at once. */
+  /**
+   * A provider's metadata may give it another name in its access tokens. Tenants are not asked all at once. A token for
+   * another audience is refused without asking: while the provider is away, that must not be a 503.
+   */
   async function learnNames (iss: string, named: Array<Provider | null>): Promise<void> {
-    const asked = [...providers.choices, ...named].map(async (provider) => { await provider?.discover() })
+    const asked = [...providers.choices, ...named].map(async (provider) => {
+      if (provider?.settings.accessTokenIssuer === undefined) await provider?.discover()
+    })
     const failure = (await Promise.allSettled(asked)).find(({ status }) => status === 'rejected')
     if (failure?.status === 'rejected' && candidatesFor(iss).length === 0) throw failure.reason
   }

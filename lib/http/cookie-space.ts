@@ -22,7 +22,7 @@ export interface CookieShares {
   /** The cookies that belong to any registration. */
   own: SentCookie[]
   others: SentCookie[]
-  /** How many bytes the cookies of all registrations may have together, beside the others. Those of logins come on top. */
+  /** How many bytes the cookies of all registrations may have together, beside the others. Logins have their own. */
   budget: number
   /** Whether the request should not get more cookies than it brings. */
   isFull: boolean

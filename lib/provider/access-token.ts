@@ -1,6 +1,6 @@
 import { checkWith } from '../errors.ts'
 import { clientOf, namesAccessToken } from './token-subject.ts'
-import { verifyJwt } from './verify-jwt.ts'
+import { shown, verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
@@ -40,15 +40,23 @@ export async function verifyAccessToken (
   return payload
 }
 
-function checkAudience (payload: JWTPayload, { audience, strictType }: Rules): void {
-  const audiences: unknown[] = [audienceOf(payload, strictType) ?? []].flat()
-  const isForUs = audiences.some((value) => audience.includes(value as string))
-  check(isForUs, `aud was ${JSON.stringify(audiences).slice(0, 200)}, "bearer.audience" is ${audience.join(', ')}`)
+function checkAudience (payload: JWTPayload, rules: Rules): void {
+  const expected = rules.audience.join(', ')
+  check(isForAudience(payload, rules), `aud was ${shown(audiencesOf(payload, rules))}, "bearer.audience" is ${expected}`)
+}
+
+/** Whether the audience of a token is this API. */
+export function isForAudience (payload: JWTPayload, rules: Pick<Rules, 'audience' | 'strictType'>): boolean {
+  return audiencesOf(payload, rules).some((value) => rules.audience.includes(value as string))
 }
 
 // The access tokens of Amazon Cognito have no `aud`: there, the client stands for the API.
-function audienceOf ({ aud, token_use: use, client_id: clientId }: JWTPayload, strictType: boolean): unknown {
-  return aud === undefined && !strictType && use === 'access' ? clientId : aud
+function audiencesOf (
+  { aud, token_use: use, client_id: clientId }: JWTPayload,
+  { strictType }: Pick<Rules, 'strictType'>
+): unknown[] {
+  const audience: unknown = aud === undefined && !strictType && use === 'access' ? clientId : aud
+  return [audience ?? []].flat()
 }
 
 function checkStrictly (payload: JWTPayload, typ: unknown): void {

@@ -42,7 +42,8 @@ const check: Check = checkWith('FST_OIDC_PROVIDER_RESPONSE')
  */
 export function readResponses (metadata: ProviderMetadata, transport: Fetch): Fetch {
   const names = Object.keys(ENDPOINTS) as EndpointName[]
-  const byUrl = new Map(names.flatMap((name) => {
+  // Where the metadata names one URL for several, the first counts: without the tokens, nothing works.
+  const byUrl = new Map(names.reverse().flatMap((name) => {
     const endpoint = metadata[name]
     return typeof endpoint === 'string' ? [[new URL(endpoint).href, name] as const] : []
   }))

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
+import { printable } from '../http/params.ts'
 import { equal } from '../util/crypto.ts'
 import { hasFewLevels } from '../util/json.ts'
 import { now } from '../util/time.ts'
-import { describeTime, verifyJwt } from './verify-jwt.ts'
+import { describeTime, shown, verifyJwt } from './verify-jwt.ts'
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyResult } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -59,8 +60,8 @@ export function readUnverified (
   issuer: string
 ): IdTokenClaims {
   const { iss, aud, ...claims } = decode(idToken)
-  check(iss === issuer, `iss was ${String(iss).slice(0, 200)}, not ${issuer}`)
-  check([aud].flat().includes(clientId), `aud was ${JSON.stringify(aud)?.slice(0, 200)}, without ${clientId}`)
+  check(iss === issuer, `iss was ${shown(iss)}, not ${issuer}`)
+  check([aud].flat().includes(clientId), `aud was ${shown(aud)}, without ${clientId}`)
   return { ...withoutUnusual(claims), iss, aud } as IdTokenClaims
 }
 
@@ -119,7 +120,7 @@ async function checkAudience (payload: JWTPayload, settings: ProviderSettings): 
   for (const audience of audiences.filter((aud) => aud !== clientId)) {
     check(
       await isTrusted(audience, settings),
-      `aud names ${JSON.stringify(audience).slice(0, 200)}, which is not among "trustedAudiences"`
+      `aud names ${printable(JSON.stringify(audience))}, which is not among "trustedAudiences"`
     )
   }
   const azp = payload['azp']

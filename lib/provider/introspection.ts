@@ -5,6 +5,7 @@ import { now } from '../util/time.ts'
 import { isAccessUse, isOtherToken } from './access-token.ts'
 import { attempt } from './client-errors.ts'
 import { requireEndpoint } from './metadata.ts'
+import { shown } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
@@ -40,7 +41,7 @@ function readIntrospection (
   check(isRecord(response) && response['active'] === true, 'it is not active')
   const { active: _, ...claims } = withTimes(response)
   const { iss, aud, exp, nbf } = claims
-  check(iss === undefined || iss === issuer, `iss was ${String(iss).slice(0, 200)}, not ${issuer}`)
+  check(iss === undefined || iss === issuer, `iss was ${shown(iss)}, not ${issuer}`)
   // Not every provider names an audience. Without one, the token must have been issued to this client.
   const audiences = [aud === undefined ? [] : aud].flat().filter((value) => value !== '')
   const isOptional = introspectionAudience === 'optional'
@@ -49,7 +50,7 @@ function readIntrospection (
     : audiences.some((value) => audience.includes(value as string))
   check(isForUs, audiences.length === 0
     ? 'it names no audience, and was issued to another client; "bearer.introspectionAudience" optional accepts it'
-    : `aud was ${JSON.stringify(audiences).slice(0, 200)}, "bearer.audience" is ${audience.join(', ')}`)
+    : `aud was ${shown(audiences)}, "bearer.audience" is ${audience.join(', ')}`)
   check(isAccessToken(claims, audiences.length > 0 || isOptional), 'it is not said to be an access token')
   check(!isOtherToken(claims), 'a claim says that it is not an access token')
   check(exp === undefined || (typeof exp === 'number' && exp + clockTolerance > now()), 'it has expired')

@@ -84,6 +84,7 @@ function levelOf (cause: unknown): LogLevel | undefined {
   return isOfOption || cause instanceof errors.JOSEAlgNotAllowed ? 'error' : undefined
 }
 
-function shown (value: unknown): string {
+/** A value of a token, for the log. */
+export function shown (value: unknown): string {
   return printable(String(typeof value === 'string' ? value : JSON.stringify(value)))
 }

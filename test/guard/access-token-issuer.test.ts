@@ -75,6 +75,23 @@ t.test('K8 while the metadata cannot be had, an unknown iss is not refused for g
   t.match((await call(several, '/api', trusted(well))).body, { token: { provider: 'well' } })
 })
 
+t.test('K8 while the metadata cannot be had, a token that can never be ours is refused', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: API } })
+  provider.fault({ on: 'metadata', status: 500 })
+  const statusOf = async (to: FastifyInstance, claims: Record<string, unknown>): Promise<number> =>
+    (await call(to, '/me', tokenWith(provider, claims))).status
+  for (const aud of ['https://another-api.example.com', [], null, undefined, { api: API }, [[API]]]) {
+    t.equal(await statusOf(app, { iss: TRUST, aud }), 401, JSON.stringify(aud))
+  }
+  t.equal(provider.count('metadata'), 0, 'the provider was not asked')
+  t.equal(await statusOf(app, { iss: TRUST, aud: [API] }), 503, 'a name that the metadata may have')
+  const configured = await buildApp(t, optionsFor(provider, { bearer: { audience: API }, accessTokenIssuer: TRUST }))
+  provider.clearRequests()
+  t.equal(await statusOf(configured, { iss: 'https://evil.test' }), 401, 'the option names it')
+  t.equal(provider.count('metadata'), 0)
+  t.equal(await statusOf(configured, {}), 503)
+})
+
 t.test('K8 an access_token_issuer that another provider has is refused', async (t) => {
   const [one, two] = await startProviders(t, OF_METADATA, OF_METADATA) as [Provider, Provider]
   const registrations = { one: registrationOf(one), two: registrationOf(two) }

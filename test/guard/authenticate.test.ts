@@ -6,6 +6,7 @@ import { client, sessionCookie } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, startApp } from '../support/app.ts'
 import { start, tokenOf } from '../support/bearer.ts'
 import { NAVIGATION } from '../support/navigation.ts'
+import { captureLog } from '../support/protocol.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { GuardOptions, OidcError } from '../../index.ts'
@@ -219,4 +220,37 @@ t.test('K12 an error in the check of the application reaches the handler that aw
   const { statusCode, body } = await app.inject({ url: '/broken', headers: { cookie: sessionCookie(app) } })
   t.equal(statusCode, 500)
   t.match(body, 'a bug of the application')
+})
+
+t.test('K12 a guard that a handler awaits answers once, and Fastify logs no error of the handler', async (t) => {
+  const { lines, server } = captureLog()
+  const { app } = await startApp(t, {}, {}, server)
+  const guard = app.oidc.required()
+  let answers = 0
+  app.addHook('onSend', async () => { answers++ })
+  app.get('/plain', async (request, reply) => { await app.oidc.required()(request, reply) })
+  app.get('/fault', async (request, reply) => {
+    await guard(request, reply).catch(() => { throw new Error('a fault of the handler') })
+  })
+  app.get('/text', async (request, reply) => {
+    await guard(request, reply).catch(() => {
+      reply.log.error('only a text')
+      reply.log.error({ err: 'another' }, 'with members')
+      throw new Error('a fault of the handler')
+    })
+  })
+  for (const headers of [{}, NAVIGATION]) {
+    const { statusCode } = await app.inject({ url: '/plain', headers })
+    t.equal(statusCode, headers === NAVIGATION ? 302 : 401)
+  }
+  t.equal(answers, 2)
+  t.notMatch(lines(), 'Promise errored')
+  t.match(lines(), /"code":"FST_OIDC_LOGIN_REQUIRED"[^\n]*"msg":"You need to log in."/, 'what the plugin logs')
+  t.equal(lines().split('request completed').length - 1, 2, 'the other lines of Fastify stay')
+
+  t.equal((await app.inject('/fault')).statusCode, 401)
+  t.match(lines(), /a fault of the handler[^\n]*Promise errored/, 'another error is a fault')
+  t.equal((await app.inject('/text')).statusCode, 401)
+  t.match(lines(), /"msg":"only a text"/)
+  t.match(lines(), /"err":"another","msg":"with members"/)
 })

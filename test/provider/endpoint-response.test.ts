@@ -173,3 +173,20 @@ t.test('K3 a revocation with 204, and a pushed request with 200, are a success',
   await app.close()
   t.notMatch(lines(), 'could not be revoked')
 })
+
+t.test('K5 metadata that names the token endpoint for others as well: logins work, and the others fail', async (t) => {
+  for (const name of ['revocation_endpoint', 'introspection_endpoint', 'device_authorization_endpoint']) {
+    const provider = await startProvider({ refreshTokens: 'always' })
+    t.teardown(async () => await provider.close())
+    const metadata = { [name]: `${provider.issuer}/token` }
+    const { lines, server } = captureLog()
+    const options = { metadata, bearer: { audience: 'https://api.example.com' } }
+    const app = await buildApp(t, optionsFor(provider, { issuer: provider.issuer, ...options } as never), server)
+    const browser = await logIn({ app, provider }, 'alice')
+    await assertLoggedIn(t, browser)
+    const opaque = await app.inject({ url: '/me', headers: { authorization: 'Bearer opaque' } })
+    t.ok(opaque.statusCode >= 400, `${opaque.statusCode} for a token that no introspection knows`)
+    t.equal((await browser.post('/auth/logout')).status < 500, true)
+    if (name === 'revocation_endpoint') await until(() => lines().includes('revo'))
+  }
+})
