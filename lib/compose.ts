@@ -116,7 +116,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     bearer, challenge, errorResponses, guardedLogins, login, loginProvider, sessions, stepUp, urls
   })
   const guards = createGuards({
-    settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, denyFor
+    settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, errorResponses, denyFor
   })
 
   const deviceCodes = createDeviceCodes(sealer)

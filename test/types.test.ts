@@ -3,7 +3,9 @@ import Fastify from 'fastify'
 import { pino } from 'pino'
 import oidc from '../index.ts'
 import type { FastifyTypeProvider } from 'fastify'
-import type { IdTokenClaims, OidcClaims, OidcError, OidcOptions, OidcSession, UserinfoClaims } from '../index.ts'
+import type {
+  IdTokenClaims, OidcClaims, OidcError, OidcOptions, OidcSession, OidcUser, SessionIdentity, UserinfoClaims
+} from '../index.ts'
 
 // Compilation is the assertion: `tsc --noEmit` fails when a wrong line compiles, or a correct one does not.
 
@@ -55,6 +57,14 @@ t.test('the types of options, guards and request properties', async (t) => {
       return { size }
     }
   )
+  app.get('/who', async (request) => {
+    const found = await app.oidc.session(request)
+    holds<Equal<typeof found, SessionIdentity | null>>(true)
+    // @ts-expect-error there need not be a session
+    const { claims } = found
+    const user: OidcUser | null | undefined = found?.user
+    return [claims, user]
+  })
   t.throws(
     () => {
       // @ts-expect-error not an option of a guard

@@ -90,6 +90,15 @@ export interface Authentication {
   token: OidcToken | null
 }
 
+/** The result of `app.oidc.session()`: who the user of a session is. */
+export interface SessionIdentity {
+  /** The validated claims of the user. Frozen. */
+  claims: OidcClaims
+  /** The value that `onClaims` returned at login. Frozen. */
+  user: OidcUser | null
+  session: OidcSession
+}
+
 /** The API of the plugin: `app.oidc`. */
 export interface Oidc {
   /**
@@ -120,6 +129,19 @@ export interface Oidc {
    * `FST_OIDC_PROVIDER_UNAVAILABLE` when it could not be decided; `FST_OIDC_OPTION` when a constraint is wrong
    */
   authenticate: (request: AnyRequest, options?: GuardOptions) => Promise<Authentication>
+  /**
+   * Reads the session of a request without a guard, for example for the context of GraphQL or tRPC. Returns `null`
+   * when there is none. It never answers, never starts a login, and sets no property of the request.
+   *
+   * What holds for a guard holds here: the session is prolonged, the access token is refreshed with `refresh: true`
+   * when it is due, and the response gets the same caching headers. A
+   * session whose claims do not meet `requiredClaims`, and one of an unsafe request or of an upgrade from another
+   * origin, is `null` too; the log says why. An access token does not count: see `authenticate`.
+   *
+   * @throws OidcError `FST_OIDC_STORE_UNAVAILABLE` and `FST_OIDC_PROVIDER_UNAVAILABLE` when it could not be decided;
+   * `FST_OIDC_OUTSIDE` outside the scope of the plugin; `FST_OIDC_OPTION` when an option is wrong
+   */
+  session: (request: AnyRequest, options?: Pick<GuardOptions, 'refresh'>) => Promise<SessionIdentity | null>
   /**
    * Returns the access token of the session. Refreshes it when it expires within 30 seconds. Call it before the reply
    * is sent: the reply carries the new tokens in cookies.

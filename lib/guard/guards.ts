@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { bool, check } from '../options/check.ts'
+import { bool, check, checkKeys } from '../options/check.ts'
 import { endsLogin } from '../session/refresh-once.ts'
 import { acceptsTokens, parseConstraints } from './constraints.ts'
 import { describeGuard } from './openapi.ts'
@@ -7,6 +7,7 @@ import { createHandler, withPredicate } from './proceed.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createTokenCheck } from './token-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ErrorResponses } from '../http/error-response.ts'
 import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { Settings } from '../options/settings.ts'
@@ -21,8 +22,8 @@ import type { OidcClaims } from '../../types/claims.ts'
 import type { Oidc } from '../../types/fastify.ts'
 import type { GuardOptions } from '../../types/options.ts'
 
-/** The guards, and the same decision without an answer. */
-export type Guards = Pick<Oidc, 'required' | 'optional' | 'authenticate'>
+/** The guards, and their decisions without an answer. */
+export type Guards = Pick<Oidc, 'required' | 'optional' | 'authenticate' | 'session'>
 
 export interface GuardParts {
   settings: Settings
@@ -32,6 +33,7 @@ export interface GuardParts {
   silentLogin: SilentLogin
   guardedLogins: GuardedLogins
   loginProvider: LoginProvider
+  errorResponses: Pick<ErrorResponses, 'report'>
   denyFor: (constraints: Constraints) => Deny
 }
 
@@ -42,7 +44,9 @@ type DecideBySession = (request: FastifyRequest, refusal?: OidcError) => Decisio
 type Refresh = (request: FastifyRequest) => Promise<OidcError | undefined>
 
 export function createGuards (parts: GuardParts): Guards {
-  const { settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, denyFor } = parts
+  const { settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider } = parts
+  const { errorResponses: { report }, denyFor } = parts
+  const anySession = parseConstraints({ accept: ['session'] }, settings)
   const sessionCheck = createSessionCheck(settings, sessions)
 
   /** Decides by the access token of a request that has one, else by its session. */
@@ -171,6 +175,19 @@ export function createGuards (parts: GuardParts): Guards {
       }
       const { oidcClaims: claims, oidcUser: user, oidcSession: session, oidcToken: token } = request
       return { claims: claims as OidcClaims, user, session, token }
+    },
+
+    async session (request, options = {}) {
+      checkKeys(options, ['refresh'], '')
+      const outside = sessions.scopeError(request)
+      if (outside !== undefined) throw outside
+      const refusal = await (parseRefresh(options.refresh) ?? sessions.prepare)(request)
+      const found = refusal === undefined ? sessionCheck.find(anySession, request) : null
+      if (found === null) return null
+      const problem = sessionCheck.findViolation(anySession, request, found)
+      if (problem === undefined) return { claims: found.claims, user: found.user, session: found.session }
+      report(problem, request)
+      return null
     }
   }
 }

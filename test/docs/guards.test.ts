@@ -59,6 +59,13 @@ t.test('authenticate', async (t) => {
   t.equal((await app.inject({ url: '/greeting', headers: { cookie: sessionCookie(app) } })).body, 'Hello alice')
 })
 
+t.test('read who it is without a guard', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "'/welcome'", { context: { options: optionsFor(provider) } })
+  t.equal((await app.inject('/welcome')).body, 'Welcome.')
+  t.equal((await app.inject({ url: '/welcome', headers: { cookie: sessionCookie(app) } })).body, 'Welcome alice.')
+})
+
 t.test('the tables have every condition and every other option', async (t) => {
   const rows = ['condition', 'option'].flatMap((heading) => [...page.rowsOf(heading).keys()]).map((cell) => cell.replaceAll('`', ''))
   t.same(rows.sort(), memberNames('GuardOptions', 'OptionalGuardOptions').sort())
