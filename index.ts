@@ -16,7 +16,7 @@ import type { OidcOptions } from './types/index.ts'
  */
 const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   const settings = parseOptions(options, app.prefix)
-  warn(app, options)
+  warn(app, options, settings.session.secure)
   const parts = await compose(app, settings)
   const oidc = createOidc(parts)
   decorate(app, oidc, parts)
@@ -28,13 +28,17 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
 }
 
 // Options that weaken the security are logged (security.md S54), and how the provider is called.
-function warn ({ log }: FastifyInstance, options: OidcOptions): void {
+function warn ({ log }: FastifyInstance, options: OidcOptions, secure: boolean): void {
   const { allowInsecureLoopback, broker, routes, audience, resource, fetch, dispatcher } = options
   const passesThrough = broker === undefined && typeof routes?.token === 'string'
   if (passesThrough && audience === undefined && resource === undefined) {
     log.warn('"routes.token" passes on tokens of the provider without a certain audience: set "audience" or "resource"')
   }
-  if (allowInsecureLoopback === true) log.warn('"allowInsecureLoopback" is set: http is for development only')
+  if (allowInsecureLoopback === true) {
+    log.warn('"allowInsecureLoopback" is set: http on loopback addresses is accepted, which is for development only')
+  } else if (!secure) {
+    log.warn('"baseUrl" is http on a loopback address: this is for development only, the session cookie is not "Secure"')
+  }
   if (fetch === undefined && isFetchChanged(dispatcher)) {
     log.info('calls to the provider go through the global fetch, because it was replaced or given a dispatcher')
   }

@@ -20,7 +20,6 @@ export async function buildApp ({ baseUrl, sessionKey, logLevel, ...provider }: 
   await app.register(oidc, {
     ...provider,
     baseUrl,
-    allowInsecureLoopback: true,
     session: { key: sessionKey },
     store: 'memory:',
     broker: { audience: `${baseUrl}/api`, nativeClients: { clientIds: ['example-cli'] } },

@@ -728,8 +728,9 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
   /** How long a result of `resolveProvider` is cached, in seconds, at most 86400 (1 day). Default: 60. */
   resolveMaxAge?: number
   /**
-   * The public URL of the application: its origin, and the path when it is mounted below one. An https URL. The plugin
-   * never takes it from a request, because a client can send any `Host` header.
+   * The public URL of the application: its origin, and the path when it is mounted below one. An https URL, or
+   * http on a loopback address in development. The plugin never takes it from a request, because a client can send any
+   * `Host` header.
    */
   baseUrl: string
   /** The paths of the plugin's routes. */
@@ -817,8 +818,10 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    */
   telemetry?: false | { tracer?: Tracer, meter?: Meter }
   /**
-   * Allows http instead of https for `baseUrl` and the provider, on loopback addresses only. For development: the
-   * registration fails when `NODE_ENV` is `production`. Default: `false`.
+   * A `baseUrl` that is http on a loopback address (`localhost`, `*.localhost`, `127.0.0.0/8`, `[::1]`) is development:
+   * it works without this option, and so do providers whose own issuer is http on such an address. When `NODE_ENV` is
+   * `production`, such a `baseUrl` is refused, and `true` says that it is meant: a container on a laptop, for example.
+   * Outside production, `true` also allows such providers beside an https `baseUrl`. Default: `false`.
    */
   allowInsecureLoopback?: boolean
 }

@@ -28,7 +28,7 @@ export interface BearerSettings {
   scopes: string[]
 }
 
-export interface BearerContext extends Pick<ParseContext, 'baseUrl' | 'allowInsecureLoopback'> {
+export interface BearerContext extends Pick<ParseContext, 'baseUrl' | 'httpProblem'> {
   ofProviders: boolean
   /** The names of the providers. */
   providers: readonly string[]
@@ -84,10 +84,10 @@ function parseIntrospection (value: unknown, providers: readonly string[]): stri
   return providers[0]
 }
 
-function parseResource (value: unknown, { baseUrl, allowInsecureLoopback }: BearerContext): string {
+function parseResource (value: unknown, { baseUrl, httpProblem }: BearerContext): string {
   const resource = optional(value, 'bearer.resource', text)
   if (resource === undefined) return baseUrl
-  webUrl(resource, 'bearer.resource', allowInsecureLoopback)
+  webUrl(resource, 'bearer.resource', httpProblem)
   return resource
 }
 

@@ -1,7 +1,7 @@
 import { isRecord } from '../util/json.ts'
-import { parseUrl } from '../util/url.ts'
+import { isLoopbackHttp, parseUrl } from '../util/url.ts'
 import {
-  bool, check, checkKeys, checkSet, func, issuerUrl, number, oneOf, optional, strings, text, webUrl
+  bool, check, checkKeys, checkSet, func, HTTPS_ISSUER, issuerUrl, number, oneOf, optional, strings, text, webUrl
 } from './check.ts'
 import type { ParseContext } from './context.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
@@ -36,7 +36,7 @@ export interface NativeClientSettings {
   pkceRequired: boolean
 }
 
-export interface BrokerContext extends Pick<ParseContext, 'baseUrl' | 'allowInsecureLoopback'> {
+export interface BrokerContext extends Pick<ParseContext, 'baseUrl' | 'httpProblem'> {
   /** The path below which all routes are. */
   prefix: string
 }
@@ -69,8 +69,8 @@ export function parseBroker (value: unknown, context: BrokerContext): BrokerSett
   }
 }
 
-function parseIssuer (value: unknown, { baseUrl, allowInsecureLoopback }: BrokerContext): string {
-  return value === undefined ? baseUrl : issuerUrl(value, 'broker.issuer', allowInsecureLoopback)
+function parseIssuer (value: unknown, { baseUrl, httpProblem }: BrokerContext): string {
+  return value === undefined ? baseUrl : issuerUrl(value, 'broker.issuer', httpProblem)
 }
 
 function parseTrustedIssuers (value: unknown, context: BrokerContext): TrustedIssuerSettings[] {
@@ -78,16 +78,13 @@ function parseTrustedIssuers (value: unknown, context: BrokerContext): TrustedIs
   return value.map((entry) => parseTrustedIssuer(entry, context))
 }
 
-function parseTrustedIssuer (
-  value: unknown,
-  { prefix, allowInsecureLoopback }: BrokerContext
-): TrustedIssuerSettings {
+function parseTrustedIssuer (value: unknown, { prefix, httpProblem }: BrokerContext): TrustedIssuerSettings {
   const options = typeof value === 'string' ? { issuer: value } : value
   check(isRecord(options), '"broker.trustedIssuers" must be addresses or objects')
   checkKeys(options, ['issuer', 'jwksUri', 'strictType'], 'broker.trustedIssuers.')
-  const issuer = issuerUrl(options['issuer'], 'broker.trustedIssuers.issuer', allowInsecureLoopback)
+  const issuer = issuerUrl(options['issuer'], 'broker.trustedIssuers.issuer', httpProblem)
   const jwksUri = options['jwksUri'] ?? `${issuer.replace(/\/$/, '')}${prefix}/.well-known/jwks.json`
-  webUrl(jwksUri, 'broker.trustedIssuers.jwksUri', allowInsecureLoopback)
+  webUrl(jwksUri, 'broker.trustedIssuers.jwksUri', isLoopbackHttp(issuer) ? httpProblem : HTTPS_ISSUER)
   const strictType = bool(options['strictType'], true, 'broker.trustedIssuers.strictType')
   return { issuer, jwksUri: jwksUri as string, strictType }
 }

@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { isLoopback, isSafeEndpoint, parseUrl } from '../util/url.ts'
+import { isLoopbackHttp, isSafeEndpoint, parseUrl } from '../util/url.ts'
 
 // Each check returns the value of an option, or throws FST_OIDC_OPTION with a message that names the option.
 
@@ -64,22 +64,31 @@ export function oneOf<T extends string> (value: unknown, accepted: readonly stri
   return value as T
 }
 
-export function webUrl (value: unknown, key: string, allowInsecureLoopback: boolean): URL {
-  const url = parseUrl(text(value, key))
+/** `httpProblem` says why http is not accepted on loopback addresses. `undefined`: it is accepted. */
+export function webUrl (value: unknown, key: string, httpProblem: string | undefined): URL {
+  const given = text(value, key)
+  const url = parseUrl(given)
   check(url !== null, `"${key}" must be an absolute URL`)
-  if (url.protocol === 'http:') checkHttp(url, key, allowInsecureLoopback)
-  check(isSafeEndpoint(url, allowInsecureLoopback), `"${key}" must be an https URL without credentials or fragment`)
+  if (url.protocol === 'http:') checkHttp(given, key, httpProblem)
+  check(isSafeEndpoint(given, true), `"${key}" must be an https URL without credentials or fragment`)
   return url
 }
 
-function checkHttp ({ hostname }: URL, key: string, allowInsecureLoopback: boolean): void {
-  check(isLoopback(hostname), `"${key}": http is for loopback addresses only, "${key}" must be an https URL`)
-  check(allowInsecureLoopback, `"${key}" must be an https URL; for development, "allowInsecureLoopback" allows http`)
+function checkHttp (value: string, key: string, httpProblem: string | undefined): void {
+  check(
+    isLoopbackHttp(value),
+    `"${key}": http is for loopback addresses only (localhost, *.localhost, 127.0.0.0/8, [::1]), "${key}" must be an ` +
+    'https URL'
+  )
+  check(httpProblem === undefined, `"${key}" must be an https URL: ${httpProblem}`)
 }
 
+/** Why http is not accepted of a provider, or of a trusted issuer, whose own address is https. */
+export const HTTPS_ISSUER = 'http is accepted only of an issuer that is itself http on a loopback address'
+
 /** Returns the issuer exactly as it was given: issuers are compared as text. */
-export function issuerUrl (value: unknown, key: string, allowInsecureLoopback: boolean): string {
-  const url = webUrl(value, key, allowInsecureLoopback)
+export function issuerUrl (value: unknown, key: string, httpProblem: string | undefined): string {
+  const url = webUrl(value, key, httpProblem)
   check(url.search === '', `"${key}" must not have a query`)
   return value as string
 }

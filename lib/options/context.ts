@@ -9,22 +9,34 @@ export interface ParseContext {
   origin: string
   /** Whether browsers reach the application over https. */
   secure: boolean
-  allowInsecureLoopback: boolean
+  /** Why http is not accepted on loopback addresses. `undefined`: it is accepted. */
+  httpProblem: string | undefined
 }
 
+const IN_PRODUCTION = 'NODE_ENV is "production". If http on this loopback address is meant, set ' +
+  '"allowInsecureLoopback: true"'
+const BESIDE_HTTPS = 'http is for development, where "baseUrl" is http on a loopback address too; outside ' +
+  'production, "allowInsecureLoopback: true" allows http beside an https "baseUrl"'
+
+/**
+ * A `baseUrl` that is http on a loopback address is development. In production the operator must say that it is meant,
+ * and beside an https `baseUrl` it never is.
+ */
 export function parseContext (options: OidcOptions): ParseContext {
-  const allowInsecureLoopback = bool(options.allowInsecureLoopback, false, 'allowInsecureLoopback')
-  check(
-    !allowInsecureLoopback || process.env['NODE_ENV'] !== 'production',
-    '"allowInsecureLoopback" must not be set in production'
-  )
-  const base = webUrl(options.baseUrl, 'baseUrl', allowInsecureLoopback)
+  const isAllowed = bool(options.allowInsecureLoopback, false, 'allowInsecureLoopback')
+  const isProduction = process.env['NODE_ENV'] === 'production'
+  const base = webUrl(options.baseUrl, 'baseUrl', isProduction && !isAllowed ? IN_PRODUCTION : undefined)
   check(base.search === '', '"baseUrl" must not have a query')
+  const secure = base.protocol === 'https:'
+  check(
+    !secure || !isAllowed || !isProduction,
+    '"allowInsecureLoopback" must not be set in production, unless "baseUrl" is http on a loopback address'
+  )
   return {
     baseUrl: base.href.replace(/\/$/, ''),
     origin: base.origin,
-    secure: base.protocol === 'https:',
-    allowInsecureLoopback
+    secure,
+    httpProblem: secure && !isAllowed ? BESIDE_HTTPS : undefined
   }
 }
 

@@ -1,7 +1,8 @@
 import { isRecord } from '../util/json.ts'
+import { isLoopbackHttp } from '../util/url.ts'
 import { parseAuthorization } from './authorization-params.ts'
 import {
-  bool, check, checkKeys, checkSet, findUnset, issuerUrl, number, oneOf, optional, strings, text, webUrl
+  bool, check, checkKeys, checkSet, findUnset, HTTPS_ISSUER, issuerUrl, number, oneOf, optional, strings, text, webUrl
 } from './check.ts'
 import { privateKey, privateKeys, rotatable } from './client-keys.ts'
 import { parseTransport } from './transport.ts'
@@ -24,7 +25,6 @@ export interface ProviderSettings
   discovery: 'lazy' | 'eager'
   /** In seconds. */
   clockTolerance: number
-  allowInsecureLoopback: boolean
 }
 
 interface IssuerSettings {
@@ -36,6 +36,8 @@ interface IssuerSettings {
   metadata: Partial<ProviderMetadata>
   jwksUri: string | undefined
   accessTokenIssuer: string | undefined
+  /** Whether the provider itself is http on a loopback address: only then may its endpoints be. */
+  allowInsecureLoopback: boolean
 }
 
 interface ClientSettings {
@@ -95,11 +97,11 @@ export function parseProvider (name: string, options: ProviderOptions, context: 
   const unset = hasIssuer ? undefined : findUnset(options, sources)
   if (unset !== undefined) checkSet(undefined, unset)
   check(hasIssuer, 'one of "issuer", "discoveryUrl" and "metadata" is required')
-  const { secure, allowInsecureLoopback } = context
+  const { secure, httpProblem } = context
   return {
     name,
     label: optional(options.label, 'label', text) ?? name,
-    ...parseIssuer(options, allowInsecureLoopback),
+    ...parseIssuer(options, httpProblem),
     ...parseClient(options),
     ...parseAuthorization(options),
     responseMode: parseResponseMode(options.responseMode ?? 'query', secure),
@@ -108,8 +110,7 @@ export function parseProvider (name: string, options: ProviderOptions, context: 
     rolesFrom: optional(options.rolesFrom, 'rolesFrom', parseRolesFrom),
     discovery: oneOf(options.discovery ?? 'lazy', ['lazy', 'eager'], 'discovery'),
     clockTolerance: number(options.clockTolerance, 30, 'clockTolerance', [0, 300]),
-    ...parseTransport(options),
-    allowInsecureLoopback
+    ...parseTransport(options)
   }
 }
 
@@ -119,14 +120,14 @@ function parseRolesFrom (value: unknown, key: string): ClaimSource[] {
   return sources
 }
 
-function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean): IssuerSettings {
-  const url = (value: unknown, key: string): string => webUrl(value, key, allowInsecureLoopback).href
-  const issuerText = (value: unknown, key: string): string => issuerUrl(value, key, allowInsecureLoopback)
-  const discoveryUrl = optional(options.discoveryUrl, 'discoveryUrl', url)
-  const issuer = optional(options.issuer, 'issuer', issuerText)
+function parseIssuer (options: ProviderOptions, httpProblem: string | undefined): IssuerSettings {
+  const issuer = optional(options.issuer, 'issuer', (value, key) => issuerUrl(value, key, httpProblem))
   const expectedIssuer = optional(options.expectedIssuer, 'expectedIssuer', text)
-  const jwksUri = optional(options.jwksUri, 'jwksUri', url)
   const metadata = optional(options.metadata, 'metadata', parseMetadata) ?? {}
+  const isLoopback = isLoopbackHttp(String(issuer ?? metadata.issuer ?? options.discoveryUrl))
+  const url = (value: unknown, key: string): string => webUrl(value, key, isLoopback ? httpProblem : HTTPS_ISSUER).href
+  const discoveryUrl = optional(options.discoveryUrl, 'discoveryUrl', url)
+  const jwksUri = optional(options.jwksUri, 'jwksUri', url)
   const missing = METADATA.find((key) => metadata[key] === undefined && (key !== 'jwks_uri' || jwksUri === undefined))
   const needsDiscovery = missing !== undefined
   const canDiscover = issuer !== undefined || discoveryUrl !== undefined
@@ -144,7 +145,8 @@ function parseIssuer (options: ProviderOptions, allowInsecureLoopback: boolean):
     needsDiscovery,
     metadata,
     jwksUri,
-    accessTokenIssuer: optional(options.accessTokenIssuer, 'accessTokenIssuer', text)
+    accessTokenIssuer: optional(options.accessTokenIssuer, 'accessTokenIssuer', text),
+    allowInsecureLoopback: isLoopback && httpProblem === undefined
   }
 }
 

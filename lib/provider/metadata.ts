@@ -69,8 +69,7 @@ export function checkEndpoint (name: string, value: unknown, allowInsecureLoopba
 
 function problemOf (value: unknown, allowInsecureLoopback: boolean): string | undefined {
   if (typeof value !== 'string' || !URL.canParse(value)) return 'is not a URL'
-  const isSafe = isSafeEndpoint(new URL(value), allowInsecureLoopback)
-  return isSafe ? undefined : 'is not an https URL without credentials or fragment'
+  return isSafeEndpoint(value, allowInsecureLoopback) ? undefined : 'is not an https URL without credentials or fragment'
 }
 
 /** The endpoint that a request needs. Throws an OidcError with the code when there is none that can be used. */
