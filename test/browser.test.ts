@@ -1,18 +1,16 @@
-import { spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
 import { SESSION_KEY, buildApp as buildPlainApp } from './support/app.ts'
 import { startProvider as startKitProvider } from '../lib/testing/index.ts'
+import { loadExample } from './support/example.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { freePort } from './support/free-port.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 
 t.setTimeout(300_000)
 
-t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
+t.test('the server-rendered example in Chromium', { skip: skipWithoutChromium }, async (t) => {
   const { baseUrl, issuer } = await startExample(t)
   const browser = await launchChromium()
   t.teardown(() => browser.close())
@@ -109,39 +107,6 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.match(await text(stranger), 'Hello, Bob', 'in another browser: by the link on the error page')
   })
 
-  t.test('a program logs in by device, and loses its access by a click', async (t) => {
-    const page = await newPage(await open(t))
-    const program = spawn(
-      process.execPath,
-      [...process.execArgv, join(import.meta.dirname, `../example/cli${import.meta.filename.slice(-3)}`), baseUrl],
-      { stdio: ['ignore', 'pipe', 'inherit'] }
-    )
-    t.teardown(() => program.kill())
-    const closed = once(program, 'close')
-    let output = ''
-    program.stdout.on('data', (chunk: Buffer) => { output += chunk.toString() })
-    await once(program.stdout, 'data')
-    const [url, code] = [/http:\S+/, /\w{4}-\w{4}$/].map((pattern) => pattern.exec(output.trim())?.[0]) as [
-      string,
-      string
-    ]
-    await page.goto(url)
-    await page.getByRole('textbox').fill(code)
-    await shoot(page, 'program-code')
-    await page.getByRole('button', { name: 'Continue' }).click()
-    t.match(await text(page), code)
-    await page.getByRole('button', { name: 'Log in' }).click()
-    await signIn(page, 'alice')
-    await shoot(page, 'program-logged-in')
-    await closed
-    t.match(output, /The API says: 200 \{"hello":"alice"[^]*with a new token: 200[^]*After the logout: 401/)
-
-    await page.goto(`${baseUrl}/programs`)
-    await shoot(page, 'programs')
-    await page.getByRole('button', { name: 'End access' }).click()
-    t.match(await text(page), 'Ended logins of programs: 0')
-  })
-
   t.test('a user who cancels a login can begin again', async (t) => {
     const page = await newPage(await open(t))
     await page.goto('/me')
@@ -189,21 +154,6 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.equal(await cell(page, 'sub'), 'alice')
   })
 
-  t.test('the button shows what the API answers', async (t) => {
-    const page = await newPage(await open(t))
-    await page.goto('/')
-    t.match(
-      await callApi(page),
-      /^401 Unauthorized\n\{[^]*"FST_OIDC_LOGIN_REQUIRED"/,
-      'to a user who is not logged in'
-    )
-    await shoot(page, 'api-401')
-    await logIn(page, 'alice')
-    await page.goto('/')
-    t.equal(await callApi(page), `200 OK\n${JSON.stringify({ hello: 'Alice', sub: 'alice' }, null, 2)}`)
-    await shoot(page, 'api-200')
-  })
-
   t.test('a page for administrators is denied to other users', async (t) => {
     const page = await newPage(await open(t))
     await logIn(page, 'bob')
@@ -213,13 +163,14 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
     t.equal(await cell(page, 'sub'), 'bob', 'the other user stays logged in')
   })
 
-  t.test('everything but the API button works without JavaScript', async (t) => {
+  t.test('everything works without JavaScript', async (t) => {
     const page = await newPage(await open(t, { javaScriptEnabled: false }))
     await page.goto('/')
-    await page.getByRole('link', { name: 'Call /api/hello' }).click()
+    await page.getByRole('link', { name: 'Log in' }).click()
     await signIn(page, 'alice')
-    t.match(await text(page), '"hello":"Alice"')
+    t.equal(await cell(page, 'sub'), 'alice')
     await page.goto('/')
+    t.match(await text(page), 'Hello, Alice')
     await page.getByRole('button', { name: 'Log out' }).click()
     await page.getByRole('button', { name: 'Sign out' }).click()
     t.match(await text(page), 'You are not logged in')
@@ -360,9 +311,14 @@ t.test('the example in Chromium', { skip: skipWithoutChromium }, async (t) => {
 
 /** The example as `npm start` runs it, but on free ports. */
 async function startExample (t: Test): Promise<{ baseUrl: string, issuer: string }> {
-  const { startProvider } = await import('../example/provider.ts')
+  const { startProvider } = await loadExample<typeof import('../example/provider/provider.ts')>('provider/provider')
   const baseUrl = `http://localhost:${await freePort()}`
-  const { close, ...provider } = await startProvider(await freePort(), baseUrl)
+  const { close, ...provider } = await startProvider({
+    port: await freePort(),
+    redirectUris: [`${baseUrl}/auth/callback`],
+    postLogoutRedirectUris: [`${baseUrl}/auth/logged-out`],
+    home: baseUrl
+  })
   t.teardown(close)
   await startApp(t, { ...provider, baseUrl })
   return { baseUrl, issuer: provider.issuer }
@@ -372,8 +328,8 @@ async function startApp (
   t: Test,
   settings: { baseUrl: string; issuer: string; clientId: string; clientSecret: string }
 ): Promise<void> {
-  const { buildApp } = await import('../example/app.ts')
-  const app = await buildApp({ ...settings, sessionKey: randomBytes(32).toString('base64'), logLevel: 'silent' })
+  const { buildApp } = await loadExample<typeof import('../example/server-rendered/app.ts')>('server-rendered/app')
+  const app = await buildApp({ ...settings, allowInsecureLoopback: true, session: { key: SESSION_KEY } })
   t.teardown(() => app.close())
   await app.listen({ port: Number(new URL(settings.baseUrl).port), host: 'localhost' })
 }
@@ -399,13 +355,6 @@ async function signIn (page: Page, name: string): Promise<void> {
   await page.getByLabel('User name').fill(name)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.waitForURL((url) => !url.pathname.startsWith('/sign-in/'))
-}
-
-async function callApi (page: Page): Promise<string | null> {
-  await page.getByRole('link', { name: 'Call /api/hello' }).click()
-  const answer = page.locator('#api-answer')
-  await answer.waitFor()
-  return await answer.textContent()
 }
 
 async function cell (page: Page, name: string): Promise<string | null> {

@@ -4,12 +4,12 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { promisify } from 'node:util'
 import { Provider, type Context } from 'oidc-provider'
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js'
-import { css } from './assets.ts'
+import { css } from '../style.ts'
 import { devicePage, messagePage, signInPage, signOutPage } from './pages.ts'
 
 const scopes = ['openid', 'offline_access', 'profile', 'email']
 
-/** An OpenID Provider for the example. It accepts every name without a password, so it listens on loopback only. */
+/** An OpenID Provider for the examples. It accepts every name without a password, so it listens on loopback only. */
 export interface EmbeddedProvider {
   issuer: string
   clientId: string
@@ -17,23 +17,32 @@ export interface EmbeddedProvider {
   close (): Promise<void>
 }
 
-/** Starts the provider on `http://localhost:{port}`, with the application at `baseUrl` as its client. */
-export async function startProvider (port: number, baseUrl: string): Promise<EmbeddedProvider> {
+export interface ProviderSettings {
+  port: number
+  redirectUris: string[]
+  postLogoutRedirectUris: string[]
+  /** Where the links on its pages lead. */
+  home: string
+}
+
+/** Starts the provider on `http://localhost:{port}`, with one client. */
+export async function startProvider (settings: ProviderSettings): Promise<EmbeddedProvider> {
+  const { port, redirectUris, postLogoutRedirectUris, home } = settings
   const issuer = `http://localhost:${port}`
   const clientSecret = randomBytes(32).toString('base64url')
   const provider = new Provider(issuer, {
-    ...await configuration(baseUrl),
+    ...await configuration(home),
     clients: [{
       client_id: 'example',
-      client_name: 'the fastify-oidc example',
+      client_name: 'the fastify-oidc examples',
       client_secret: clientSecret,
-      redirect_uris: [`${baseUrl}/auth/callback`],
-      post_logout_redirect_uris: [`${baseUrl}/auth/logged-out`],
+      redirect_uris: redirectUris,
+      post_logout_redirect_uris: postLogoutRedirectUris,
       grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
       require_auth_time: true
     }]
   })
-  const server = createServer(listener(provider, baseUrl)).listen(port, 'localhost')
+  const server = createServer(listener(provider, home)).listen(port, 'localhost')
   await once(server, 'listening')
   return { issuer, clientId: 'example', clientSecret, close: () => close(server) }
 }
@@ -43,7 +52,7 @@ async function close (server: Server): Promise<void> {
   await once(server, 'close')
 }
 
-async function configuration (baseUrl: string): Promise<Record<string, unknown>> {
+async function configuration (home: string): Promise<Record<string, unknown>> {
   return {
     adapter: createMemoryAdapter(),
     jwks: { keys: [await signingKey()] },
@@ -82,17 +91,17 @@ async function configuration (baseUrl: string): Promise<Record<string, unknown>>
             )
           ),
         successSource: (context: Context) =>
-          show(context, messagePage('Logged in', 'The program continues by itself. You can close this page.', baseUrl))
+          show(context, messagePage('Logged in', 'The program continues by itself. You can close this page.', home))
       },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: (context: Context, form: string) => show(context, signOutPage(form)),
         postLogoutSuccessSource: (context: Context) =>
-          show(context, messagePage('Signed out', 'You are signed out at the provider.', baseUrl))
+          show(context, messagePage('Signed out', 'You are signed out at the provider.', home))
       }
     },
     renderError: (context: Context, { error_description: text }: { error_description: string }) =>
-      show(context, messagePage('Something went wrong', text, baseUrl))
+      show(context, messagePage('Something went wrong', text, home))
   }
 }
 
@@ -117,7 +126,7 @@ function show (context: Context, page: string): void {
   context.body = page
 }
 
-function listener (provider: Provider, baseUrl: string): RequestListener {
+function listener (provider: Provider, home: string): RequestListener {
   const protocol = provider.callback()
   return (request, response) => {
     if (request.url === '/style.css') return send(response, 200, 'text/css', css)
@@ -127,7 +136,7 @@ function listener (provider: Provider, baseUrl: string): RequestListener {
         response,
         400,
         'text/html',
-        messagePage('This sign-in has expired', 'It took too long, or you have completed it already.', baseUrl)
+        messagePage('This sign-in has expired', 'It took too long, or you have completed it already.', home)
       )
     })
   }

@@ -1,4 +1,4 @@
-/** The stylesheet of all pages, and the only script: the button that calls the API. */
+/** The stylesheet of the start page and of the embedded provider. */
 
 export const css = `
 :root {
@@ -14,10 +14,7 @@ export const css = `
 }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-header, main { max-width: 56rem; margin: 0 auto; padding: 0 1.25rem }
-header { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1.25rem; padding-top: 1.1rem; padding-bottom: 1.1rem }
-header .brand { margin-right: auto; font-weight: 650; color: var(--text); text-decoration: none }
-header form { margin: 0 }
+main { max-width: 56rem; margin: 0 auto; padding: 0 1.25rem }
 main { padding-bottom: 4rem }
 h1 { margin: 1.5rem 0 .5rem; font-size: 2rem; line-height: 1.2; letter-spacing: -.02em }
 h2 { margin: 0 0 .25rem; font-size: 1.1rem }
@@ -49,16 +46,4 @@ code, pre, td { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, mono
 pre { margin: 1rem 0 0; padding: .8rem 1rem; border-radius: 9px; background: var(--tint); white-space: pre-wrap; overflow-wrap: anywhere }
 .card + .card { margin-top: 1rem }
 .cards .card { margin-top: 0 }
-@media (max-width: 30rem) { header .brand { flex-basis: 100% } header .soft { margin-left: auto } }
-`
-
-export const script = `
-const link = document.getElementById('call-api')
-const answer = document.getElementById('api-answer')
-link.addEventListener('click', async (event) => {
-  event.preventDefault()
-  const response = await fetch(link.href, { headers: { accept: 'application/json' } })
-  answer.textContent = response.status + ' ' + response.statusText + '\\n' + JSON.stringify(await response.json(), null, 2)
-  answer.hidden = false
-})
 `
