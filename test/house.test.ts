@@ -6,7 +6,7 @@ import t from 'tap'
 const ROOMS = [
   'lib/errors.ts', 'types', 'lib/util', 'lib/options', 'lib/telemetry.ts', 'lib/sealer.ts', 'lib/http', 'lib/store',
   'lib/provider', 'lib/session', 'lib/login', 'lib/guard', 'lib/broker', 'lib/logout', 'lib/compose.ts',
-  'lib/decorator.ts', 'lib/routes', 'lib/testing', 'index.ts'
+  'lib/decorator.ts', 'lib/routes', 'lib/testing', 'index.ts', 'lib/doctor'
 ]
 
 const built = import.meta.filename.endsWith('.js')

@@ -61,7 +61,8 @@ function createWarning ({ name: provider }: ProviderSettings, log: FastifyBaseLo
   }
 }
 
-async function loadMetadata (settings: ProviderSettings, transport: Fetch): Promise<unknown> {
+/** The metadata as the provider publishes it, or as it is configured. Throws an OidcError. */
+export async function loadMetadata (settings: ProviderSettings, transport: Fetch): Promise<unknown> {
   if (!settings.needsDiscovery) return settings.metadata
   const response = await transport(settings.discoveryUrl, { headers: { accept: 'application/json' } })
   if (response.status !== 200 || !isJson(response)) {

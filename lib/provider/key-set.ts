@@ -116,7 +116,8 @@ function createLimit (burst: number, perSecond: number): () => boolean {
   }
 }
 
-async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]> {
+/** The keys as the provider publishes them. Throws an OidcError. */
+export async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
   const document = response.status === 200 ? await readJson(response) : undefined
   if (!isRecord(document) || !Array.isArray(document['keys'])) {

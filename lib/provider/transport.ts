@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import { printable } from '../http/params.ts'
 import { createConnections } from './connections.ts'
 import { describeFailure } from './failure.ts'
 import { readBody } from './response-body.ts'
@@ -25,7 +26,7 @@ export function createTransport (
     const target = `${name === undefined ? '' : `${name} `}${new URL(url).origin}`
     const call = async (): Promise<Response> => {
       const answer = await send(url, init, signal)
-      checkStatus(target, answer)
+      checkStatus(target, url, answer)
       const bytes = await readBody(answer.body, answer.encoding, settings.maxResponseBytes)
       return wholeResponse(answer, bytes, name)
     }
@@ -64,11 +65,12 @@ async function rejectedBy (signal: AbortSignal): Promise<never> {
   })
 }
 
-function checkStatus (target: string, answer: Answer): void {
+function checkStatus (target: string, url: string, answer: Answer): void {
   const { status } = answer
   if (status >= 300 && status < 400) {
     answer.discard()
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${target}: redirects are not followed` })
+    const detail = `${target}: redirects are not followed${destinationOf(url, answer)}`
+    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail })
   }
   if (status === 429 || status >= 500) {
     answer.discard()
@@ -77,6 +79,14 @@ function checkStatus (target: string, answer: Answer): void {
       retryAfter: retryAfter(answer)
     })
   }
+}
+
+// Without the query: it may contain what was sent.
+function destinationOf (url: string, { headers }: Answer): string {
+  const location = headers.get('location')
+  if (location === null || !URL.canParse(location, url)) return ''
+  const { origin, pathname } = new URL(location, url)
+  return ` (to ${printable(origin + pathname)})`
 }
 
 // RFC 9110, section 10.2.3. The form with a date counts as no value.
