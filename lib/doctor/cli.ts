@@ -17,6 +17,7 @@ Examines an OpenID Provider, and says which options to write and what to registe
   --base-url <url>            where your application is. Default: https://app.example.com
   --client-id <id>            tries the client: one token request for each way to authenticate
   --client-secret-env <name>  the environment variable that has the secret of the client
+  --timeout <seconds>         how long one call to the provider may take. Default: 5
   --json                      prints JSON
   --help                      prints this text
 
@@ -26,6 +27,7 @@ const FLAGS = {
   'base-url': { type: 'string' },
   'client-id': { type: 'string' },
   'client-secret-env': { type: 'string' },
+  timeout: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' }
 } as const
@@ -86,7 +88,7 @@ function askedOf (values: Parsed['values'], positionals: string[], env: NodeJS.P
     clientId,
     clientSecret: secretVariable === undefined ? undefined : secretIn(env, secretVariable),
     secretVariable,
-    login: undefined
+    timeout: values.timeout === undefined ? undefined : Number(values.timeout)
   }
 }
 

@@ -1,6 +1,8 @@
+import Fastify from 'fastify'
 import { createConnections } from '../provider/connections.ts'
 import { inspectProvider } from './inspect-provider.ts'
 import { optionsOf, optionsToWrite, settingsOf, snippetOf } from './options.ts'
+import { tryClient } from './try-client.ts'
 import type { Asked } from './options.ts'
 import type { Report } from './report.ts'
 
@@ -8,8 +10,14 @@ import type { Report } from './report.ts'
 export async function examine (asked: Asked): Promise<Report> {
   const { provider, register } = settingsOf(optionsOf(asked))
   const connections = createConnections()
+  const { log } = Fastify({ logger: false })
   try {
-    const { metadata, keys, findings } = await inspectProvider(provider, connections)
+    const { metadata, keys, usable, ...inspected } = await inspectProvider(provider, connections)
+    const { redirectUri } = register
+    const tried = asked.clientId === undefined || usable === undefined
+      ? undefined
+      : await tryClient(provider, usable, { redirectUri, log, connections })
+    const findings = [...inspected.findings, ...tried?.findings ?? []]
     const options = optionsToWrite(asked, findings)
     return {
       version: 1,
@@ -17,7 +25,7 @@ export async function examine (asked: Asked): Promise<Report> {
       usable: findings.every(({ level }) => level !== 'error'),
       metadata,
       keys,
-      client: null,
+      client: tried?.client ?? null,
       login: null,
       findings,
       options,

@@ -15,8 +15,8 @@ import type { Fetch, ProviderMetadata } from '../../types/options.ts'
 
 export interface InspectedProvider extends Pick<Report, 'metadata' | 'keys'> {
   findings: Finding[]
-  /** The metadata, checked as the plugin checks it. `undefined` when no login works with it. */
-  usable?: ProviderMetadata
+  /** The metadata, as the plugin would use it. `undefined` when it would not: then it gets no secret. */
+  usable?: ProviderMetadata | undefined
 }
 
 /** Fetches metadata and keys as the plugin does, and says what is there, what is missing and what is odd. */
@@ -47,10 +47,14 @@ async function inspectDocument (
   try {
     // With another issuer, the rest is worth reading all the same.
     const expected = otherIssuer.length > 0 ? { ...settings, issuer: published as string } : settings
-    const usable = readMetadata(expected, document)
-    const findings = [...otherIssuer, ...inspectMetadata(usable)]
-    const keys = await inspectKeySet(usable.metadata, transport)
-    return { metadata, usable: usable.metadata, keys: keys.keys, findings: [...findings, ...keys.findings] }
+    const read = readMetadata(expected, document)
+    const { keys, findings } = await inspectKeySet(read.metadata, transport)
+    return {
+      metadata,
+      keys,
+      findings: [...otherIssuer, ...inspectMetadata(read), ...findings],
+      usable: otherIssuer.length > 0 ? undefined : read.metadata
+    }
   } catch (error) {
     const invalid = failure('metadata_invalid', error as OidcError, discoveryUrl)
     return { metadata, keys: null, findings: [...otherIssuer, invalid] }

@@ -15,18 +15,19 @@ export interface Asked {
   clientSecret: string | undefined
   /** The name of the environment variable that has the secret. */
   secretVariable: string | undefined
-  /** `undefined`: no login. */
-  login: { port: number, timeout: number } | undefined
+  /** How long one call to the provider may take, in seconds. `undefined`: the default of the plugin. */
+  timeout: number | undefined
 }
 
 /** The options of the plugin. Many users have the address of the metadata at hand, and not the issuer. */
-export function optionsOf ({ issuer, baseUrl, clientId = 'client', clientSecret }: Asked): OidcOptions {
+export function optionsOf ({ issuer, baseUrl, clientId = 'client', clientSecret, timeout }: Asked): OidcOptions {
   return {
     issuer: issuer.endsWith(WELL_KNOWN) ? issuer.slice(0, -WELL_KNOWN.length) : issuer,
     clientId,
     ...(clientSecret !== undefined && { clientSecret }),
     baseUrl,
     ...([issuer, baseUrl].some((url) => url.startsWith('http:')) && { allowInsecureLoopback: true }),
+    ...(timeout !== undefined && { timeout }),
     session: { key: randomBytes(32) }
   }
 }

@@ -1,15 +1,16 @@
-import type { Finding, KeyReport, MetadataReport, Report } from './report.ts'
+import type { ClientReport, Finding, KeyReport, MetadataReport, Report } from './report.ts'
 
 const MARKS = { error: 'ERROR  ', warning: 'warning', note: 'note   ' }
 const MAX_LINE = 1000
 
 /** The report as plain text, without colours. */
 export function printReport (report: Report): string {
-  const { issuer, metadata, keys, findings, snippet, register, usable } = report
+  const { issuer, metadata, keys, client, findings, snippet, register, usable } = report
   return [
     `fastify-oidc doctor: ${issuer}`,
     ...section('Metadata', metadata === null ? [] : metadataRows(metadata)),
     ...section('Keys', keys === null ? [] : keyRows(keys)),
+    ...(client === null ? [] : section(`Client ${client.clientId}`, attemptRows(client))),
     ...section('Findings', findings.flatMap(findingLines)),
     ...section('Options (openssl rand -base64 32 makes a session key)', snippet.trimEnd().split('\n')),
     ...section('Register at the provider', columns(Object.entries({
@@ -67,6 +68,12 @@ function shown (value: boolean | string[] | null): string {
 function keyRows (keys: KeyReport[]): string[] {
   const rows = keys.map(({ kid, kty, alg, use }) => [kid, kty, alg, use].map((member) => member ?? '-'))
   return columns([['kid', 'kty', 'alg', 'use'], ...rows])
+}
+
+function attemptRows ({ attempts }: ClientReport): string[] {
+  return columns(attempts.map(({ clientAuth, basicEncoding, result, detail }) => {
+    return [basicEncoding === undefined ? clientAuth : `${clientAuth} (${basicEncoding})`, result, detail]
+  }))
 }
 
 function findingLines ({ level, message, nextStep }: Finding): string[] {

@@ -19,6 +19,7 @@ t.test('K12 a wrong argument is named, and the usage is shown', async (t) => {
     [['id.example.com'], '"issuer" must be an absolute URL'],
     [['http://id.example.com'], '"issuer": http is for loopback addresses only, "issuer" must be an https URL'],
     [['https://id.example.com', '--base-url', 'app'], '"baseUrl" must be an absolute URL'],
+    [['https://id.example.com', '--timeout', 'long'], '"timeout" must be a number from 0.001 to 120'],
     [['https://id.example.com', '--client-secret-env', 'X'], '--client-secret-env needs --client-id.']
   ]
   for (const [args, message] of cases) {

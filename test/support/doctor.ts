@@ -7,6 +7,9 @@ export interface Output {
   stderr: string
 }
 
+// The default fails where other work shares the cores.
+const TIMEOUT = ['--timeout', '60']
+
 /** Runs `fastify-oidc doctor` in this process. `stderr` is called with each text. */
 export async function doctor (
   args: string[],
@@ -14,7 +17,7 @@ export async function doctor (
   onText: (text: string) => void = () => {}
 ): Promise<Output> {
   const output = { stdout: '', stderr: '' }
-  const status = await run(['doctor', ...args], {
+  const status = await run(['doctor', ...TIMEOUT, ...args], {
     env,
     stdout: { write: (text) => { output.stdout += text } },
     stderr: {
