@@ -17,7 +17,8 @@ t.test('K12 a wrong argument is named, and the usage is shown', async (t) => {
     [[], 'The issuer of the provider is missing.'],
     [['https://a.example', 'https://b.example'], 'There is more than one issuer.'],
     [['id.example.com'], '"issuer" must be an absolute URL'],
-    [['http://id.example.com'], '"issuer": http is for loopback addresses only, "issuer" must be an https URL'],
+    [['http://id.example.com'], '"issuer": http is for loopback addresses only (localhost, *.localhost, 127.0.0.0/8, ' +
+      '[::1]), "issuer" must be an https URL'],
     [['https://id.example.com', '--base-url', 'app'], '"baseUrl" must be an absolute URL'],
     [['https://id.example.com', '--timeout', 'long'], '"timeout" must be a number from 0.001 to 120'],
     [['https://id.example.com', '--client-secret-env', 'X'], '--client-secret-env needs --client-id.']
