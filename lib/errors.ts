@@ -19,9 +19,7 @@ const table = {
   FST_OIDC_CLAIMS: [403, 'You logged in, but this application did not accept your account.'],
   FST_OIDC_SESSION_TOO_LARGE: [431, 'The session does not fit into the browser\'s cookies.', 'error'],
   FST_OIDC_LOGIN_REQUIRED: [401, 'You need to log in.'],
-  FST_OIDC_LOGIN_LOST: [
-    400, 'You logged in, but this page does not accept it. If your browser blocks cookies, allow them here.', 'warn'
-  ],
+  FST_OIDC_LOGIN_LOST: [400, 'You logged in, but this page does not accept it.', 'warn'],
   FST_OIDC_AUTHENTICATION_TOO_OLD: [401, 'You need to log in again.'],
   FST_OIDC_FORBIDDEN: [403, 'Your account does not have access to this.'],
   FST_OIDC_AUTHORIZATION: [400, 'The request must contain exactly one access token, in the Authorization header.'],

@@ -23,12 +23,18 @@ import type { LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
  * - `over`: this browser began the login, but it is too old, was taken before, or a parallel login has its slot.
  * - `unknown`: this browser did not begin the login, as far as its cookies tell.
  *
- * `reason` is for the log.
+ * `reason` is for the log. `isTooOld`: the browser no longer keeps the cookie of the login.
  */
 export type TakenLogin =
   { status: 'fresh', login: PendingLogin } |
   { status: 'over', reason: string } & LoginTrace |
-  { status: 'unknown', reason: string }
+  UnknownLogin
+
+interface UnknownLogin {
+  status: 'unknown'
+  reason: string
+  isTooOld?: boolean
+}
 
 /** A login that begins. */
 export type NewLogin = Omit<PendingLogin, 'state' | 'nonce' | 'codeVerifier' | 'startedAt'>
@@ -223,9 +229,13 @@ export function createPendingLogins (
     markUsed: (reply: FastifyReply, attributes: CookieAttributes) => void
   }
 
-  function findFormer (header: string | undefined, state: string): Found | string {
+  function unknown (reason: string, isTooOld = false): UnknownLogin {
+    return { status: 'unknown', reason, isTooOld }
+  }
+
+  function findFormer (header: string | undefined, state: string): Found | UnknownLogin {
     const found = former.find(header, state)
-    if (found === null) return 'the state is none of this application, or no cookie of its login came'
+    if (found === null) return unknown('the state is none of this application, or no cookie of its login came')
     const { name, login } = found
     return {
       login,
@@ -234,15 +244,17 @@ export function createPendingLogins (
     }
   }
 
-  function find (header: string | undefined, state: string): Found | string {
+  function find (header: string | undefined, state: string): Found | UnknownLogin {
     if (state.length <= ID_LENGTH) return findFormer(header, state)
     const packed = readState(state)
-    if (packed === undefined) return 'no key opens the state'
+    if (packed === undefined) return unknown('no key opens the state')
     const { s: id, c: slot, b: before } = packed
     const value = readCookie(header, nameOf(slot))
-    if (value === undefined) return 'no cookie of the login came'
+    const age = now() - startOf(id)
+    if (value === undefined && age >= COOKIE_LIFETIME) return unknown(`it began ${age} s ago`, true)
+    if (value === undefined) return unknown('no cookie of the login came')
     const mark = marks.open(slot, value)
-    if (mark === null) return 'no key opens the cookie of the login'
+    if (mark === null) return unknown('no key opens the cookie of the login')
     const address = readAddress(header)
     const r = address?.s === id ? address.r : packed.r
     const trace = { ...unpackTrace({ ...packed, r }, origin), state }
@@ -282,7 +294,7 @@ export function createPendingLogins (
 
     async take (request, reply, provider, state) {
       const found = find(request.headers.cookie, state)
-      if (typeof found === 'string') return { status: 'unknown', reason: found }
+      if ('status' in found) return found
       const { login, reason, markUsed } = found
       // A mix-up (RFC 9700, section 4.4): the code of one provider must not reach another.
       if (login.provider !== provider.id) {

@@ -264,8 +264,11 @@ function createResumption ({ settings, sessions, login, pendingLogins }: Callbac
     const isSilent = taken.status === 'over' && taken.silent
     const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
-    if (taken.status === 'unknown') throw unknownState(taken.reason, settings, callback)
-    if (taken.restarted) throw unknownState(`the login began once more, and is over again: ${taken.reason}`, settings, callback)
+    if (taken.status === 'unknown') throw unknownState(taken, settings, callback)
+    if (taken.restarted) {
+      const reason = `the login began once more, and is over again: ${taken.reason}`
+      throw unknownState({ reason }, settings, callback)
+    }
     request.log.info({ reason: taken.reason }, 'the login is over, and begins once more')
     await login.start(provider, request, reply, { ...sameLogin(taken), restarted: true })
   }
@@ -273,7 +276,7 @@ function createResumption ({ settings, sessions, login, pendingLogins }: Callbac
 
 // A provider that refuses may forget the state: its error would appear nowhere else.
 function unknownState (
-  reason: string,
+  { reason, isTooOld = false }: { reason: string, isTooOld?: boolean },
   { baseUrl }: Pick<Settings, 'baseUrl'>,
   { request, response: { error, description } }: Callback
 ): OidcError {
@@ -284,7 +287,8 @@ function unknownState (
     ...(request.host !== host ? [`the request came to ${printable(request.host)}, "baseUrl" is ${baseUrl}`] : []),
     ...(error === undefined ? [] : [`the provider: ${describeError(error, description)}`])
   ].join('; ')
-  return new OidcError('FST_OIDC_STATE', { detail, ...(request.headers.cookie === undefined && NO_COOKIES) })
+  const lacksCookies = request.headers.cookie === undefined && !isTooOld
+  return new OidcError('FST_OIDC_STATE', { detail, ...(lacksCookies && NO_COOKIES) })
 }
 
 const NO_COOKIES = {

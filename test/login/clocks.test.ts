@@ -53,6 +53,7 @@ for (const [off, paths, status, code] of cases) {
     t.ok(provider.count('authorize') <= 2, 'no loop')
     if (code === undefined) return
     t.match(page.text(), new RegExp(`${code}[^]*Log in again`))
+    t.notMatch(page.text(), /cookie/i, 'the browser is not to blame')
     t.match(lines(), code === 'FST_OIDC_LOGIN_LOST' ? 'the clocks of two processes differ' : /"detail":"[^"]*auth_time/)
   })
 }

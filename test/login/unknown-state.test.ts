@@ -43,3 +43,23 @@ t.test('K12 a login that is over begins once more, and the log says why', async 
   browser.cookies.delete('__Host-oidc')
   t.equal(await reasonOf(used.href), 'it was used before')
 })
+
+t.test('K12 the page blames the cookies only where none came of a login that the browser still keeps', async (t) => {
+  const { lines, server } = captureLog()
+  const { app, browser } = await startApp(t, {}, {}, server)
+  const clock = startedClock(t)
+  const { pathname, search } = await untilCallback(browser)
+  const pageOf = async (headers: Record<string, string>): Promise<string> => {
+    const { statusCode, body } = await app.inject({
+      url: pathname + search, headers: { host: new URL(BASE_URL).host, accept: 'text/html', ...headers }
+    })
+    t.equal(statusCode, 400)
+    t.match(body, 'FST_OIDC_STATE')
+    return body
+  }
+  t.match(await pageOf({}), 'Allow cookies for this site')
+  t.notMatch(await pageOf({ cookie: 'a=b' }), /cookie/i)
+  clock.advance(7300)
+  t.notMatch(await pageOf({}), /cookie/i, 'the browser has dropped the cookie in time')
+  t.match(lines(), /"code":"FST_OIDC_STATE","detail":"it began 73\d\d s ago"/)
+})
