@@ -14,9 +14,13 @@ export const USAGE = `Usage: npx fastify-oidc doctor <issuer> [options]
 
 Examines an OpenID Provider, and says which options to write and what to register.
 
-  --base-url <url>            where your application is. Default: https://app.example.com
+  --base-url <url>            where your application is. Default: https://app.example.com,
+                              with --login http://127.0.0.1:{port}
   --client-id <id>            tries the client: one token request for each way to authenticate
   --client-secret-env <name>  the environment variable that has the secret of the client
+  --login                     logs in with your browser: prints your claims, and tries prompt=none and max_age
+  --port <port>               where the login is served when --base-url does not say it. Default: 3000
+  --wait <seconds>            how long to wait for your browser. Default: 300
   --timeout <seconds>         how long one call to the provider may take. Default: 5
   --json                      prints JSON
   --help                      prints this text
@@ -27,6 +31,9 @@ const FLAGS = {
   'base-url': { type: 'string' },
   'client-id': { type: 'string' },
   'client-secret-env': { type: 'string' },
+  login: { type: 'boolean' },
+  port: { type: 'string' },
+  wait: { type: 'string' },
   timeout: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' }
@@ -43,7 +50,7 @@ export async function run (args: string[], { env, stdout, stderr }: Process): Pr
       stdout.write(USAGE)
       return 0
     }
-    const report = await examine(askedOf(values, positionals, env))
+    const report = await examine(askedOf(values, positionals, env), (line) => stderr.write(`${clean(line)}\n`))
     stdout.write(`${values.json === true ? printJson(report) : printReport(report)}\n`)
     return report.usable ? 0 : 1
   } catch (error) {
@@ -82,14 +89,24 @@ function askedOf (values: Parsed['values'], positionals: string[], env: NodeJS.P
   demand(others.length === 0, 'There is more than one issuer.')
   const { 'client-id': clientId, 'client-secret-env': secretVariable } = values
   demand(secretVariable === undefined || clientId !== undefined, '--client-secret-env needs --client-id.')
+  demand(values.login !== true || clientId !== undefined, '--login needs --client-id.')
+  const port = numberOf(values.port, 3000, '--port', 65_535)
+  const wait = numberOf(values.wait, 300, '--wait', 86_400)
   return {
     issuer,
-    baseUrl: values['base-url'] ?? 'https://app.example.com',
+    baseUrl: values['base-url'] ?? (values.login === true ? `http://127.0.0.1:${port}` : 'https://app.example.com'),
     clientId,
     clientSecret: secretVariable === undefined ? undefined : secretIn(env, secretVariable),
     secretVariable,
-    timeout: values.timeout === undefined ? undefined : Number(values.timeout)
+    timeout: values.timeout === undefined ? undefined : Number(values.timeout),
+    login: values.login === true ? { port, wait } : undefined
   }
+}
+
+function numberOf (text: string | undefined, fallback: number, flag: string, max: number): number {
+  if (text === undefined) return fallback
+  demand(/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= max, `${flag} takes a number from 1 to ${max}.`)
+  return Number(text)
 }
 
 function secretIn (env: NodeJS.ProcessEnv, name: string): string {

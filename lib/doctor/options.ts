@@ -17,6 +17,8 @@ export interface Asked {
   secretVariable: string | undefined
   /** How long one call to the provider may take, in seconds. `undefined`: the default of the plugin. */
   timeout: number | undefined
+  /** `undefined`: no login. `wait` is in seconds. */
+  login: { port: number, wait: number } | undefined
 }
 
 /** The options of the plugin. Many users have the address of the metadata at hand, and not the issuer. */
@@ -32,10 +34,17 @@ export function optionsOf ({ issuer, baseUrl, clientId = 'client', clientSecret,
   }
 }
 
+export interface ParsedOptions {
+  provider: ProviderSettings
+  roleClaims: readonly string[]
+  register: Registration
+}
+
 /** Checks the options as the plugin does. Throws FST_OIDC_OPTION. */
-export function settingsOf (options: OidcOptions): { provider: ProviderSettings, register: Registration } {
+export function settingsOf (options: OidcOptions): ParsedOptions {
   const settings = parseOptions(options)
-  return { provider: settings.providers.get('default') as ProviderSettings, register: registrationOf(settings) }
+  const { roleClaims, providers } = settings
+  return { provider: providers.get('default') as ProviderSettings, roleClaims, register: registrationOf(settings) }
 }
 
 function registrationOf (settings: Settings): Registration {

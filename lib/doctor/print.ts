@@ -1,16 +1,17 @@
-import type { ClientReport, Finding, KeyReport, MetadataReport, Report } from './report.ts'
+import type { ClientReport, Finding, KeyReport, LoginReport, MetadataReport, Report } from './report.ts'
 
 const MARKS = { error: 'ERROR  ', warning: 'warning', note: 'note   ' }
 const MAX_LINE = 1000
 
 /** The report as plain text, without colours. */
 export function printReport (report: Report): string {
-  const { issuer, metadata, keys, client, findings, snippet, register, usable } = report
+  const { issuer, metadata, keys, client, login, findings, snippet, register, usable } = report
   return [
     `fastify-oidc doctor: ${issuer}`,
     ...section('Metadata', metadata === null ? [] : metadataRows(metadata)),
     ...section('Keys', keys === null ? [] : keyRows(keys)),
     ...(client === null ? [] : section(`Client ${client.clientId}`, attemptRows(client))),
+    ...(login === null ? [] : loginSections(login)),
     ...section('Findings', findings.flatMap(findingLines)),
     ...section('Options (openssl rand -base64 32 makes a session key)', snippet.trimEnd().split('\n')),
     ...section('Register at the provider', columns(Object.entries({
@@ -74,6 +75,24 @@ function attemptRows ({ attempts }: ClientReport): string[] {
   return columns(attempts.map(({ clientAuth, basicEncoding, result, detail }) => {
     return [basicEncoding === undefined ? clientAuth : `${clientAuth} (${basicEncoding})`, result, detail]
   }))
+}
+
+function loginSections ({ idToken, userinfo, accessToken, roles, promptNone, maxAge }: LoginReport): string[] {
+  return [
+    ...section('Claims of the ID token', claimRows(idToken)),
+    ...section('Claims of UserInfo', userinfo === null ? ['none'] : claimRows(userinfo)),
+    ...section('Claims of the access token', accessToken === null ? ['it is not a JWT'] : claimRows(accessToken)),
+    ...section('Roles', columns(roles.map(({ source, path, roles }) => [source, path, roles.join(', ')]))),
+    ...section('What the provider does', columns([
+      ['prompt=none, not logged in', promptNone.anonymous],
+      ['prompt=none, logged in', promptNone.loggedIn],
+      ['max_age', maxAge]
+    ]))
+  ]
+}
+
+function claimRows (claims: Record<string, unknown>): string[] {
+  return columns(Object.entries(claims).map(([name, value]) => [name, JSON.stringify(value)]))
 }
 
 function findingLines ({ level, message, nextStep }: Finding): string[] {

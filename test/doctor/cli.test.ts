@@ -21,6 +21,10 @@ t.test('K12 a wrong argument is named, and the usage is shown', async (t) => {
       '[::1]), "issuer" must be an https URL'],
     [['https://id.example.com', '--base-url', 'app'], '"baseUrl" must be an absolute URL'],
     [['https://id.example.com', '--timeout', 'long'], '"timeout" must be a number from 0.001 to 120'],
+    [['https://id.example.com', '--login'], '--login needs --client-id.'],
+    [['https://id.example.com', '--port', 'http'], '--port takes a number from 1 to 65535.'],
+    [['https://id.example.com', '--port', '65536'], '--port takes a number from 1 to 65535.'],
+    [['https://id.example.com', '--wait', '0'], '--wait takes a number from 1 to 86400.'],
     [['https://id.example.com', '--client-secret-env', 'X'], '--client-secret-env needs --client-id.']
   ]
   for (const [args, message] of cases) {
