@@ -23,7 +23,7 @@ export interface Client {
 
 /** What an example gets when it starts. */
 export interface Setup {
-  /** `baseUrl` and `session`, with a cookie name of its own: a browser sends the cookies of a host to all its ports. */
+  /** `baseUrl` and `session`. The names of the cookies have the port: a browser sends them to all ports of the host. */
   options: OidcOptions
   /** The provider of most examples. */
   client: Client
@@ -34,7 +34,7 @@ export interface Setup {
 type Close = () => Promise<void>
 
 export interface Example {
-  /** The folder, which is also the name of its cookie. */
+  /** The folder. */
   name: string
   title: string
   sentence: string

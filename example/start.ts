@@ -36,7 +36,7 @@ export async function startExamples (settings: Settings): Promise<{ url: string,
   const key = randomBytes(32).toString('base64')
   const started = placed(port).filter(({ example }) => hasSqlite || example.needsSqlite !== true)
   for (const { example, baseUrl } of started) {
-    const options = { baseUrl, session: { key, cookieName: example.name } }
+    const options = { baseUrl, session: { key } }
     closers.push(await example.start({ options, client, employees }))
   }
   const page = buildStartPage(placed(port).map(({ example, baseUrl }) =>

@@ -14,7 +14,7 @@ if (cluster.isPrimary) {
     clientId: OIDC_CLIENT_ID ?? '',
     clientSecret: OIDC_CLIENT_SECRET ?? '',
     baseUrl: BASE_URL ?? '',
-    session: { key: OIDC_SESSION_KEY ?? '', cookieName: 'two-processes' }
+    session: { key: OIDC_SESSION_KEY ?? '' }
   }, OIDC_STORE ?? 'sqlite:./oidc.db')
   await app.listen({ port: Number(PORT), host: 'localhost' })
 }

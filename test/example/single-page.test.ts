@@ -66,7 +66,7 @@ t.test('in Chromium', { skip: skipWithoutChromium }, async (t) => {
   t.teardown(async () => await provider.close())
   const baseUrl = `http://localhost:${await freePort()}`
   const app = await buildApp(optionsFor(provider, {
-    baseUrl, userinfo: true, clockTolerance: 0, session: { key: SESSION_KEY, cookieName: 'single-page' }
+    baseUrl, userinfo: true, clockTolerance: 0, session: { key: SESSION_KEY }
   }))
   t.teardown(async () => await app.close())
   await app.listen({ port: Number(new URL(baseUrl).port), host: 'localhost' })
