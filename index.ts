@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import { compose } from './lib/compose.ts'
 import { createOidc, decorate } from './lib/decorator.ts'
 import { OidcError, refuse } from './lib/errors.ts'
+import { watchRoutes } from './lib/guard/guarded-routes.ts'
 import { documentRoutes } from './lib/guard/openapi.ts'
 import { parseOptions } from './lib/options/settings.ts'
 import { isFetchChanged } from './lib/provider/global-fetch.ts'
@@ -20,7 +21,7 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   const parts = await compose(app, settings)
   const oidc = createOidc(parts)
   decorate(app, oidc, parts)
-  document(app, parts)
+  watch(app, parts)
   announce(app, parts)
   await registerRoutes(app, parts)
   app.addHook('onReady', async () => await loadSigningKeys(parts))
@@ -53,10 +54,13 @@ function announce ({ log }: FastifyInstance, { settings: { providers, resolvePro
   log.info({ redirectUris: names.map(urls.callback) }, 'register these redirect URIs at the identity provider')
 }
 
-function document (app: FastifyInstance, { settings, bearer, providers: { choices } }: Parts): void {
+/** Reads the config of the application's routes, and describes their guards in the document of @fastify/swagger. */
+function watch (app: FastifyInstance, parts: Parts): void {
+  const { settings, bearer, parseRefresh, providers: { choices } } = parts
+  const guardedRoutes = watchRoutes(app, { settings, parseRefresh })
   const { cookieName } = settings.session
   const discoveryUrl = choices.length === 1 ? choices[0]?.settings.discoveryUrl : undefined
-  documentRoutes(app, { cookieName, hasBearer: bearer !== undefined, discoveryUrl })
+  documentRoutes(app, guardedRoutes, { cookieName, hasBearer: bearer !== undefined, discoveryUrl })
 }
 
 // So that the first token need not wait for its key. If the store is not available yet, the keys are loaded later.

@@ -11,6 +11,7 @@ import { createDeny } from './guard/deny.ts'
 import { createGuards } from './guard/guards.ts'
 import { createLoginProvider } from './guard/login-provider.ts'
 import { createCookieNames } from './http/cookie-names.ts'
+import { createParseRefresh } from './guard/refresh.ts'
 import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
 import { createUrls } from './http/urls.ts'
@@ -115,8 +116,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const denyFor = createDeny({
     bearer, challenge, errorResponses, guardedLogins, login, loginProvider, sessions, stepUp, urls
   })
+  const parseRefresh = createParseRefresh({ settings, sessions, accessToken })
   const guards = createGuards({
-    settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider, errorResponses, denyFor
+    settings, sessions, parseRefresh, bearer, silentLogin, guardedLogins, loginProvider, errorResponses, denyFor
   })
 
   const deviceCodes = createDeviceCodes(sealer)
@@ -169,6 +171,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     nativeLogins,
     bearer,
     challenge,
+    parseRefresh,
     guards,
     logout,
     endSessions,

@@ -207,6 +207,17 @@ export interface Oidc {
 }
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /**
+     * What the route says to its guards. `false`: the route is public, and guards that are hooks of its scope leave it
+     * out. Conditions: they are added to those of each guard of the route, which then requires a login, also when it is
+     * `optional()`. Default: what the guards ask.
+     *
+     * A wrong condition throws an `OidcError` `FST_OIDC_OPTION` when the route is registered. Conditions on a route
+     * that no guard covers make the start of the application fail with that code.
+     */
+    oidc?: false | GuardOptions
+  }
   interface FastifyInstance {
     /** The API of fastify-oidc. */
     oidc: Oidc

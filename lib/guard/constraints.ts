@@ -16,7 +16,8 @@ import type { GuardOptions } from '../../types/options.ts'
 export interface Constraints {
   scopes: readonly string[]
   claims: ReadonlyArray<readonly [path: string, accepted: readonly unknown[]]>
-  roles: readonly string[]
+  /** Of each list, the user must have one role. */
+  roles: ReadonlyArray<readonly string[]>
   /** The paths of the claims that hold roles. */
   roleClaims: readonly string[]
   acr: readonly string[]
@@ -33,7 +34,7 @@ export type Credential = 'session' | 'bearer' | 'client'
 const CREDENTIALS: readonly Credential[] = ['session', 'bearer', 'client']
 const GUARD_OPTIONS = ['scopes', 'claims', 'roles', 'acr', 'maxAge', 'provider', 'accept', 'check']
 
-type ConstraintSettings = Pick<Settings, 'requiredClaims' | 'providers' | 'resolveProvider' | 'roleClaims' | 'bearer'>
+export type ConstraintSettings = Pick<Settings, 'requiredClaims' | 'providers' | 'resolveProvider' | 'roleClaims' | 'bearer'>
 
 /** Throws FST_OIDC_OPTION: a misspelled constraint must not leave a route open. */
 export function parseConstraints (options: GuardOptions, settings: ConstraintSettings): Constraints {
@@ -46,7 +47,7 @@ export function parseConstraints (options: GuardOptions, settings: ConstraintSet
     claims: [...Object.entries(settings.requiredClaims), ...Object.entries(claims)].map(([path, accepted]) => {
       return [path, [accepted].flat()]
     }),
-    roles: words(options.roles, 'roles', null),
+    roles: options.roles === undefined ? [] : [words(options.roles, 'roles', null)],
     acr: words(options.acr, 'acr', null),
     maxAge: parseMaxAge(options.maxAge),
     providers: parseProviderNames(options.provider, settings),
@@ -54,6 +55,52 @@ export function parseConstraints (options: GuardOptions, settings: ConstraintSet
     accept: parseAccept(options.accept, settings),
     predicate: func(options.check, 'check')
   }
+}
+
+/** What a route adds to its guards: it accepts what they accept, and they have "requiredClaims" already. */
+export function parseAddedConstraints (options: GuardOptions, settings: ConstraintSettings): Constraints {
+  const accept = settings.bearer === undefined ? ['session' as const] : [...CREDENTIALS]
+  return parseConstraints({ accept, ...options }, { ...settings, requiredClaims: {} })
+}
+
+/** The constraints that meet both. Throws FST_OIDC_OPTION when nothing could. */
+export function bothConstraints (first: Constraints, second: Constraints): Constraints {
+  const accept = new Set([...first.accept].filter((credential) => second.accept.has(credential)))
+  check(accept.size > 0, 'its "accept" and that of a guard have nothing in common')
+  const ages = [first.maxAge, second.maxAge].filter((age) => age !== undefined)
+  return {
+    scopes: [...new Set([...first.scopes, ...second.scopes])],
+    claims: [...first.claims, ...second.claims],
+    roles: [...first.roles, ...second.roles],
+    roleClaims: first.roleClaims,
+    acr: bothAcr(first.acr, second.acr),
+    maxAge: ages.length > 0 ? Math.min(...ages) : undefined,
+    providers: bothProviders(first.providers, second.providers),
+    accept,
+    predicate: bothPredicates(first.predicate, second.predicate)
+  }
+}
+
+function bothAcr (first: readonly string[], second: readonly string[]): readonly string[] {
+  if (first.length === 0 || second.length === 0) return [...first, ...second]
+  const common = first.filter((acr) => second.includes(acr))
+  check(common.length > 0, 'its "acr" and that of a guard have nothing in common')
+  return common
+}
+
+function bothProviders (first: Constraints['providers'], second: Constraints['providers']): Constraints['providers'] {
+  if (first === undefined || second === undefined) return first ?? second
+  return (request) => {
+    const names = second(request)
+    const common = first(request).filter((name) => names.includes(name))
+    // As a function that returns no name: an empty list would offer all providers for a login.
+    return common.length > 0 ? common : ['']
+  }
+}
+
+function bothPredicates (first: Constraints['predicate'], second: Constraints['predicate']): Constraints['predicate'] {
+  if (first === undefined || second === undefined) return first ?? second
+  return async (claims, request) => await first(claims, request) === true && await second(claims, request)
 }
 
 function parseAccept (value: GuardOptions['accept'], { bearer }: ConstraintSettings): Constraints['accept'] {
@@ -119,10 +166,11 @@ export function findViolation (
     logValues(log, claims, [path])
     return forbidden(`the claim ${describeClaim(claims, path)} has no accepted value`)
   }
-  if (roles.length > 0 && !rolesOf(claims, roleClaims, clientId).some((role) => roles.includes(role))) {
+  const missingRoles = findMissing(roles, () => rolesOf(claims, roleClaims, clientId))
+  if (missingRoles !== undefined) {
     const paths = roleClaims.map((name) => roleClaimPath(claims, name, clientId))
     logValues(log, claims, paths)
-    return forbidden(`the user has none of the roles ${roles.join(', ')}: ${describeRoles(identity, roleClaims, paths)}`)
+    return forbidden(`the user has none of the roles ${missingRoles.join(', ')}: ${describeRoles(identity, roleClaims, paths)}`)
   }
   if (acr.length > 0 && !acr.includes(session.acr ?? '')) {
     return new OidcError('FST_OIDC_AUTHENTICATION_TOO_OLD', { detail: 'the acr is none of those that the guard requires' })
@@ -137,6 +185,13 @@ function isRecent (
   clockTolerance: number
 ): boolean {
   return maxAge === undefined || (authTime !== undefined && authTime + maxAge + clockTolerance >= now())
+}
+
+/** The first list of which the user has no role. */
+function findMissing (wanted: Constraints['roles'], rolesOfUser: () => string[]): readonly string[] | undefined {
+  if (wanted.length === 0) return undefined
+  const roles = rolesOfUser()
+  return wanted.find((list) => !list.some((role) => roles.includes(role)))
 }
 
 function hasClaim (claims: OidcClaims, path: string, accepted: readonly unknown[]): boolean {

@@ -1,9 +1,10 @@
 import { OidcError } from '../errors.ts'
+import { isForOwnRoute } from '../http/own-routes.ts'
 import { bool, check, checkKeys } from '../options/check.ts'
-import { endsLogin } from '../session/refresh-once.ts'
-import { acceptsTokens, parseConstraints } from './constraints.ts'
-import { describeGuard } from './openapi.ts'
+import { acceptsTokens, bothConstraints, parseConstraints } from './constraints.ts'
+import { rememberGuard } from './guarded-routes.ts'
 import { createHandler, withPredicate } from './proceed.ts'
+import { isExempt, ruleOf, unreadError } from './route-rules.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createTokenCheck } from './token-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -11,15 +12,16 @@ import type { ErrorResponses } from '../http/error-response.ts'
 import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { Settings } from '../options/settings.ts'
-import type { AccessToken } from '../session/access-token.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Bearer } from './bearer.ts'
 import type { Constraints } from './constraints.ts'
 import type { Deny } from './deny.ts'
 import type { LoginProvider } from './login-provider.ts'
-import type { Decide, Decision, Settle } from './proceed.ts'
+import type { Decide, Decision, Settle, Steps } from './proceed.ts'
+import type { ParseRefresh, Refresh } from './refresh.ts'
+import type { Added, Rule } from './route-rules.ts'
 import type { OidcClaims } from '../../types/claims.ts'
-import type { Oidc } from '../../types/fastify.ts'
+import type { GuardHandler, Oidc } from '../../types/fastify.ts'
 import type { GuardOptions } from '../../types/options.ts'
 
 /** The guards, and their decisions without an answer. */
@@ -28,7 +30,7 @@ export type Guards = Pick<Oidc, 'required' | 'optional' | 'authenticate' | 'sess
 export interface GuardParts {
   settings: Settings
   sessions: Sessions
-  accessToken: AccessToken
+  parseRefresh: ParseRefresh
   bearer: Bearer | undefined
   silentLogin: SilentLogin
   guardedLogins: GuardedLogins
@@ -40,11 +42,17 @@ export interface GuardParts {
 /** `refusal`: the access token could not be refreshed, so the user must log in again. */
 type DecideBySession = (request: FastifyRequest, refusal?: OidcError) => Decision
 
-/** Refreshes the access token if it is due. Returns the error when the user must log in again. */
-type Refresh = (request: FastifyRequest) => Promise<OidcError | undefined>
+/** What a guard demands of a request. */
+interface Plan {
+  constraints: Constraints
+  refresh: Refresh | undefined
+  /** Whether anonymous requests may pass. */
+  isOptional?: boolean
+  isSilent?: boolean
+}
 
 export function createGuards (parts: GuardParts): Guards {
-  const { settings, sessions, accessToken, bearer, silentLogin, guardedLogins, loginProvider } = parts
+  const { settings, sessions, parseRefresh, bearer, silentLogin, guardedLogins, loginProvider } = parts
   const { errorResponses: { report }, denyFor } = parts
   const anySession = parseConstraints({ accept: ['session'] }, settings)
   const sessionCheck = createSessionCheck(settings, sessions)
@@ -53,7 +61,7 @@ export function createGuards (parts: GuardParts): Guards {
   function createDecide (constraints: Constraints, bySession: Decide): Decide {
     const decide = createDecideWithin(constraints, bySession)
     // Outside the scope of the plugin, a guard would work only in part.
-    return (request) => sessions.scopeError(request) ?? decide(request)
+    return (request) => sessions.scopeError(request) ?? unreadError(request) ?? decide(request)
   }
 
   function createDecideWithin (constraints: Constraints, bySession: Decide): Decide {
@@ -74,31 +82,18 @@ export function createGuards (parts: GuardParts): Guards {
     }
   }
 
-  function parseRefresh (value: unknown): Refresh | undefined {
-    if (!bool(value, false, 'refresh')) return undefined
-    check(settings.session.tokens.has('access_token'), '"refresh" needs "session.tokens" with access_token')
-    return async (request) => {
-      await sessions.prepare(request)
-      if (sessions.read(request) === null) return undefined
-      try {
-        await accessToken(request)
-        return undefined
-      } catch (error) {
-        if (!endsLogin(error)) throw error
-        return new OidcError('FST_OIDC_LOGIN_REQUIRED', { cause: error, detail: error.detail })
-      }
-    }
+  function parsePlan ({ refresh, ...options }: GuardOptions): Plan {
+    return { constraints: parseConstraints(options, settings), refresh: parseRefresh(refresh) }
   }
 
-  /** Requires a user or client that meets the constraints. */
-  function createRequired ({ refresh, ...options }: GuardOptions): { constraints: Constraints, decide: Decide } {
-    const constraints = parseConstraints(options, settings)
-    const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request, refusal) => {
+  /** Requires a user or client that meets the constraints; with `isOptional`, only of those who are known. */
+  function decideBy ({ constraints, refresh, isOptional = false }: Plan): Decide {
+    return createDecide(constraints, afterLookup(refresh, (request, refusal) => {
       const session = sessionCheck.identify(constraints, request)
-      if (session === null) return refusal ?? new OidcError('FST_OIDC_LOGIN_REQUIRED')
-      return refusal ?? sessionCheck.findViolation(constraints, request, session)
+      const problem = isOptional ? undefined : refusal
+      if (session !== null) return problem ?? sessionCheck.findViolation(constraints, request, session)
+      return isOptional ? undefined : problem ?? new OidcError('FST_OIDC_LOGIN_REQUIRED')
     }))
-    return { constraints, decide }
   }
 
   /** Answers each request that may not pass. */
@@ -138,35 +133,62 @@ export function createGuards (parts: GuardParts): Guards {
     sessions.writeEarly(request, reply)
   }
 
+  function settleSilently (constraints: Constraints, settle: Settle): Settle {
+    return async (problem, request, reply) => {
+      const isAnonymous = problem === undefined && request.oidcToken === null
+      const isStarted = isAnonymous && silentLogin.canTry(request) &&
+        await startSilentLogin(constraints, request, reply)
+      return isStarted ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : await settle(problem, request, reply)
+    }
+  }
+
+  function stepsOf (plan: Plan): Steps {
+    const decide = decideBy(plan)
+    const settle = createSettle(plan.constraints)
+    if (plan.isSilent !== true) return { decide, settle }
+    return { decide: async (request) => await decide(request), settle: settleSilently(plan.constraints, settle) }
+  }
+
+  /** A guard, which follows the config of the routes that it is a hook of. */
+  function createGuard (plan: Plan): GuardHandler {
+    const plain = stepsOf(plan)
+    const withRules = new Map<Rule, Steps>() // as many as there are such routes
+
+    function add (rule: Rule): Steps {
+      const { constraints, refresh } = rule.added as Added
+      const steps = withRules.get(rule) ?? stepsOf({
+        constraints: bothConstraints(plan.constraints, constraints),
+        refresh: plan.refresh ?? refresh
+      })
+      withRules.set(rule, steps)
+      return steps
+    }
+
+    const guard = createHandler((request, isAwaited) => {
+      if (isForOwnRoute(request)) return undefined
+      const rule = ruleOf(request)
+      if (rule === undefined) return plain
+      if (rule.added !== null) return add(rule)
+      return !isAwaited && isExempt(rule, guard, request) ? undefined : plain
+    }, passed)
+    return rememberGuard(guard, { constraints: plan.constraints, isRequired: plan.isOptional !== true, add })
+  }
+
   return {
     required (options = {}, ...parameters: unknown[]) {
       checkCall('required', parameters)
-      const { constraints, decide } = createRequired(options)
-      return describeGuard(createHandler(decide, createSettle(constraints), passed), constraints)
+      return createGuard(parsePlan(options))
     },
 
-    optional ({ silent, refresh, ...options } = {}, ...parameters: unknown[]) {
+    optional ({ silent, ...options } = {}, ...parameters: unknown[]) {
       checkCall('optional', parameters)
-      const constraints = parseConstraints(options, settings)
-      const settle = createSettle(constraints)
-      const decide = createDecide(constraints, afterLookup(parseRefresh(refresh), (request) => {
-        const session = sessionCheck.identify(constraints, request)
-        return session === null ? undefined : sessionCheck.findViolation(constraints, request, session)
-      }))
-      if (!bool(silent, false, 'silent')) return createHandler(decide, settle, passed)
-      const settleSilently: Settle = async (problem, request, reply) => {
-        const isAnonymous = problem === undefined && request.oidcToken === null
-        const isStarted = isAnonymous && silentLogin.canTry(request) &&
-          await startSilentLogin(constraints, request, reply)
-        return isStarted ? new OidcError('FST_OIDC_LOGIN_REQUIRED') : await settle(problem, request, reply)
-      }
-      return createHandler(async (request) => await decide(request), settleSilently, passed)
+      return createGuard({ ...parsePlan(options), isOptional: true, isSilent: bool(silent, false, 'silent') })
     },
 
     async authenticate (request, options = {}) {
       const before = identityOf(request)
       try {
-        const problem = await createRequired(options).decide(request)
+        const problem = await decideBy(parsePlan(options))(request)
         if (problem !== undefined) throw problem
       } catch (error) {
         // The request may pass in another way: what was refused must not count there.

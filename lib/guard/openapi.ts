@@ -1,6 +1,8 @@
 import { acceptsTokens } from './constraints.ts'
+import { ruleOfRoute } from './route-rules.ts'
 import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
 import type { Constraints } from './constraints.ts'
+import type { GuardedRoutes } from './guarded-routes.ts'
 
 // Describes the guards in the document of @fastify/swagger.
 
@@ -18,14 +20,6 @@ interface Document {
 }
 type Security = Array<Record<string, string[]>>
 
-const guards = new WeakMap<object, Constraints>()
-
-/** Remembers the constraints of a guard. */
-export function describeGuard<T extends object> (guard: T, constraints: Constraints): T {
-  guards.set(guard, constraints)
-  return guard
-}
-
 export interface OpenApiParts {
   cookieName: string
   /** Whether access tokens are accepted. */
@@ -35,7 +29,11 @@ export interface OpenApiParts {
 }
 
 /** Marks the guarded routes of a scope, and completes the document when it is made. */
-export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, discoveryUrl }: OpenApiParts): void {
+export function documentRoutes (
+  app: FastifyInstance,
+  guardedRoutes: GuardedRoutes,
+  { cookieName, hasBearer, discoveryUrl }: OpenApiParts
+): void {
   const prefix = cookieName.replace('__Host-', '')
   const sessionScheme = `${prefix}Session`
   const tokenScheme = `${prefix}Token`
@@ -51,9 +49,12 @@ export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, d
     return alternatives.length > 0 ? alternatives : securityOf(constraints.slice(1))
   }
 
-  function mark (route: RouteOptions, constraints: Constraints[]): void {
-    if (constraints.length === 0) return
-    route.schema = { ...route.schema, [MARK]: securityOf(constraints) } as FastifySchema
+  // An empty list says that the route is public, whatever the document says for all routes.
+  function mark (route: RouteOptions): void {
+    const constraints = guardedRoutes.constraintsOf(route)
+    if (constraints.length === 0 && ruleOfRoute(route) === undefined) return
+    const security = constraints.length === 0 ? [] : securityOf(constraints)
+    route.schema = { ...route.schema, [MARK]: security } as FastifySchema
   }
 
   const securitySchemes = {
@@ -65,13 +66,10 @@ export function documentRoutes (app: FastifyInstance, { cookieName, hasBearer, d
     })
   }
 
-  const routes: Array<[RouteOptions, FastifyInstance]> = []
-  app.addHook('onRoute', function (route) { routes.push([route, this]) })
   app.addHook('onReady', async () => {
     const owner = swaggerOwnerOf(app)
     if (owner === null) return
-    // A hook of a scope can be added after its routes.
-    for (const [route, scope] of routes) mark(route, [...constraintsOf(hooksOf(scope)), ...constraintsOf(route)])
+    for (const route of guardedRoutes.all()) mark(route)
     const { swagger } = owner
     owner.swagger = (options) => complete(swagger(options), securitySchemes)
   })
@@ -85,19 +83,6 @@ interface WithSwagger {
 function swaggerOwnerOf (instance: object | null): WithSwagger | null {
   if (instance === null || Object.hasOwn(instance, 'swagger')) return instance as WithSwagger | null
   return swaggerOwnerOf(Object.getPrototypeOf(instance) as object | null)
-}
-
-type Hooks = Pick<RouteOptions, 'onRequest' | 'preValidation' | 'preHandler'>
-
-/** The hooks of a scope, with those of the scopes around it. Fastify has no public name for them. */
-function hooksOf (scope: FastifyInstance): Hooks {
-  const symbol = Object.getOwnPropertySymbols(scope).find(({ description }) => description === 'fastify.hooks')
-  return { ...(scope as unknown as Record<symbol, Hooks>)[symbol as symbol] }
-}
-
-function constraintsOf ({ onRequest, preValidation, preHandler }: Hooks): Constraints[] {
-  const hooks = [onRequest, preValidation, preHandler].flat()
-  return hooks.map((hook) => guards.get(hook as object)).filter((found) => found !== undefined)
 }
 
 /** A document in YAML is already a text, and stays as it is, with the marks. */
@@ -114,7 +99,7 @@ function completeOperation (operation: Operation): void {
   const { [MARK]: security, responses } = operation
   if (security === undefined) return
   operation.security ??= security
-  operation.responses = { ...REFUSALS, ...responses }
+  if (security.length > 0) operation.responses = { ...REFUSALS, ...responses }
   delete operation[MARK]
 }
 

@@ -1,5 +1,4 @@
 import { OidcError } from '../errors.ts'
-import { isForOwnRoute } from '../http/own-routes.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Constraints } from './constraints.ts'
 import type { GuardHandler } from '../../types/fastify.ts'
@@ -29,6 +28,12 @@ async function written (reply: FastifyReply): Promise<void> {
   await new Promise<unknown>((resolve) => { reply.then(() => resolve(undefined), resolve) })
 }
 
+/** What a guard does for the route of a request. */
+export interface Steps {
+  decide: Decide
+  settle: Settle
+}
+
 /**
  * Fastify logs an error that a handler throws after the answer as a fault of the application. This one is the answer,
  * and was logged.
@@ -49,19 +54,19 @@ function logOnce (reply: FastifyReply, refused: OidcError): void {
 }
 
 /**
- * A preHandler. Called without `done`, it returns a promise, so that a handler can await it. As a hook for everything
- * it leaves out the routes of the plugin. `passed` is called for each other request that may pass.
+ * A preHandler. Called without `done`, it returns a promise, so that a handler can await it. `stepsFor` returns
+ * `undefined` where the guard leaves out the route; `passed` is called for each other request that may pass.
  *
  * Only `done` without an error, or the fulfilled promise, lets a request through. A promise of the reply is no
  * substitute: it is also fulfilled when the client closes the connection, and the handler would run.
  */
 export function createHandler (
-  decide: Decide,
-  settle: Settle,
+  stepsFor: (request: FastifyRequest, isAwaited: boolean) => Steps | undefined,
   passed: (request: FastifyRequest, reply: FastifyReply) => void
 ): GuardHandler {
   async function settled (
     decision: Decision | Promise<Decision>,
+    { settle }: Steps,
     request: FastifyRequest,
     reply: FastifyReply
   ): Promise<Decision> {
@@ -71,8 +76,9 @@ export function createHandler (
   }
 
   async function pass (request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    if (isForOwnRoute(request)) return
-    const refused = await settled(decide(request), request, reply)
+    const steps = stepsFor(request, true)
+    if (steps === undefined) return
+    const refused = await settled(steps.decide(request), steps, request, reply)
     if (refused === undefined) return
     await written(reply)
     logOnce(reply, refused)
@@ -87,17 +93,18 @@ export function createHandler (
     done?: (error?: Error) => void
   ): Promise<void> | undefined {
     if (done === undefined) return pass(request, reply)
-    if (isForOwnRoute(request)) {
+    const steps = stepsFor(request, false)
+    if (steps === undefined) {
       done()
       return
     }
-    const decision = decide(request)
+    const decision = steps.decide(request)
     if (decision === undefined) {
       passed(request, reply)
       done()
       return
     }
-    settled(decision, request, reply).then((refused) => { if (refused === undefined) done() }, done)
+    settled(decision, steps, request, reply).then((refused) => { if (refused === undefined) done() }, done)
   }
   return handler
 }

@@ -59,6 +59,17 @@ t.test('authenticate', async (t) => {
   t.equal((await app.inject({ url: '/greeting', headers: { cookie: sessionCookie(app) } })).body, 'Hello alice')
 })
 
+t.test('guard many routes', async (t) => {
+  const provider = await start(t)
+  const app = await page.run(t, "'/health'", { context: { options: optionsFor(provider) } })
+  const get = async (url: string, roles?: string[]): Promise<number> => {
+    const headers = roles === undefined ? {} : { cookie: sessionCookie(app, { claims: { roles } }) }
+    return (await app.inject({ url, headers })).statusCode
+  }
+  t.same([await get('/account'), await get('/health'), await get('/admin')], [401, 200, 401])
+  t.same([await get('/account', []), await get('/admin', []), await get('/admin', ['admin'])], [200, 403, 200])
+})
+
 t.test('read who it is without a guard', async (t) => {
   const provider = await start(t)
   const app = await page.run(t, "'/welcome'", { context: { options: optionsFor(provider) } })

@@ -50,6 +50,63 @@ t.test('guard many routes at once', async (t) => {
   }
 })
 
+t.test('the whole application, with public exceptions', async (t) => {
+  const { app, browser, provider } = await start(t, "'/imprint'")
+  const get = async (url: string, roles?: string[]): Promise<number> => {
+    const headers = roles === undefined ? {} : { cookie: sessionCookie(app, { claims: { roles } }) }
+    return (await app.inject({ url, headers })).statusCode
+  }
+  for (const url of ['/health', '/imprint']) t.equal(await get(url), 200, url)
+  for (const url of ['/', '/staff', '/unknown']) t.equal(await get(url), 401, url)
+  t.same([await get('/', []), await get('/staff', []), await get('/staff', ['staff'])], [200, 403, 200])
+  t.equal(await get('/unknown', []), 404)
+  t.equal((await browser.goto('/')).text(), 'Hello alice.')
+  t.equal(provider.count('authorize'), 1)
+})
+
+t.test('static files', async (t) => {
+  const change = (code: string): string => code.replace("resolve('documents')", "resolve('docs')")
+  const { app, browser } = await start(t, '@fastify/static', { change })
+  app.get('/open', async () => 'open')
+  t.equal((await app.inject('/open')).statusCode, 200)
+  for (const url of ['/documents/guards.md', '/documents/none.md', '/documents/../docs/guards.md']) {
+    t.not((await app.inject(url)).statusCode, 200, url)
+  }
+  t.equal((await app.inject('/documents/guards.md')).statusCode, 401)
+  t.equal((await app.inject({ method: 'HEAD', url: '/documents/guards.md' })).statusCode, 401)
+  const page = await browser.goto('/documents/guards.md')
+  t.match([page.status, page.text()], [200, '# Guards'])
+  const headers = { cookie: sessionCookie(app) }
+  t.equal((await app.inject({ url: '/documents/guards.md', headers })).headers['cache-control'], 'no-store')
+  t.equal((await app.inject({ url: '/documents/none.md', headers })).statusCode, 404)
+})
+
+t.test('a preflight before a hook for everything', async (t) => {
+  const { app } = await start(t, "import cors from '@fastify/cors'")
+  const origin = 'https://www.example.com'
+  const asked = { origin, 'access-control-request-method': 'GET' }
+  const preflight = await app.inject({ method: 'OPTIONS', url: '/orders', headers: asked })
+  t.match([preflight.statusCode, preflight.headers], [204, { 'access-control-allow-origin': origin }])
+  const refused = await app.inject({ url: '/orders', headers: { origin } })
+  t.match([refused.statusCode, refused.headers], [401, { 'access-control-allow-origin': origin }])
+  const headers = { origin, cookie: sessionCookie(app) }
+  t.equal((await app.inject({ url: '/orders', headers })).body, 'your orders')
+})
+
+t.test('a context of GraphQL or tRPC', async (t) => {
+  const { app } = await start(t, 'const contextOf')
+  const ask = async (field: string, headers: Record<string, string>) => {
+    const { statusCode, body } = await app.inject({ method: 'POST', url: '/graphql', headers, payload: { field } })
+    return [statusCode, JSON.parse(body).data?.[field]]
+  }
+  const own = { cookie: sessionCookie(app), origin: BASE_URL }
+  t.same(await ask('me', own), [200, 'alice'])
+  t.same(await ask('orders', own), [200, ['one', 'two']])
+  t.same(await ask('me', {}), [200, null])
+  t.equal((await ask('orders', {}))[0], 401)
+  t.equal((await ask('orders', { ...own, origin: 'https://evil.test' }))[0], 401, 'S43')
+})
+
 t.test('ask the same of every guarded route', async (t) => {
   const { browser } = await start(t, 'requiredClaims', { user: { hd: 'example.com' } })
   t.equal((await browser.goto('/')).status, 200)
@@ -164,9 +221,27 @@ t.test('requests from another origin', async (t) => {
 
 t.test('a WebSocket', async (t) => {
   const { app } = await start(t, "'/socket'")
+  const open = await opener(app, '/socket')
+  const cookie = sessionCookie(app)
+  t.equal(await open({ cookie, origin: BASE_URL }), 'hello alice')
+  t.equal(await open({ cookie, origin: 'https://evil.example.com' }), 403)
+  t.equal(await open({ origin: BASE_URL }), 401)
+})
+
+t.test('a WebSocket that reads the session', async (t) => {
+  const { app } = await start(t, "'/chat'")
+  const open = await opener(app, '/chat')
+  const cookie = sessionCookie(app)
+  t.equal(await open({ cookie, origin: BASE_URL }), 'hello alice')
+  t.equal(await open({ cookie, origin: 'https://evil.example.com' }), 'hello guest')
+  t.equal(await open({ origin: BASE_URL }), 'hello guest')
+})
+
+/** Opens the WebSocket. Returns the first message, or the status of the refusal. */
+async function opener (app: FastifyInstance, path: string) {
   const port = await listen(app)
-  const open = async (headers: Record<string, string>): Promise<string | number> => {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/socket`, { headers })
+  return async (headers: Record<string, string>): Promise<string | number> => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
     return await new Promise((resolve, reject) => {
       socket.on('message', (message: Buffer) => { resolve(message.toString()); socket.close() })
       socket.on('unexpected-response', (_request, response) => {
@@ -176,11 +251,7 @@ t.test('a WebSocket', async (t) => {
       socket.on('error', reject)
     })
   }
-  const cookie = sessionCookie(app)
-  t.equal(await open({ cookie, origin: BASE_URL }), 'hello alice')
-  t.equal(await open({ cookie, origin: 'https://evil.example.com' }), 403)
-  t.equal(await open({ origin: BASE_URL }), 401)
-})
+}
 
 t.test('call an API for the user', async (t) => {
   const tokens: unknown[] = []

@@ -176,3 +176,44 @@ t.test('K17 routes that a hook of their scope guards are described as well', asy
   t.match(paths['/child']?.['get']?.responses, { 401: {}, 403: {} })
   t.equal((await app.inject('/child')).statusCode, 401, 'they are guarded')
 })
+
+t.test('what routes say in their config is described', async (t) => {
+  const { provider } = await startApp(t)
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  const securitySchemes = { oidcSession: { type: 'apiKey', in: 'cookie', name: '__Host-oidc' } } as const
+  await app.register(swagger, {
+    openapi: { info: { title: 'API', version: '1' }, security: [{ oidcSession: [] }], components: { securitySchemes } }
+  })
+  await app.register(oidc, optionsFor(provider, { bearer: { audience: 'https://api.example.com' } }))
+  const { required, optional } = app.oidc
+  app.addHook('onRequest', required({ scopes: 'mail:read' }))
+  app.get('/public', { config: { oidc: false } }, async () => ({}))
+  app.get('/own', { config: { oidc: false }, preHandler: required({ scopes: 'own' }) }, async () => ({}))
+  app.get('/greet', { config: { oidc: false }, preHandler: optional() }, async () => ({}))
+  app.get('/write', { config: { oidc: { scopes: 'mail:write', accept: ['session'] } } }, async () => ({}))
+  await app.ready()
+  const { paths } = app.swagger() as unknown as Document
+  const of = (path: string): unknown => [paths[path]?.['get']?.security, Object.keys(paths[path]?.['get']?.responses ?? {})]
+  t.same(Object.fromEntries(Object.keys(paths).map((path) => [path, of(path)])), {
+    '/public': [[], ['200']],
+    '/own': [[{ oidcSession: ['own'] }, { oidcToken: ['own'] }], ['200', '401', '403']],
+    '/greet': [[], ['200']],
+    '/write': [[{ oidcSession: ['mail:read', 'mail:write'] }], ['200', '401', '403']]
+  })
+})
+
+t.test('conditions of a route are described where its guard is optional', async (t) => {
+  const { provider } = await startApp(t)
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(swagger, { openapi: { info: { title: 'API', version: '1' } } })
+  await app.register(oidc, optionsFor(provider))
+  app.addHook('onRequest', app.oidc.optional())
+  app.get('/maybe', async () => ({}))
+  app.get('/me', { config: { oidc: {} } }, async () => ({}))
+  await app.ready()
+  const { paths } = app.swagger() as unknown as Document
+  t.equal(paths['/maybe']?.['get']?.security, undefined)
+  t.same(paths['/me']?.['get']?.security, [{ oidcSession: [] }])
+})
