@@ -14,6 +14,7 @@ import { createCookieNames } from './http/cookie-names.ts'
 import { createParseRefresh } from './guard/refresh.ts'
 import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
+import { createPages } from './http/pages.ts'
 import { createUrls } from './http/urls.ts'
 import { createAcceptLogin } from './login/accept-login.ts'
 import { createGuardedLogins } from './login/guarded-logins.ts'
@@ -60,7 +61,8 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const telemetry = await createTelemetry(settings.telemetry)
   const sealer = await createSealer(app, settings)
   const urls = createUrls(settings, app.prefix)
-  const errorResponses = createErrorResponses({ urls, telemetry, defaultReturnTo, onError })
+  const pages = createPages(settings)
+  const errorResponses = createErrorResponses({ urls, pages, telemetry, defaultReturnTo, onError })
   const store = await openSealedStore(app, settings, sealer)
   const connections = createConnections()
   app.addHook('onClose', async () => connections.close())
@@ -82,7 +84,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
   const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
-  const login = createLogin({ session: settings.session, urls, pendingLogins, sessions, telemetry })
+  const login = createLogin({ session: settings.session, urls, pages, pendingLogins, sessions, telemetry })
   const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
   const guardedLogins = createGuardedLogins({ session: settings.session, sealer })
   const stepUp = createStepUp(sealer)
@@ -129,11 +131,14 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const nativeClients = broker?.settings.nativeClients
   const nativeLogins = broker === undefined || codes === undefined || nativeClients === undefined
     ? undefined
-    : createNativeLogins({ issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses })
+    : createNativeLogins({
+      issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses, pages
+    })
 
   const logout = createLogout({
     routes: settings.routes,
     urls,
+    pages,
     sealer,
     providers,
     sessions,
@@ -152,6 +157,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     telemetry,
     sealer,
     urls,
+    pages,
     errorResponses,
     providers,
     records,

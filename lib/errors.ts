@@ -45,6 +45,11 @@ const table = {
 /** The codes of all errors of the plugin. */
 export type OidcErrorCode = keyof typeof table
 
+/** The message of each code, in English. */
+export const MESSAGES = Object.fromEntries(
+  Object.entries(table).map(([code, [, message]]) => [code, message])
+) as Record<OidcErrorCode, string>
+
 export interface OidcErrorOptions {
   /** Replaces the message of the code. It must be safe to show. */
   message?: string | undefined

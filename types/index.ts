@@ -1,4 +1,5 @@
 export type * from './claims.ts'
 export type * from './fastify.ts'
 export type * from './options.ts'
+export type * from './pages.ts'
 export type * from './store.ts'

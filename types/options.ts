@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import type { IdTokenClaims, OidcClaims, OidcSession, OidcTokens, OidcUser, UserinfoClaims } from './claims.ts'
 import type { OidcError } from '../lib/errors.ts'
+import type { OidcPage, PageLanguage, PageMessages } from './pages.ts'
 import type { Store } from './store.ts'
 
 /** The metadata of a provider (OpenID Connect Discovery 1.0, section 3), for the option `metadata`. */
@@ -403,6 +404,34 @@ export interface LogoutContext {
 export interface ErrorContext {
   request: FastifyRequest
   reply: FastifyReply
+}
+
+/** The pages that the plugin shows: errors, the choice of a provider, the question before a logout, and others. */
+export interface PageOptions {
+  /** The name of the application, above each page and in its title. Default: none. */
+  name?: string
+  /**
+   * An image above each page, as a `data:` URI of at most 100,000 characters: the pages load nothing. Its text for
+   * screen readers is `name` or, without one, the host of `baseUrl`. Default: none.
+   */
+  logo?: string
+  /** The colours: `auto` takes those of the user's system. Default: `auto`. */
+  theme?: 'light' | 'dark' | 'auto'
+  /**
+   * The language of all pages. Default: that of the browser (`Accept-Language`), and English where none of its
+   * languages is there.
+   */
+  language?: PageLanguage
+  /**
+   * Texts that replace those of the plugin: `{ logOut: 'Sign out' }` in all languages, and `{ de: { logOut: '…' } }` in
+   * one, which wins. JSON and the log keep the messages of the codes. Default: none.
+   */
+  messages?: PageMessages
+  /**
+   * Renders the whole page as HTML. It must escape what it shows. When it throws or returns anything but a non-empty
+   * string, the log has an error, and the page of the plugin is sent. Default: none.
+   */
+  render?: (page: OidcPage) => string | Promise<string>
 }
 
 /** Which access tokens guarded routes accept (RFC 6750). */
@@ -810,6 +839,8 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    * the plugin. An error that it throws is logged.
    */
   onError?: (error: OidcError, context: ErrorContext) => void | Promise<void>
+  /** How the pages look, and in which language and words they speak. */
+  pages?: PageOptions
   /** Claims that every guarded route requires, as in `required({ claims })`. Default: none. */
   requiredClaims?: Record<string, ClaimValue | ClaimValue[]>
   /**

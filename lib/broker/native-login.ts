@@ -6,6 +6,7 @@ import { sha256 } from '../util/crypto.ts'
 import { parseUrl } from '../util/url.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponses } from '../http/error-response.ts'
+import type { Pages } from '../http/pages.ts'
 import type { Params } from '../http/params.ts'
 import type { LoginDescription } from '../login/claims.ts'
 import type { NativeLogin, PendingLogin } from '../login/pending-login.ts'
@@ -34,9 +35,9 @@ export interface NativeLogins {
   parse: (params: Params) => NativeLogin
   /** Whether a pending login may go on: the application may have restarted with other options. */
   isAllowed: (native: NativeLogin) => boolean
-  finish: (provider: Provider, login: FinishedLogin, request: FastifyRequest, reply: FastifyReply) => Promise<void>
+  finish: (provider: Provider, login: FinishedLogin, reply: FastifyReply) => Promise<void>
   /** Sends the error to the application that asked (RFC 6749, section 4.1.2.1). */
-  refuse: (native: NativeLogin, cause: unknown, request: FastifyRequest, reply: FastifyReply) => void
+  refuse: (native: NativeLogin, cause: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<void>
 }
 
 export interface NativeLoginsParts {
@@ -45,28 +46,28 @@ export interface NativeLoginsParts {
   codes: AuthorizationCodes
   telemetry: Telemetry
   errorResponses: ErrorResponses
+  pages: Pages
 }
 
 export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
-  const { issuer, clients, codes, telemetry, errorResponses: { report } } = parts
+  const { issuer, clients, codes, telemetry, errorResponses: { report }, pages } = parts
 
-  function respond (
+  async function respond (
     { redirectUri, state }: NativeLogin,
     params: Record<string, string>,
-    request: FastifyRequest,
     reply: FastifyReply
-  ): void {
+  ): Promise<void> {
     const url = new URL(redirectUri)
     const all = { ...params, ...(state !== undefined && { state }), iss: issuer } // RFC 9207
     for (const [name, value] of Object.entries(all)) url.searchParams.set(name, value)
-    redirectAway(request, reply, url.href, 'Return to the application')
+    await redirectAway(pages, reply, url.href, 'returnToApplication')
   }
 
   return {
     parse: (params) => parseNativeLogin(params, clients),
     isAllowed: ({ redirectUri }) => isAllowedRedirect(redirectUri, clients.redirectUris),
 
-    async finish ({ name, id }, { native, loginAt, resource, claims, sources, description, tokens }, request, reply) {
+    async finish ({ name, id }, { native, loginAt, resource, claims, sources, description, tokens }, reply) {
       const { scopes, ...login } = description
       const code = await codes.create({
         native,
@@ -80,13 +81,13 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
         tokens: { ...tokens, resource }
       })
       telemetry.login()
-      respond(native, { code }, request, reply)
+      await respond(native, { code }, reply)
     },
 
-    refuse (native, cause, request, reply) {
+    async refuse (native, cause, request, reply) {
       const error = report(cause, request)
       const params = { error: outageCode(error) ?? 'access_denied', error_description: error.message }
-      respond(native, params, request, reply)
+      await respond(native, params, reply)
     }
   }
 }

@@ -1,12 +1,13 @@
 import { STATUS_CODES } from 'node:http'
 import { OidcError } from '../errors.ts'
+import { errorPage } from '../pages/pages.ts'
 import { isFramed, wantsPage } from './fetch-metadata.ts'
-import { errorPage } from './pages.ts'
 import { runReplyHook } from './run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Settings } from '../options/settings.ts'
+import type { TextLink } from '../pages/pages.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { Exit } from './pages.ts'
+import type { Pages } from './pages.ts'
 import type { LoginQuery, Urls } from './urls.ts'
 
 /** The login with which the user can go on. */
@@ -29,6 +30,7 @@ export interface ErrorResponses {
 
 export interface ErrorResponseParts extends Pick<Settings, 'defaultReturnTo' | 'onError'> {
   urls: Pick<Urls, 'login'>
+  pages: Pages
   telemetry: Pick<Telemetry, 'refused'>
 }
 
@@ -37,6 +39,7 @@ const RETRY_AFTER = 5
 
 export function createErrorResponses ({
   urls,
+  pages,
   telemetry,
   defaultReturnTo,
   onError
@@ -59,7 +62,7 @@ export function createErrorResponses ({
     reply.code(error.statusCode)
     const retryAfter = error.retryAfter ?? defaultRetryAfter(error)
     if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
-    if (wantsPage(request)) errorPage(reply, error, exitOf(error, login))
+    if (wantsPage(request)) await pages.send(reply, errorPage(error, exitOf(error, login)))
     else reply.header('cache-control', 'no-store').send(toJson(error, login))
   }
 
@@ -76,13 +79,13 @@ export function createErrorResponses ({
 
   // Without access, the same login does not help: the provider would name the same user. And one that has not asked
   // the user again would not ask the next time.
-  function exitOf (error: OidcError, login: NextLogin): Exit {
+  function exitOf (error: OidcError, login: NextLogin): TextLink {
     const url = urls.login(login)
-    if (url !== null && login.otherAccount === true) return { url, label: 'Use another account' }
+    if (url !== null && login.otherAccount === true) return { url, text: 'useAnotherAccount' }
     const loginHelps = error.statusCode !== 403 || (LOGIN_FAILED.has(error.code) && error.oauthError === undefined)
     return url !== null && loginHelps
-      ? { url, label: 'Log in again' }
-      : { url: defaultReturnTo, label: 'Back to the start' }
+      ? { url, text: 'logInAgain' }
+      : { url: defaultReturnTo, text: 'backToStart' }
   }
 
   // With all members of Fastify's own errors: a route may describe its 401 with them (K17).

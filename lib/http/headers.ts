@@ -34,7 +34,12 @@ function removeSharedCaching (reply: FastifyReply): void {
 export function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
   reply.header('cache-control', setsCookies ? 'no-store' : unshared(reply.getHeader('cache-control')))
   removeSharedCaching(reply)
-  reply.header('vary', withCookie(reply.getHeader('vary')))
+  addVary(reply, 'Cookie')
+}
+
+/** The response depends on this header of the request. */
+export function addVary (reply: FastifyReply, name: 'Cookie' | 'Accept-Language'): void {
+  reply.header('vary', withName(reply.getHeader('vary'), name))
 }
 
 /**
@@ -45,7 +50,7 @@ export function preventCachingEarly (reply: FastifyReply): void {
   const { raw } = reply
   removeSharedCaching(reply)
   raw.setHeader('cache-control', unshared(raw.getHeader('cache-control')))
-  raw.setHeader('vary', withCookie(raw.getHeader('vary')))
+  raw.setHeader('vary', withName(raw.getHeader('vary'), 'Cookie'))
 }
 
 /** Hooks that run later cannot allow caching again. */
@@ -62,8 +67,8 @@ function unshared (cacheControl: unknown): string {
   return /(?:^|,)\s*private\s*(?:,|$)/i.test(value) ? value : 'no-store'
 }
 
-function withCookie (vary: unknown): string {
-  if (vary === undefined) return 'Cookie'
-  const value = String(vary)
-  return /(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(value) ? value : `${value}, Cookie`
+function withName (vary: unknown, name: string): string {
+  if (vary === undefined) return name
+  const names = String(vary).split(',').map((value) => value.trim().toLowerCase())
+  return names.includes(name.toLowerCase()) || names.includes('*') ? String(vary) : `${String(vary)}, ${name}`
 }

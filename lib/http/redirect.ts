@@ -1,6 +1,8 @@
+import { continuePage } from '../pages/pages.ts'
 import { wantsPage } from './fetch-metadata.ts'
-import { continuePage } from './pages.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { PageTexts } from '../../types/pages.ts'
+import type { Pages } from './pages.ts'
 
 /** A redirect that no cache stores. The browser does not send the current address to the target. */
 export function redirect (request: FastifyRequest, reply: FastifyReply, url: string): void {
@@ -14,9 +16,14 @@ export function redirect (request: FastifyRequest, reply: FastifyReply, url: str
  * A redirect to another origin. Browsers apply the policy `form-action` of a page also to the redirects after its form,
  * and @fastify/helmet allows only the own origin: a posted form is answered with a page that goes on by itself.
  */
-export function redirectAway (request: FastifyRequest, reply: FastifyReply, url: string, title: string): void {
-  if (isPostedForm(request)) continuePage(reply, url, title)
-  else redirect(request, reply, url)
+export async function redirectAway (
+  pages: Pages,
+  reply: FastifyReply,
+  url: string,
+  title: keyof PageTexts
+): Promise<void> {
+  if (isPostedForm(reply.request)) await pages.send(reply, continuePage(url, title))
+  else redirect(reply.request, reply, url)
 }
 
 // The three types that a form can have.

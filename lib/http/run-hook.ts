@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import { en } from '../pages/languages/en.ts'
 import type { FastifyReply } from 'fastify'
 
 /**
@@ -38,7 +39,7 @@ export async function callHook<T> (name: string, call: () => Promise<T>): Promis
       cause,
       detail: `${name} failed: ${reason}. To refuse a user on purpose, it must throw refuse('…') of fastify-oidc`,
       statusCode,
-      message: statusCode === 503 ? 'This application is not available at the moment.' : undefined
+      message: statusCode === 503 ? en.applicationUnavailable : undefined
     })
   }
 }

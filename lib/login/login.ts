@@ -1,6 +1,7 @@
 import { OidcError } from '../errors.ts'
 import { redirect, redirectAway } from '../http/redirect.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Pages } from '../http/pages.ts'
 import type { Urls } from '../http/urls.ts'
 import type { SessionSettings } from '../options/session.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -43,12 +44,13 @@ export interface Login {
 export interface LoginParts {
   session: Pick<SessionSettings, 'sameSite'>
   urls: Urls
+  pages: Pages
   pendingLogins: PendingLogins
   sessions: Sessions
   telemetry: Telemetry
 }
 
-export function createLogin ({ session, urls, pendingLogins, sessions, telemetry }: LoginParts): Login {
+export function createLogin ({ session, urls, pages, pendingLogins, sessions, telemetry }: LoginParts): Login {
   /** Whether browsers treat the callback as a request from another site, without cookies (RFC 6265bis, section 5.2). */
   function comesWithoutCookies ({ settings: { responseMode } }: Provider): boolean {
     return session.sameSite === 'strict' || responseMode === 'form_post'
@@ -74,7 +76,7 @@ export function createLogin ({ session, urls, pendingLogins, sessions, telemetry
     const redirectUri = urls.callback(provider.name)
     const url = await provider.authorizationUrl({ ...pending, resource, scope, redirectUri }, params)
     pendingLogins.save(request, reply, provider, pending)
-    redirectAway(request, reply, url.href, 'Logging in')
+    await redirectAway(pages, reply, url.href, 'loggingIn')
   }
 
   function newLoginOf (provider: Provider, login: LoginRequest, params: Record<string, string>): NewLogin {

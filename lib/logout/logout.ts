@@ -1,9 +1,10 @@
 import { isScript } from '../http/fetch-metadata.ts'
-import { postPage } from '../http/pages.ts'
 import { redirect, redirectAway } from '../http/redirect.ts'
+import { postPage } from '../pages/pages.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Pages } from '../http/pages.ts'
 import type { Urls } from '../http/urls.ts'
 import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { PendingLogins } from '../login/pending-logins.ts'
@@ -37,6 +38,7 @@ export interface LogoutState {
 export interface LogoutParts {
   routes: Pick<RouteSettings, 'loggedOut'>
   urls: Urls
+  pages: Pages
   sealer: Sealer
   providers: Providers
   sessions: Sessions
@@ -51,7 +53,7 @@ export interface LogoutParts {
 const MAX_URL = 4000
 
 export function createLogout (parts: LogoutParts): Logout {
-  const { routes: { loggedOut }, urls, sealer, providers, sessions, refreshes } = parts
+  const { routes: { loggedOut }, urls, pages, sealer, providers, sessions, refreshes } = parts
   const { pendingLogins, guardedLogins, silentLogin, telemetry } = parts
 
   /** The provider of the session, also of one that has expired here: the session at the provider may still be live. */
@@ -68,13 +70,12 @@ export function createLogout (parts: LogoutParts): Logout {
     idToken: string | undefined,
     returnTo: string
   ): Promise<URL | null> {
-    const state: LogoutState = { returnTo, startedAt: now() }
     try {
       return await provider.endSessionUrl({
         ...(idToken !== undefined && { id_token_hint: idToken }),
         ...(loggedOut !== null && {
           post_logout_redirect_uri: urls.route(loggedOut),
-          state: sealer.seal('logout', state)
+          state: sealState(returnTo)
         })
       })
     } catch (error) {
@@ -82,6 +83,17 @@ export function createLogout (parts: LogoutParts): Logout {
       request.log.warn({ code }, 'the session at the provider could not be ended')
       return null
     }
+  }
+
+  /** Where the browser goes without the provider. The page after a logout shows itself only to a fresh logout. */
+  function homeOf (returnTo: string): string {
+    const isPage = loggedOut !== null && returnTo === urls.route(loggedOut)
+    return isPage ? `${returnTo}?${new URLSearchParams({ state: sealState(returnTo) }).toString()}` : returnTo
+  }
+
+  function sealState (returnTo: string): string {
+    const state: LogoutState = { returnTo, startedAt: now() }
+    return sealer.seal('logout', state)
   }
 
   // In the background: a refresh may still run, and the session has ended already.
@@ -107,13 +119,13 @@ export function createLogout (parts: LogoutParts): Logout {
     pendingLogins.clear(request, reply)
     guardedLogins.clear(request, reply)
     const isEnded = await sessions.end(request, 'logout')
-    if (provider === null) return sendHome(request, reply, returnTo)
+    if (provider === null) return sendHome(request, reply, homeOf(returnTo))
     if (isEnded) endTokens(provider, request, tokens, federated)
     const url = federated ? await endSessionUrl(provider, request, tokens.id_token, returnTo) : null
-    if (url !== null) return sendToProvider(request, reply, url)
+    if (url !== null) return await sendToProvider(pages, reply, url)
     // The session at the provider is still live: a silent login would log the user in again at once.
     silentLogin.suppress(reply)
-    sendHome(request, reply, returnTo)
+    sendHome(request, reply, homeOf(returnTo))
   }
 
   return async (...logoutRequest) => {
@@ -132,10 +144,10 @@ function sendHome (request: FastifyRequest, reply: FastifyReply, returnTo: strin
   else redirect(request, reply, returnTo)
 }
 
-function sendToProvider (request: FastifyRequest, reply: FastifyReply, url: URL): void {
-  if (isScript(request)) sendAsJson(reply, url.href)
-  else if (url.href.length > MAX_URL) postPage(reply, url)
-  else redirectAway(request, reply, url.href, 'Logging out')
+async function sendToProvider (pages: Pages, reply: FastifyReply, url: URL): Promise<void> {
+  if (isScript(reply.request)) sendAsJson(reply, url.href)
+  else if (url.href.length > MAX_URL) await pages.send(reply, postPage(url, 'loggingOut'))
+  else await redirectAway(pages, reply, url.href, 'loggingOut')
 }
 
 /** For a script, which cannot follow a redirect to another origin. */

@@ -5,6 +5,7 @@ import { parseBroker } from './broker.ts'
 import { check, checkKeys, checkSet, func, optional, strings } from './check.ts'
 import { parseClaimConstraints } from './constraints.ts'
 import { ownUrl, parseContext } from './context.ts'
+import { parsePages } from './pages.ts'
 import { PROVIDER_OPTIONS } from './provider.ts'
 import { checkAccessTokens, checkIssuers, checkResolvedIssuer, isSingleProvider, parseProviders } from './providers.ts'
 import { checkFixed, parseRegistration, REGISTRATION_OPTIONS } from './registration.ts'
@@ -14,6 +15,7 @@ import { parseTransport } from './transport.ts'
 import type { BearerSettings } from './bearer.ts'
 import type { BrokerSettings } from './broker.ts'
 import type { ParseContext } from './context.ts'
+import type { PageSettings } from './pages.ts'
 import type { ProvidersSettings } from './providers.ts'
 import type { RegistrationSettings } from './registration.ts'
 import type { Routes } from './routes.ts'
@@ -37,6 +39,7 @@ export interface Settings extends ProvidersSettings, Routes {
   onClaims: OidcOptions['onClaims']
   onLogout: OidcOptions['onLogout']
   onError: OidcOptions['onError']
+  pages: PageSettings
   requiredClaims: Record<string, ClaimValue | ClaimValue[]>
   roleClaims: string[]
   /** Which access tokens are accepted. `undefined`: the application does not look at them. */
@@ -52,7 +55,7 @@ export interface Settings extends ProvidersSettings, Routes {
 const OPTIONS = [
   ...REGISTRATION_OPTIONS, ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage',
   'loginParams', 'defaultReturnTo', 'store', 'session', 'claims', 'parseClaims', 'onClaims', 'onLogout',
-  'onError', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
+  'onError', 'pages', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
 ]
 const ROLE_CLAIMS = ['roles', 'groups', 'realm_access.roles', 'resource_access.{clientId}.roles']
 const STORE_METHODS = ['get', 'set', 'create', 'replace', 'has', 'take', 'list', 'purge', 'close']
@@ -92,6 +95,7 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     ...parseClaimsOptions(options),
     onLogout: func(options.onLogout, 'onLogout'),
     onError: func(options.onError, 'onError'),
+    pages: parsePages(options.pages, context.baseUrl),
     transport: parseTransport(options as ProviderOptions),
     telemetry: parseTelemetry(options.telemetry),
     routeLog

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { printable } from '../http/params.ts'
+import { en } from '../pages/languages/en.ts'
 import { equal } from '../util/crypto.ts'
 import { hasFewLevels } from '../util/json.ts'
 import { now } from '../util/time.ts'
@@ -184,7 +185,7 @@ function authTimeOf (
 
 function notAskedAgain (detail: string): OidcError {
   return new OidcError('FST_OIDC_ID_TOKEN', {
-    message: 'The identity provider did not ask you to log in again, as this page requires.',
+    message: en.notAskedAgain,
     detail,
     oauthError: UNMET
   })

@@ -1,9 +1,10 @@
 import { OidcError } from '../errors.ts'
 import { isPrefetch } from '../http/fetch-metadata.ts'
-import { continuePage } from '../http/pages.ts'
 import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
+import { en } from '../pages/languages/en.ts'
+import { continuePage } from '../pages/pages.ts'
 import { UNMET } from '../provider/id-token.ts'
 import { remedyFor } from '../provider/oauth-error.ts'
 import { hashOfNonce } from '../session/refresh-once.ts'
@@ -25,7 +26,7 @@ type ResponseMode = ProviderSettings['responseMode']
 
 type CallbackParts = Pick<Parts,
   'settings' | 'urls' | 'providers' | 'pendingLogins' | 'guardedLogins' | 'silentLogin' | 'login' | 'acceptLogin' |
-  'sessions' | 'stepUp' | 'nativeLogins' | 'telemetry' | 'errorResponses'>
+  'sessions' | 'stepUp' | 'nativeLogins' | 'pages' | 'telemetry' | 'errorResponses'>
 
 /** They must not come twice, whether they are read or not (RFC 6749, section 3.1). */
 const RESPONSE_PARAMS = [
@@ -130,7 +131,7 @@ const MUST_ASK: ReadonlySet<string> = new Set([
 /** Completes a login: redeems the code, asks the application, and begins the session. */
 function createCompletion (parts: CallbackParts) {
   const { settings, urls, login: logins, guardedLogins, silentLogin, acceptLogin } = parts
-  const { sessions, nativeLogins, telemetry } = parts
+  const { sessions, nativeLogins, pages, telemetry } = parts
 
   async function exchangeCode (
     login: PendingLogin,
@@ -157,7 +158,7 @@ function createCompletion (parts: CallbackParts) {
     if (native !== undefined) {
       const { user: _, ...known } = accepted
       const finished = { native, loginAt, resource, ...known, description, tokens }
-      await nativeLogins?.finish(provider, finished, request, reply)
+      await nativeLogins?.finish(provider, finished, reply)
       return
     }
     await sessions.begin(request, provider, {
@@ -170,7 +171,7 @@ function createCompletion (parts: CallbackParts) {
     telemetry.login()
     if (login.guarded === true) guardedLogins.add(request, reply, login)
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
-    if (settings.session.sameSite === 'strict') continuePage(reply, returnTo, 'You are logged in')
+    if (settings.session.sameSite === 'strict') await pages.send(reply, continuePage(returnTo, 'loggedIn'))
     else redirect(request, reply, returnTo)
   }
 
@@ -291,9 +292,7 @@ function unknownState (
   return new OidcError('FST_OIDC_STATE', { detail, ...(lacksCookies && NO_COOKIES) })
 }
 
-const NO_COOKIES = {
-  message: 'This login cannot be completed, because your browser sent no cookies. Allow cookies for this site.'
-}
+const NO_COOKIES = { message: en.noCookies }
 
 /**
  * For an error: a page that offers a new login. If the provider refuses the code and another tab has logged in,
@@ -309,7 +308,7 @@ function createFailure ({ sessions, stepUp, nativeLogins, errorResponses: { send
   return async (taken: TakenLogin, error: unknown, callback: Callback): Promise<void> => {
     const { provider, request, reply } = callback
     const login = taken.status === 'fresh' ? taken.login : undefined
-    if (login?.native !== undefined) return nativeLogins?.refuse(login.native, error, request, reply)
+    if (login?.native !== undefined) return await nativeLogins?.refuse(login.native, error, request, reply)
     const isCodeRefused = error instanceof OidcError && error.code === 'FST_OIDC_CODE'
     if (login !== undefined && isCodeRefused && sessions.read(request) !== null) {
       return redirect(request, reply, login.returnTo)

@@ -1,4 +1,4 @@
-import { emptyPage } from '../http/pages.ts'
+import { sendEmptyPage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
 import { parseUrl } from '../util/url.ts'
 import type { FastifyRequest } from 'fastify'
@@ -34,7 +34,7 @@ export function frontchannelLogoutEndpoint (
       const problem = findProblem(request, provider)
       if (problem === undefined) await sessions.end(request, 'frontchannel')
       else request.log.info({ provider: provider.name, detail: problem }, 'a front-channel logout ended no session')
-      emptyPage(reply, originOf(provider))
+      sendEmptyPage(reply, originOf(provider))
       return reply
     }
   }

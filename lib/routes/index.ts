@@ -91,7 +91,7 @@ function serveUsers (scope: FastifyInstance, parts: Parts): void {
   const { login, logout, loggedOut, session, userinfo } = parts.settings.routes
   if (login !== null) serve(scope, login, loginEndpoint(parts))
   if (logout !== null) serve(scope, logout, logoutEndpoint(parts, logout))
-  if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(parts))
+  if (loggedOut !== null) serve(scope, loggedOut, loggedOutEndpoint(parts, loggedOut))
   if (session !== null) serve(scope, session, sessionEndpoint(parts))
   if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(parts))
 }

@@ -1,9 +1,9 @@
 import { nativeParams } from '../broker/native-login.ts'
 import { OidcError } from '../errors.ts'
 import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
-import { choicePage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
 import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
+import { choicePage } from '../pages/pages.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NativeLogins } from '../broker/native-login.ts'
 import type { Parts } from '../compose.ts'
@@ -12,7 +12,7 @@ import type { Provider } from '../provider/provider.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
 type LoginParts = Pick<Parts,
-  'providers' | 'login' | 'urls' | 'settings' | 'stepUp' | 'nativeLogins' | 'errorResponses'>
+  'providers' | 'login' | 'urls' | 'settings' | 'stepUp' | 'nativeLogins' | 'pages' | 'errorResponses'>
 
 /**
  * `GET login?return_to=…&provider=…&step_up=…`: with several providers and none named, a page where the user chooses.
@@ -29,7 +29,7 @@ export function loginEndpoint (parts: LoginParts): Endpoint {
       const provider = names.length === 0
         ? await providers.ofRequest(request)
         : await onlyProvider(providers, request, names)
-      if (provider === null) offerChoice(params, names, reply)
+      if (provider === null) await offerChoice(params, names, reply)
       else await logIn(provider, params, request, reply)
       return reply
     }
@@ -103,12 +103,14 @@ function createNativeLogIn ({ login, settings }: LoginParts, nativeLogins: Nativ
     try {
       await login.start(provider, request, reply, loginRequest)
     } catch (error) {
-      nativeLogins.refuse(native, error, request, reply)
+      await nativeLogins.refuse(native, error, request, reply)
     }
   }
 }
 
-function createChoice ({ providers, urls, settings: { loginParams, providerRoutes }, nativeLogins }: LoginParts) {
+function createChoice ({ providers, urls, settings, nativeLogins, pages }: LoginParts) {
+  const { loginParams, providerRoutes } = settings
+
   /** The parameters that the links to the providers repeat. */
   function queryOf (params: BrowserParams): string {
     const returnTo = urls.returnTo(params.get('return_to'))
@@ -117,12 +119,12 @@ function createChoice ({ providers, urls, settings: { loginParams, providerRoute
     return new URLSearchParams([['return_to', returnTo], ...others, ...native]).toString()
   }
 
-  return (params: BrowserParams, names: string[], reply: FastifyReply): void => {
+  return async (params: BrowserParams, names: string[], reply: FastifyReply): Promise<void> => {
     const offered = providers.choices.filter(({ name }) => names.length === 0 || names.includes(name))
     if (offered.length === 0) throw new OidcError('FST_OIDC_PROVIDER_UNKNOWN')
     const query = queryOf(params)
-    choicePage(reply, offered.map(({ name, settings: { label } }) => {
+    await pages.send(reply, choicePage(offered.map(({ name, settings: { label } }) => {
       return { url: `${urls.route(providerRoutes(name).login as string)}?${query}`, label }
-    }))
+    })))
   }
 }

@@ -1,7 +1,7 @@
 import { OidcError } from '../errors.ts'
 import { isClick, isPrefetch, isSameOrigin, wantsPage } from '../http/fetch-metadata.ts'
-import { confirmLogoutPage } from '../http/pages.ts'
 import { formParams, queryParams } from '../http/params.ts'
+import { confirmLogoutPage } from '../pages/pages.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Parts } from '../compose.ts'
 import type { Endpoint } from './endpoint.ts'
@@ -11,7 +11,7 @@ import type { Endpoint } from './endpoint.ts'
  * Another site, an image, or a link from outside the browser cannot log a user out.
  */
 export function logoutEndpoint (
-  { logout, urls, settings }: Pick<Parts, 'logout' | 'urls' | 'settings'>,
+  { logout, urls, pages, settings }: Pick<Parts, 'logout' | 'urls' | 'pages' | 'settings'>,
   path: string
 ): Endpoint {
   const { origin, defaultReturnTo, session: { trustedOrigins } } = settings
@@ -27,11 +27,15 @@ export function logoutEndpoint (
     return `${urls.route(path)}?${new URLSearchParams({ return_to: urls.returnTo(returnTo) }).toString()}`
   }
 
+  async function ask (request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    await pages.send(reply, confirmLogoutPage(actionOf(request), defaultReturnTo))
+  }
+
   return {
     async GET (request, reply) {
       if (isPrefetch(request)) throw new OidcError('FST_OIDC_PREFETCH')
       if (isOwn(request) && isClick(request)) await logOut(queryParams(request).get('return_to'), request, reply)
-      else if (wantsPage(request)) confirmLogoutPage(reply.code(403), actionOf(request), defaultReturnTo)
+      else if (wantsPage(request)) await ask(request, reply.code(403))
       else throw new OidcError('FST_OIDC_CROSS_SITE')
       return reply
     },

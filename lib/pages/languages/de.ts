@@ -1,20 +1,31 @@
-import type { Texts } from './en.ts'
+import type { PageTexts } from '../../../types/pages.ts'
 
-export const de: Texts = {
-  choose_provider: 'Wie möchten Sie sich anmelden?',
-  confirm_logout: 'Möchten Sie sich abmelden?',
-  log_out: 'Abmelden',
-  stay_logged_in: 'Angemeldet bleiben',
-  log_in_again: 'Erneut anmelden',
-  use_another_account: 'Anderes Konto verwenden',
-  back_to_start: 'Zurück zur Startseite',
+export const de: PageTexts = {
+  chooseProvider: 'Wie möchten Sie sich anmelden?',
+  confirmLogout: 'Möchten Sie sich abmelden?',
+  logOut: 'Abmelden',
+  stayLoggedIn: 'Angemeldet bleiben',
+  logInAgain: 'Erneut anmelden',
+  useAnotherAccount: 'Anderes Konto verwenden',
+  backToStart: 'Zurück zur Startseite',
   continue: 'Weiter',
-  logging_in: 'Anmeldung läuft',
-  logging_out: 'Abmeldung läuft',
-  logged_in: 'Sie sind angemeldet',
-  logged_out: 'Sie sind abgemeldet',
-  no_cookies: 'Diese Anmeldung kann nicht abgeschlossen werden, weil Ihr Browser keine Cookies gesendet hat. Erlauben Sie Cookies für diese Website.',
-  not_asked_again: 'Der Identitätsanbieter hat Sie nicht erneut zur Anmeldung aufgefordert, wie es diese Seite verlangt.',
+  loggingIn: 'Anmeldung läuft',
+  loggingOut: 'Abmeldung läuft',
+  loggedIn: 'Sie sind angemeldet',
+  loggedOut: 'Sie sind abgemeldet',
+  returnToApplication: 'Zurück zur Anwendung',
+  noCookies:
+    'Diese Anmeldung kann nicht abgeschlossen werden, weil Ihr Browser keine Cookies gesendet hat. Erlauben Sie ' +
+    'Cookies für diese Website.',
+  notAskedAgain: 'Der Identitätsanbieter hat Sie nicht erneut zur Anmeldung aufgefordert, wie es diese Seite verlangt.',
+  applicationUnavailable: 'Diese Anwendung ist zurzeit nicht verfügbar.',
+  tryAgain: 'Bitte versuchen Sie es noch einmal.',
+  tryLater: 'Bitte versuchen Sie es in ein paar Minuten noch einmal.',
+  goBack: 'Öffnen Sie die Anwendung erneut und versuchen Sie es von dort aus.',
+  askForAccess: 'Verwenden Sie ein anderes Konto, oder bitten Sie den Support dieser Anwendung um Zugang.',
+  contactSupport:
+    'Wenn es wieder passiert, wenden Sie sich an den Support dieser Anwendung und nennen Sie diesen Code:',
+  FST_OIDC_OPTION: 'Eine Einstellung dieser Anwendung ist falsch.',
   FST_OIDC_PARAMETER: 'Die Adresse ist unvollständig oder wurde verändert.',
   FST_OIDC_NAVIGATION: 'Eine Anmeldung muss als Seite geöffnet werden, nicht durch ein Skript.',
   FST_OIDC_PREFETCH: 'Diese Seite kann nicht vorab geladen werden.',
@@ -27,9 +38,15 @@ export const de: Texts = {
   FST_OIDC_CLAIMS: 'Sie haben sich angemeldet, aber diese Anwendung hat Ihr Konto nicht angenommen.',
   FST_OIDC_SESSION_TOO_LARGE: 'Die Sitzung passt nicht in die Cookies des Browsers.',
   FST_OIDC_LOGIN_REQUIRED: 'Sie müssen sich anmelden.',
-  FST_OIDC_LOGIN_LOST: 'Sie haben sich angemeldet, aber diese Seite erkennt es nicht an. Falls Ihr Browser Cookies blockiert, erlauben Sie sie hier.',
+  FST_OIDC_LOGIN_LOST:
+    'Sie haben sich angemeldet, aber diese Seite nimmt die Anmeldung nicht an. Falls Ihr Browser Cookies ' +
+    'blockiert, erlauben Sie sie hier.',
   FST_OIDC_AUTHENTICATION_TOO_OLD: 'Sie müssen sich erneut anmelden.',
   FST_OIDC_FORBIDDEN: 'Ihr Konto hat darauf keinen Zugriff.',
+  FST_OIDC_AUTHORIZATION: 'Die Anfrage muss genau ein Zugriffstoken enthalten, im Header Authorization.',
+  FST_OIDC_TOKEN: 'Das Zugriffstoken ist nicht gültig.',
+  FST_OIDC_DPOP: 'Der DPoP-Nachweis ist nicht gültig.',
+  FST_OIDC_DPOP_NONCE: 'Der DPoP-Nachweis muss die Nonce dieser Antwort enthalten.',
   FST_OIDC_CROSS_SITE: 'Diese Anfrage kam von einer anderen Website.',
   FST_OIDC_METHOD: 'Diese Adresse nimmt diese Art von Anfrage nicht an.',
   FST_OIDC_MEDIA_TYPE: 'Diese Adresse nimmt nur Formulardaten an.',
@@ -38,6 +55,10 @@ export const de: Texts = {
   FST_OIDC_PROVIDER_UNAVAILABLE: 'Der Identitätsanbieter antwortet zurzeit nicht.',
   FST_OIDC_PROVIDER_RESPONSE: 'Der Identitätsanbieter hat eine unbrauchbare Antwort gesendet.',
   FST_OIDC_CLIENT_AUTHENTICATION: 'Der Identitätsanbieter nimmt diese Anwendung nicht an.',
+  FST_OIDC_GRANT: 'Die Berechtigung ist nicht gültig.',
+  FST_OIDC_DEVICE: 'Der Identitätsanbieter unterstützt die Anmeldung mit einem Gerät nicht.',
+  FST_OIDC_LOGOUT_TOKEN: 'Das Abmeldetoken konnte nicht geprüft werden.',
   FST_OIDC_STORE_UNAVAILABLE: 'Diese Anwendung kann zurzeit nicht nachsehen, wer Sie sind.',
+  FST_OIDC_OUTSIDE: 'Diese Seite ist in der Anwendung nicht richtig eingerichtet.',
   FST_OIDC_UNEXPECTED: 'Etwas ist schiefgegangen.'
 }
