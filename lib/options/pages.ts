@@ -43,7 +43,7 @@ function parseLogo (value: unknown, key: string): string {
   check(IMAGE.test(logo), `"${key}" must be a data: URI of an image (${kinds}), because the pages load nothing`)
   check(logo.length <= MAX_LOGO, `"${key}" must have at most ${MAX_LOGO} characters, because each page contains it`)
   const [head = '', content = ''] = logo.split(/,(.*)/s)
-  const isComplete = head.endsWith(';base64') ? /^[\w+/%-]+={0,2}$/.test(content) : content !== ''
+  const isComplete = /;base64$/i.test(head) ? /^[\w+/%-]+={0,2}$/.test(content) : content !== ''
   check(isComplete, `"${key}" has no image in it`)
   return logo
 }
