@@ -14,6 +14,7 @@ import { createCookieNames } from './http/cookie-names.ts'
 import { createParseRefresh } from './guard/refresh.ts'
 import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
+import { createOwnOrigin } from './http/own-origin.ts'
 import { createPages } from './http/pages.ts'
 import { createUrls } from './http/urls.ts'
 import { createAcceptLogin } from './login/accept-login.ts'
@@ -61,6 +62,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const telemetry = await createTelemetry(settings.telemetry)
   const sealer = await createSealer(app, settings)
   const urls = createUrls(settings, app.prefix)
+  const ownOrigin = createOwnOrigin(settings)
   const pages = createPages(settings)
   const errorResponses = createErrorResponses({ urls, pages, telemetry, defaultReturnTo, onError })
   const store = await openSealedStore(app, settings, sealer)
@@ -120,7 +122,16 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   })
   const parseRefresh = createParseRefresh({ settings, sessions, accessToken })
   const guards = createGuards({
-    settings, sessions, parseRefresh, bearer, silentLogin, guardedLogins, loginProvider, errorResponses, denyFor
+    settings,
+    ownOrigin,
+    sessions,
+    parseRefresh,
+    bearer,
+    silentLogin,
+    guardedLogins,
+    loginProvider,
+    errorResponses,
+    denyFor
   })
 
   const deviceCodes = createDeviceCodes(sealer)
@@ -158,6 +169,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     sealer,
     urls,
     pages,
+    ownOrigin,
     errorResponses,
     providers,
     records,

@@ -5,7 +5,7 @@ import { OidcError } from '../errors.ts'
 import { toOidcError } from '../http/error-response.ts'
 import { printable } from '../http/params.ts'
 import { createMemoryStore } from '../store/memory.ts'
-import { isLoopback } from '../util/url.ts'
+import { isLoopbackHttp } from '../util/url.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IdTokenClaims } from '../../types/claims.ts'
 import type { ClaimsContext, LoginOptions, OidcOptions } from '../../types/options.ts'
@@ -115,9 +115,9 @@ function pathsOf (url: string): Set<string> {
   return new Set(['/doctor', new URL(url).pathname])
 }
 
-async function listen (app: FastifyInstance, { protocol, hostname, port }: URL, otherPort: number): Promise<void> {
+async function listen (app: FastifyInstance, { href, hostname, port }: URL, otherPort: number): Promise<void> {
   // With https, or on another host, something else receives the browser and passes its requests on.
-  const isOwn = protocol === 'http:' && isLoopback(hostname)
+  const isOwn = isLoopbackHttp(href)
   await app.listen(isOwn
     ? { host: hostname.endsWith('localhost') ? 'localhost' : hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) }
     : { host: '127.0.0.1', port: otherPort })

@@ -9,6 +9,7 @@ import { createSessionCheck } from './session-check.ts'
 import { createTokenCheck } from './token-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponses } from '../http/error-response.ts'
+import type { OwnOrigin } from '../http/own-origin.ts'
 import type { GuardedLogins } from '../login/guarded-logins.ts'
 import type { SilentLogin } from '../login/silent-login.ts'
 import type { Settings } from '../options/settings.ts'
@@ -29,6 +30,7 @@ export type Guards = Pick<Oidc, 'required' | 'optional' | 'authenticate' | 'sess
 
 export interface GuardParts {
   settings: Settings
+  ownOrigin: OwnOrigin
   sessions: Sessions
   parseRefresh: ParseRefresh
   bearer: Bearer | undefined
@@ -55,7 +57,7 @@ export function createGuards (parts: GuardParts): Guards {
   const { settings, sessions, parseRefresh, bearer, silentLogin, guardedLogins, loginProvider } = parts
   const { errorResponses: { report }, denyFor } = parts
   const anySession = parseConstraints({ accept: ['session'] }, settings)
-  const sessionCheck = createSessionCheck(settings, sessions)
+  const sessionCheck = createSessionCheck(parts.ownOrigin, sessions)
 
   /** Decides by the access token of a request that has one, else by its session. */
   function createDecide (constraints: Constraints, bySession: Decide): Decide {

@@ -1,8 +1,8 @@
 import { OidcError } from '../errors.ts'
-import { isSameOrigin, isUnsafe } from '../http/fetch-metadata.ts'
+import { isUnsafe } from '../http/fetch-metadata.ts'
 import { findViolation } from './constraints.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Settings } from '../options/settings.ts'
+import type { OwnOrigin } from '../http/own-origin.ts'
 import type { Session } from '../session/session.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Constraints } from './constraints.ts'
@@ -16,10 +16,7 @@ export interface SessionCheck {
   findViolation: (constraints: Constraints, request: FastifyRequest, session: Session) => OidcError | undefined
 }
 
-export function createSessionCheck (
-  { origin, session: { trustedOrigins } }: Settings,
-  sessions: Sessions
-): SessionCheck {
+export function createSessionCheck (ownOrigin: OwnOrigin, sessions: Sessions): SessionCheck {
   function find ({ providers, accept }: Constraints, request: FastifyRequest): Session | null {
     const session = accept.has('session') ? sessions.read(request) : null
     if (session === null || providers?.(request).includes(session.session.provider) === false) return null
@@ -46,17 +43,11 @@ export function createSessionCheck (
 
     findViolation (constraints, request, { session, claims, sources }) {
       // The browser sends the cookie also when another site causes the request (security.md S43).
-      const isCrossSite = isUnsafe(request) && !isSameOrigin(request, origin, trustedOrigins)
-      if (isCrossSite) return new OidcError('FST_OIDC_CROSS_SITE', { detail: describeOrigin(request, origin) })
+      if (isUnsafe(request) && !ownOrigin.isOwn(request)) {
+        return new OidcError('FST_OIDC_CROSS_SITE', { detail: ownOrigin.describe(request) })
+      }
       const { settings } = sessions.provider(request)
       return findViolation(constraints, { session, claims, sources, settings }, request.log)
     }
   }
-}
-
-function describeOrigin ({ method, headers }: FastifyRequest, origin: string): string {
-  const { origin: sent = 'none', 'sec-fetch-site': site = 'none', upgrade } = headers
-  const what = upgrade === undefined ? `a ${method}` : 'an upgrade'
-  return `${what} with Origin ${sent} and Sec-Fetch-Site ${String(site)}; it must come from ${origin} or from one of ` +
-    '"session.trustedOrigins"'
 }

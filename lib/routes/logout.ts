@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { isClick, isPrefetch, isSameOrigin, wantsPage } from '../http/fetch-metadata.ts'
+import { isClick, isPrefetch, wantsPage } from '../http/fetch-metadata.ts'
 import { formParams, queryParams } from '../http/params.ts'
 import { confirmLogoutPage } from '../pages/pages.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -11,11 +11,10 @@ import type { Endpoint } from './endpoint.ts'
  * Another site, an image, or a link from outside the browser cannot log a user out.
  */
 export function logoutEndpoint (
-  { logout, urls, pages, settings }: Pick<Parts, 'logout' | 'urls' | 'pages' | 'settings'>,
+  parts: Pick<Parts, 'logout' | 'urls' | 'ownOrigin' | 'pages' | 'settings'>,
   path: string
 ): Endpoint {
-  const { origin, defaultReturnTo, session: { trustedOrigins } } = settings
-  const isOwn = (request: FastifyRequest): boolean => isSameOrigin(request, origin, trustedOrigins)
+  const { logout, urls, pages, ownOrigin: { isOwn }, settings: { defaultReturnTo } } = parts
   const logOut = async (returnTo: string | undefined, request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     await logout(request, reply, { returnTo: urls.returnTo(returnTo), federated: true })
   }

@@ -19,7 +19,10 @@ const HOOKS: Hook[] = ['onRequest', 'preValidation', 'preHandler']
 
 const sub = async ({ oidcClaims }: FastifyRequest) => ({ sub: oidcClaims?.sub ?? null })
 
-async function start (t: Test, options: Partial<OidcOptions> = {}): Promise<{ app: FastifyInstance, provider: Provider }> {
+async function start (
+  t: Test,
+  options: Partial<OidcOptions> = {}
+): Promise<{ app: FastifyInstance, provider: Provider }> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const app = Fastify()
