@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { compose } from './lib/compose.ts'
 import { createOidc, decorate } from './lib/decorator.ts'
-import { OidcError, refuse } from './lib/errors.ts'
+import { OidcError, reasonOf, refuse } from './lib/errors.ts'
 import { watchRoutes } from './lib/guard/guarded-routes.ts'
 import { documentRoutes } from './lib/guard/openapi.ts'
 import { parseOptions } from './lib/options/settings.ts'
@@ -28,7 +28,7 @@ const plugin: FastifyPluginAsync<OidcOptions> = async (app, options) => {
   await discoverEagerly(parts)
 }
 
-// Options that weaken the security are logged (security.md S54), and how the provider is called.
+// Options that weaken the security are logged, so that none of them stays on unnoticed, and how the provider is called.
 function warn ({ log }: FastifyInstance, options: OidcOptions, secure: boolean): void {
   const { allowInsecureLoopback, broker, routes, audience, resource, fetch, dispatcher } = options
   const passesThrough = broker === undefined && typeof routes?.token === 'string'
@@ -65,8 +65,8 @@ function watch (app: FastifyInstance, parts: Parts): void {
 
 // So that the first token need not wait for its key. If the store is not available yet, the keys are loaded later.
 async function loadSigningKeys ({ broker, log }: Parts): Promise<void> {
-  await broker?.keys.current().catch(({ code, detail }: OidcError) => {
-    log.warn({ code, detail }, 'the signing keys cannot be read yet')
+  await broker?.keys.current().catch((error: OidcError) => {
+    log.warn(reasonOf(error), 'the signing keys cannot be read yet')
   })
 }
 

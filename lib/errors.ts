@@ -1,5 +1,5 @@
 /**
- * At which level an error is logged: `error` for what only an operator can mend, `warn` for what may come from wrong
+ * At which level an error is logged: `error` for what only an operator can fix, `warn` for what may come from wrong
  * clocks or from the provider, and `info` for what users, their browsers and attackers cause.
  */
 export type LogLevel = 'error' | 'warn' | 'info'
@@ -50,6 +50,9 @@ export const MESSAGES = Object.fromEntries(
   Object.entries(table).map(([code, [, message]]) => [code, message])
 ) as Record<OidcErrorCode, string>
 
+/** In seconds: when to try again where nothing names a time. */
+export const RETRY_AFTER = 5
+
 export interface OidcErrorOptions {
   /** Replaces the message of the code. It must be safe to show. */
   message?: string | undefined
@@ -65,7 +68,15 @@ export interface OidcErrorOptions {
   statusCode?: number | undefined
   /** At which level it is logged. Default: that of the code. */
   level?: LogLevel | undefined
+  kind?: OidcErrorKind | undefined
 }
+
+/** An error that the plugin itself must tell from others with its code. */
+export type OidcErrorKind =
+  /** The provider answered with a redirect. */
+  'redirect' |
+  /** No key opens an entry of the store. */
+  'unreadable'
 
 /** Every error of the plugin. Its code, status and message are safe to show. */
 export class OidcError extends Error {
@@ -79,6 +90,8 @@ export class OidcError extends Error {
   readonly oauthError: string | undefined
   /** At which level the plugin logs it. */
   readonly level: LogLevel
+  /** What tells it from other errors with its code, for the plugin itself. */
+  readonly kind: OidcErrorKind | undefined
 
   constructor (code: OidcErrorCode, options: OidcErrorOptions = {}) {
     super(options.message ?? table[code][1], 'cause' in options ? { cause: options.cause } : {})
@@ -89,6 +102,7 @@ export class OidcError extends Error {
     this.retryAfter = options.retryAfter
     this.oauthError = options.oauthError
     this.level = options.level ?? levelOf(code)
+    this.kind = options.kind
   }
 }
 
@@ -112,6 +126,16 @@ export function findOidcError (error: unknown): OidcError | undefined {
     error = error.cause
   }
   return undefined
+}
+
+/** Whether an error is an OidcError with this code. */
+export function hasCode (error: unknown, code: OidcErrorCode): boolean {
+  return error instanceof OidcError && error.code === code
+}
+
+/** What the log says of an error that is not answered. */
+export function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' | 'detail'> {
+  return { code, detail }
 }
 
 /** Throws an OidcError with this detail unless the condition holds. */

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { jwtVerify, SignJWT } from 'jose'
 import { asOidcError } from '../errors.ts'
 import { callHook } from '../http/run-hook.ts'
+import { BROKER_SIGNING_ALGS } from '../options/broker.ts'
 import { rolesOf } from '../provider/claims.ts'
 import { now } from '../util/time.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { BrokerSettings } from '../options/broker.ts'
@@ -33,7 +35,6 @@ export interface AccessTokensParts {
   keys: SigningKeys
 }
 
-const ALGORITHMS = ['ES256', 'EdDSA', 'RS256']
 const REQUIRED_CLAIMS = ['sub', 'client_id', 'iat', 'jti', 'exp', 'sid']
 
 export function createAccessTokens ({ settings, roleClaims, keys }: AccessTokensParts): AccessTokens {
@@ -85,7 +86,8 @@ export function createAccessTokens ({ settings, roleClaims, keys }: AccessTokens
     },
 
     async verify (token) {
-      const rules = { issuer, audience, typ: 'at+jwt', algorithms: ALGORITHMS, requiredClaims: REQUIRED_CLAIMS }
+      const known = { issuer, audience, typ: 'at+jwt' }
+      const rules = { ...known, algorithms: BROKER_SIGNING_ALGS, requiredClaims: REQUIRED_CLAIMS }
       const { payload } = await jwtVerify(token, await keys.verifier(), rules).catch(asOidcError('FST_OIDC_TOKEN'))
       return payload
     }
@@ -95,7 +97,7 @@ export function createAccessTokens ({ settings, roleClaims, keys }: AccessTokens
 /** The user's claims that the scope allows (OpenID Connect Core 1.0, section 5.4). */
 function standardClaims ({ claims, scope, authTime, acr }: GrantRecord): JWTPayload {
   const { preferred_username: username, email } = claims as { preferred_username?: unknown, email?: unknown }
-  const has = (name: string): boolean => scope.split(' ').includes(name)
+  const has = (name: string): boolean => splitWords(scope).includes(name)
   return {
     ...(typeof username === 'string' && has('profile') && { preferred_username: username }),
     ...(typeof email === 'string' && has('email') && { email }),

@@ -1,4 +1,4 @@
-import { check, checkKeys, text } from '../options/check.ts'
+import { check, checkFilter } from '../options/check.ts'
 import type { Broker } from './broker.ts'
 import type { BrokerFilter, Oidc } from '../../types/fastify.ts'
 
@@ -17,8 +17,7 @@ export function createBrokerAdmin (broker: Broker | undefined): Oidc['broker'] {
 
 /** Ends grants. An `undefined` value must not mean all users: throws FST_OIDC_OPTION. */
 async function revokeGrants (broker: Broker, filter: BrokerFilter): Promise<number> {
-  checkKeys(filter, ['sub', 'provider', 'sid', 'jti'], 'filter.')
-  for (const [key, value] of Object.entries(filter)) text(value, `filter.${key}`)
+  checkFilter(filter, ['sub', 'provider', 'sid', 'jti'])
   const { provider, ...names } = filter
   check(Object.keys(names).length === 1, 'tokens are found by one of "sub", "sid" and "jti"')
   const { sub, sid, jti = sid } = names

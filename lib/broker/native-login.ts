@@ -4,6 +4,7 @@ import { redirectAway } from '../http/redirect.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import { sha256 } from '../util/crypto.ts'
 import { parseUrl } from '../util/url.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponses } from '../http/error-response.ts'
 import type { Pages } from '../http/pages.ts'
@@ -93,8 +94,8 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
 }
 
 function grantedScope (granted: string[], requested: string | undefined): string {
-  const names = requested?.split(' ')
-  return granted.filter((name) => names === undefined || names.includes(name)).join(' ')
+  const names = requested === undefined ? granted : splitWords(requested)
+  return granted.filter((name) => names.includes(name)).join(' ')
 }
 
 /** The limit for a value, in characters: the cookie of the login contains it. */

@@ -2,6 +2,7 @@ import { demand, oauthError } from '../provider/oauth-error.ts'
 import { endsLogin } from '../session/refresh-once.ts'
 import { asksUserinfo } from '../session/user-claims.ts'
 import { now } from '../util/time.ts'
+import { splitWords } from '../util/words.ts'
 import { REUSE_GRACE } from './grant-records.ts'
 import { narrowScope } from './request-params.ts'
 import type { FastifyRequest } from 'fastify'
@@ -135,11 +136,11 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
 /** A grant with the provider's new tokens. */
 function renew (record: GrantRecord, { tokens: { id_token: _, ...tokens } }: TokenSet): GrantRecord {
   const { tokens: before, scope } = record
-  const granted = tokens.scope?.split(' ')
+  const granted = splitWords(tokens.scope ?? scope)
   return {
     ...record,
     // A scope that the provider no longer grants is no longer granted here.
-    scope: granted === undefined ? scope : scope.split(' ').filter((name) => granted.includes(name)).join(' '),
+    scope: splitWords(scope).filter((name) => granted.includes(name)).join(' '),
     // Without the new ID token: later ID tokens are also compared with that of the login.
     tokens: { ...before, ...tokens }
   }

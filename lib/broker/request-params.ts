@@ -1,4 +1,5 @@
 import { demand } from '../provider/oauth-error.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Params } from '../http/params.ts'
 import type { Settings } from '../options/settings.ts'
@@ -39,7 +40,7 @@ export function clientIdOf ({ broker, providers }: Settings, params: Params): st
 export function narrowScope (granted: string, requested: string | undefined): string {
   // An empty parameter counts as missing (RFC 6749, section 3.2).
   if (requested === undefined || requested === '') return granted
-  const [names, all] = [requested, granted].map((scope) => scope.split(' ').filter(Boolean)) as [string[], string[]]
+  const [names, all] = [splitWords(requested), splitWords(granted)]
   demand(names.every((name) => all.includes(name)), 'invalid_scope', 'The scope is more than what was granted.')
   return names.join(' ')
 }

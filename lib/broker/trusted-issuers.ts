@@ -1,9 +1,7 @@
-import { OidcError, checkWith } from '../errors.ts'
+import { checkWith } from '../errors.ts'
 import { isAccessToken, looksLikeOtherToken } from '../provider/access-token.ts'
-import { readJson } from '../provider/json-response.ts'
-import { createKeySet } from '../provider/key-set.ts'
+import { createKeySet, readJwks } from '../provider/key-set.ts'
 import { verifyJwt } from '../provider/verify-jwt.ts'
-import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Check } from '../errors.ts'
@@ -24,11 +22,14 @@ export interface TrustedIssuersParts {
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
-const COMPARED = { alg: '"bearer.algorithms"', iss: '"broker.trustedIssuers"', aud: '"broker.audience"' }
+const REFUSAL = {
+  code: 'FST_OIDC_TOKEN',
+  compared: { alg: '"bearer.algorithms"', iss: '"broker.trustedIssuers"', aud: '"broker.audience"' }
+} as const
 
 /**
  * The brokers of other applications whose access tokens are accepted. Each one is trusted for its own issuer only,
- * and its tokens are verified with its own keys (security.md V19).
+ * and its tokens are verified with its own keys (RFC 8725, section 3.8).
  */
 export function createTrustedIssuers (
   { trustedIssuers, audience }: BrokerSettings,
@@ -43,7 +44,7 @@ export function createTrustedIssuers (
       keys: keySet.known,
       async verifyAccessToken (token, { algorithms }) {
         const rules = { issuer, audience, algorithms, requiredClaims: REQUIRED_CLAIMS }
-        const { payload, protectedHeader } = await verifyJwt(token, keySet, rules, 'FST_OIDC_TOKEN', COMPARED)
+        const { payload, protectedHeader } = await verifyJwt(token, keySet, rules, REFUSAL)
         const { typ } = protectedHeader
         const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ))
         check(isAccepted, 'it does not say that it is an access token')
@@ -63,7 +64,8 @@ function isUntyped (typ: unknown): boolean {
 function keepInStore (transport: Fetch, store: SealedStore): Fetch {
   return async (url, init) => {
     try {
-      const document = await fetchDocument(transport, url, init)
+      const response = await transport(url, init)
+      const document = await readJwks(response, `${url}: status ${response.status}`)
       // If the store fails, the key set is only fetched again.
       await store.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
       return Response.json(document)
@@ -73,11 +75,4 @@ function keepInStore (transport: Fetch, store: SealedStore): Fetch {
       return Response.json(kept.content)
     }
   }
-}
-
-async function fetchDocument (transport: Fetch, url: string, init: RequestInit): Promise<unknown> {
-  const response = await transport(url, init)
-  const document = response.status === 200 ? await readJson(response) : undefined
-  if (isRecord(document) && Array.isArray(document['keys'])) return document
-  throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail: `${url}: status ${response.status}, no key set` })
 }

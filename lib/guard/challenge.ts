@@ -59,7 +59,7 @@ function challengesOf (error: OidcError, context: ChallengeContext): string[] {
   const isAboutProof = PROOF_ERRORS.has(error.code)
   return [
     ...(context.dpopRequired || isAboutProof ? [] : [format('Bearer', params)]),
-    ...(context.dpop ? [format('DPoP', { algs: DPOP_ALGORITHMS, ...params })] : [])
+    ...(context.dpop ? [format('DPoP', { algs: DPOP_ALGORITHMS.join(' '), ...params })] : [])
   ]
 }
 

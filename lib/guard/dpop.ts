@@ -38,10 +38,8 @@ const NONCE_LIFETIME = 300
 const MAX_JTI = 200
 /** In characters. */
 const MAX_PROOF = 8192
-const ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
+export const DPOP_ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
 const REQUIRED_CLAIMS = ['iat', 'jti', 'htm', 'htu', 'ath']
-
-export const DPOP_ALGORITHMS = ALGORITHMS.join(' ')
 
 const check: Check = checkWith('FST_OIDC_DPOP')
 
@@ -81,7 +79,7 @@ function proofOf (request: FastifyRequest): string {
 }
 
 async function verifySignature (proof: string): Promise<{ payload: JWTPayload, jkt: string }> {
-  const rules = { algorithms: ALGORITHMS, typ: 'dpop+jwt', requiredClaims: REQUIRED_CLAIMS }
+  const rules = { algorithms: DPOP_ALGORITHMS, typ: 'dpop+jwt', requiredClaims: REQUIRED_CLAIMS }
   const verify = async () => {
     const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, rules)
     const { jwk } = protectedHeader as JWTHeaderParameters & { jwk: NonNullable<JWTHeaderParameters['jwk']> }

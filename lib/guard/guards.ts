@@ -1,4 +1,4 @@
-import { OidcError } from '../errors.ts'
+import { OidcError, reasonOf } from '../errors.ts'
 import { isForOwnRoute } from '../http/own-routes.ts'
 import { bool, check, checkKeys } from '../options/check.ts'
 import { acceptsTokens, bothConstraints, parseConstraints } from './constraints.ts'
@@ -124,7 +124,7 @@ export function createGuards (parts: GuardParts): Guards {
     } catch (error) {
       silentLogin.suppress(reply)
       // The page is public: the user sees it also when the provider is not available.
-      request.log.warn({ code: (error as OidcError).code }, 'the silent login could not start')
+      request.log.warn(reasonOf(error as OidcError), 'the silent login could not start')
       return false
     }
   }

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { OidcError } from '../errors.ts'
+import { OidcError, RETRY_AFTER } from '../errors.ts'
 import { errorPage } from '../pages/pages.ts'
 import { isFramed, wantsPage } from './fetch-metadata.ts'
 import { runReplyHook } from './run-hook.ts'
@@ -14,7 +14,7 @@ import type { LoginQuery, Urls } from './urls.ts'
 export interface NextLogin extends LoginQuery {
   /** What a guard demands of it, for a script: parameters of the authorization request. */
   demands?: Record<string, string | number>
-  /** The user chooses another account there: the one of before was refused. */
+  /** The user chooses another account there: the one before was refused. */
   otherAccount?: boolean
 }
 
@@ -33,9 +33,6 @@ export interface ErrorResponseParts extends Pick<Settings, 'defaultReturnTo' | '
   pages: Pages
   telemetry: Pick<Telemetry, 'refused'>
 }
-
-/** In seconds: the Retry-After of a 503 that does not bring its own. */
-const RETRY_AFTER = 5
 
 export function createErrorResponses ({
   urls,
@@ -60,8 +57,7 @@ export function createErrorResponses ({
     const error = report(cause, request)
     if (await callOnError(error, request, reply)) return
     reply.code(error.statusCode)
-    const retryAfter = error.retryAfter ?? defaultRetryAfter(error)
-    if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
+    setRetryAfter(reply, error)
     if (wantsPage(request)) await pages.send(reply, errorPage(error, exitOf(error, login)))
     else reply.header('cache-control', 'no-store').send(toJson(error, login))
   }
@@ -88,7 +84,8 @@ export function createErrorResponses ({
       : { url: defaultReturnTo, text: 'backToStart' }
   }
 
-  // With all members of Fastify's own errors: a route may describe its 401 with them (K17).
+  // With all members of Fastify's own errors: a route may describe its 401 with them, and a
+  // serializer that requires `error` would answer 500 without it.
   function toJson (
     { statusCode, code, message }: OidcError,
     { providers, stepUp, demands }: NextLogin
@@ -105,6 +102,12 @@ export function createErrorResponses ({
 const LOGIN_FAILED: ReadonlySet<string> = new Set([
   'FST_OIDC_PROVIDER_REFUSED', 'FST_OIDC_ID_TOKEN', 'FST_OIDC_USERINFO', 'FST_OIDC_CLAIMS'
 ])
+
+/** Says when to try again (RFC 9110, section 10.2.3), where the error says so, and in every 503. */
+export function setRetryAfter (reply: FastifyReply, error: OidcError): void {
+  const seconds = error.retryAfter ?? defaultRetryAfter(error)
+  if (seconds !== undefined) reply.header('retry-after', seconds)
+}
 
 function defaultRetryAfter ({ statusCode, code }: OidcError): number | undefined {
   return statusCode === 503 && code !== 'FST_OIDC_PREFETCH' ? RETRY_AFTER : undefined

@@ -1,3 +1,4 @@
+import { splitWords } from '../util/words.ts'
 import type { IdTokenClaims } from '../../types/claims.ts'
 
 /** The facts about a login that a session or grant keeps. */
@@ -10,7 +11,7 @@ export interface LoginDescription {
 
 export function describeLogin (claims: IdTokenClaims, scope: string): LoginDescription {
   return {
-    scopes: scope.split(' ').filter(Boolean),
+    scopes: splitWords(scope),
     ...(typeof claims.sid === 'string' && { sid: claims.sid }),
     ...(claims.auth_time !== undefined && { authTime: claims.auth_time }),
     ...(typeof claims.acr === 'string' && { acr: claims.acr })

@@ -1,5 +1,7 @@
 import { OidcError } from '../errors.ts'
-import { isSeconds, parseAuthorizationParams, parseResource } from '../options/authorization-params.ts'
+import {
+  isResourceIndicator, isSeconds, parseAuthorizationParams, parseResource
+} from '../options/authorization-params.ts'
 import { check, checkKeys, optional, strings, text } from '../options/check.ts'
 import { parseMaxAge } from '../options/constraints.ts'
 import { isRecord, parseJson } from '../util/json.ts'
@@ -49,7 +51,8 @@ function toJson (value: unknown, key: string): string {
 }
 
 /**
- * The parameters of a login in the query of the login route, if `loginParams` allows them (security.md S6).
+ * The parameters of a login in the query of the login route, if `loginParams` allows them: a link of
+ * another site must not choose what is asked of the provider.
  * Throws FST_OIDC_PARAMETER.
  */
 export function parseLoginQuery (params: Params, allowed: readonly string[]): LoginParameters {
@@ -57,7 +60,7 @@ export function parseLoginQuery (params: Params, allowed: readonly string[]): Lo
   const { max_age: maxAge, resource, ...authorizationParams } = named
   const { claims } = authorizationParams
   checkParam('max_age', maxAge === undefined || isSeconds(maxAge))
-  checkParam('resource', resource === undefined || (URL.canParse(resource) && !resource.includes('#')))
+  checkParam('resource', resource === undefined || isResourceIndicator(resource))
   checkParam('claims', claims === undefined || isRecord(parseJson(claims)))
   return {
     maxAge: maxAge === undefined ? undefined : Number(maxAge),

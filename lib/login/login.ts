@@ -1,5 +1,7 @@
 import { OidcError } from '../errors.ts'
 import { redirect, redirectAway } from '../http/redirect.ts'
+import { withOfflineAccess } from '../options/authorization-params.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Pages } from '../http/pages.ts'
 import type { Urls } from '../http/urls.ts'
@@ -111,7 +113,7 @@ export function createLogin ({ session, urls, pages, pendingLogins, sessions, te
 
 /** The scope of the authorization request. */
 export function scopeOf ({ settings: { scope } }: Provider, offlineAccess = false): string {
-  return offlineAccess && !scope.split(' ').includes('offline_access') ? `${scope} offline_access` : scope
+  return offlineAccess ? withOfflineAccess(scope) : scope
 }
 
 /** The parameters from the options and from the caller. */
@@ -132,7 +134,7 @@ async function promptOf (
 }
 
 function promptsOf ({ prompt = '' }: Record<string, string>): string[] {
-  return prompt.split(' ').filter(Boolean)
+  return splitWords(prompt)
 }
 
 // A max_age is checked however it was requested (OpenID Connect Core 1.0, section 3.1.3.7, item 11).

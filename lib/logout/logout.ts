@@ -1,9 +1,11 @@
+import { reasonOf } from '../errors.ts'
 import { isScript } from '../http/fetch-metadata.ts'
 import { redirect, redirectAway } from '../http/redirect.ts'
 import { postPage } from '../pages/pages.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { OidcError } from '../errors.ts'
 import type { Pages } from '../http/pages.ts'
 import type { Urls } from '../http/urls.ts'
 import type { GuardedLogins } from '../login/guarded-logins.ts'
@@ -79,8 +81,7 @@ export function createLogout (parts: LogoutParts): Logout {
         })
       })
     } catch (error) {
-      const { code } = error as { code?: string }
-      request.log.warn({ code }, 'the session at the provider could not be ended')
+      request.log.warn(reasonOf(error as OidcError), 'the session at the provider could not be ended')
       return null
     }
   }

@@ -1,4 +1,4 @@
-import { check, checkKeys, text } from '../options/check.ts'
+import { check, checkFilter } from '../options/check.ts'
 import type { SessionFilter, SessionRecords } from '../session/session-records.ts'
 import type { EndSessions } from './end-sessions.ts'
 import type { ListedSession, Oidc } from '../../types/fastify.ts'
@@ -24,8 +24,7 @@ export function createSessionAdmin (
 
 /** An `undefined` value must not mean all sessions: throws FST_OIDC_OPTION. */
 function parseFilter (filter: SessionFilter): SessionFilter {
-  checkKeys(filter, ['id', 'sid', 'sub', 'provider'], 'filter.')
-  for (const [key, value] of Object.entries(filter)) text(value, `filter.${key}`)
+  checkFilter(filter, ['id', 'sid', 'sub', 'provider'])
   check(Object.keys(filter).length > 0, 'sessions are found by "sub", "sid", "id" or "provider"')
   return filter
 }

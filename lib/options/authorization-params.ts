@@ -1,4 +1,5 @@
 import { isRecord } from '../util/json.ts'
+import { splitWords } from '../util/words.ts'
 import { bool, check, optional, strings, text } from './check.ts'
 import type { ProviderOptions } from '../../types/options.ts'
 
@@ -10,7 +11,8 @@ export interface AuthorizationSettings {
   pushedAuthorizationRequests: boolean
 }
 
-// The plugin sets these itself. An application that set them too could weaken the login (security.md S6).
+// The plugin sets these itself. An application that set them too could weaken the login
+// (RFC 9700, section 2.1).
 const RESERVED_PARAMS: ReadonlySet<string> = new Set([
   'client_id', 'redirect_uri', 'response_type', 'response_mode', 'scope', 'state', 'nonce', 'code_challenge',
   'code_challenge_method', 'request', 'request_uri', 'resource'
@@ -34,16 +36,23 @@ export function parseAuthorization (options: ProviderOptions): AuthorizationSett
 
 function parseScope (options: ProviderOptions, offlineAccess: boolean): string {
   const scope = optional(options.scope, 'scope', text) ?? 'openid profile email'
-  const scopes = scope.split(' ')
-  check(scopes.includes('openid'), '"scope" must contain openid')
-  return offlineAccess && !scopes.includes('offline_access') ? `${scope} offline_access` : scope
+  check(splitWords(scope).includes('openid'), '"scope" must contain openid')
+  return offlineAccess ? withOfflineAccess(scope) : scope
 }
 
-/** Resource indicators: absolute URIs without a fragment (RFC 8707, section 2). */
+/** The scope with `offline_access` (OpenID Connect Core 1.0, section 11). */
+export function withOfflineAccess (scope: string): string {
+  return splitWords(scope).includes('offline_access') ? scope : `${scope} offline_access`
+}
+
+/** Whether a text is an absolute URI without a fragment (RFC 8707, section 2). */
+export function isResourceIndicator (uri: string): boolean {
+  return URL.canParse(uri) && !uri.includes('#')
+}
+
 export function parseResource (value: unknown, key: string): string[] {
   const resource = strings([value].flat(), key)
-  const areAbsolute = resource.every((uri) => URL.canParse(uri) && !uri.includes('#'))
-  check(areAbsolute, `"${key}" must be absolute URIs without a fragment`)
+  check(resource.every(isResourceIndicator), `"${key}" must be absolute URIs without a fragment`)
   return resource
 }
 

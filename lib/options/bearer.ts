@@ -1,5 +1,6 @@
 import { isRecord } from '../util/json.ts'
 import { bool, check, checkKeys, checkSet, func, number, oneOf, optional, strings, text, webUrl } from './check.ts'
+import { SIGNING_ALGS } from './provider.ts'
 import type { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
 import type { ParseContext } from './context.ts'
@@ -38,7 +39,6 @@ const OPTIONS = [
   'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'introspectionAudience',
   'clients', 'dpop', 'dpopNonce', 'clientCertificate', 'resource', 'scopes'
 ]
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
 
 /** Throws FST_OIDC_OPTION. */
@@ -51,7 +51,7 @@ export function parseBearer (value: unknown, context: BearerContext): BearerSett
   return {
     ofProviders: context.ofProviders,
     audience: parseAudience(options),
-    algorithms: algorithms.map((alg) => oneOf(alg, ALGORITHMS, 'bearer.algorithms')),
+    algorithms: algorithms.map((alg) => oneOf(alg, SIGNING_ALGS, 'bearer.algorithms')),
     strictType: bool(options.strictType, true, 'bearer.strictType'),
     introspection: parseIntrospection(options.introspection ?? false, context.providers),
     introspectionMaxAge: number(options.introspectionMaxAge, 10, 'bearer.introspectionMaxAge', [0, 300]),

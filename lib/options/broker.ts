@@ -45,7 +45,8 @@ const OPTIONS = [
   'audience', 'issuer', 'accessTokenTtl', 'refreshTokenTtl', 'signingAlg', 'keyLifetime', 'trustedIssuers',
   'nativeClients', 'resourceServers', 'claims', 'onIssue'
 ]
-const SIGNING_ALGS = ['ES256', 'EdDSA', 'RS256']
+/** What signs the tokens of the broker. */
+export const BROKER_SIGNING_ALGS = ['ES256', 'EdDSA', 'RS256']
 const HOUR = 3600
 const DAY = 86_400
 
@@ -59,7 +60,7 @@ export function parseBroker (value: unknown, context: BrokerContext): BrokerSett
     audience: text(options.audience, 'broker.audience'),
     accessTokenTtl: number(options.accessTokenTtl, 900, 'broker.accessTokenTtl', [1, DAY]),
     refreshTokenTtl: number(options.refreshTokenTtl, 30 * DAY, 'broker.refreshTokenTtl', [1, 400 * DAY]),
-    signingAlg: oneOf(options.signingAlg ?? 'ES256', SIGNING_ALGS, 'broker.signingAlg'),
+    signingAlg: oneOf(options.signingAlg ?? 'ES256', BROKER_SIGNING_ALGS, 'broker.signingAlg'),
     keyLifetime: number(options.keyLifetime, 90 * DAY, 'broker.keyLifetime', [HOUR, 3650 * DAY]),
     trustedIssuers: parseTrustedIssuers(options.trustedIssuers ?? [], context),
     nativeClients: optional(options.nativeClients, 'broker.nativeClients', parseNativeClients),

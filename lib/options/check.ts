@@ -15,6 +15,12 @@ export function checkKeys (options: object, known: readonly string[], where: str
   }
 }
 
+/** A filter with these members. An `undefined` value must not mean all sessions or users. */
+export function checkFilter (filter: object, known: readonly string[]): void {
+  checkKeys(filter, known, 'filter.')
+  for (const [key, value] of Object.entries(filter)) text(value, `filter.${key}`)
+}
+
 export function optional<T> (value: unknown, key: string, parse: (value: unknown, key: string) => T): T | undefined {
   return value === undefined ? undefined : parse(value, key)
 }

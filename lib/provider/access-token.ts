@@ -1,17 +1,29 @@
 import { checkWith } from '../errors.ts'
+import { splitWords } from '../util/words.ts'
 import { clientOf, namesAccessToken } from './token-subject.ts'
 import { shown, verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
-import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
 import type { TokenSubject } from './token-subject.ts'
 import type { OidcClaims, OidcToken } from '../../types/claims.ts'
 
 type Rules = Pick<BearerSettings, 'audience' | 'algorithms' | 'strictType'>
 
-const COMPARED = { alg: '"bearer.algorithms"', iss: '"issuer" or "accessTokenIssuer"' }
+const REFUSAL = {
+  code: 'FST_OIDC_TOKEN',
+  compared: { alg: '"bearer.algorithms"', iss: '"issuer" or "accessTokenIssuer"' }
+} as const
+
+/** What verifies the access tokens of one provider. */
+export interface AccessTokenVerifier {
+  keySet: KeySet
+  /** The names of the provider in access tokens. */
+  issuers: string[]
+  /** In seconds. */
+  clockTolerance: number
+}
 
 // RFC 9068, section 2.2. Keycloak names the client in `azp`.
 const TEXT_CLAIMS = ['sub', 'jti']
@@ -20,19 +32,17 @@ const REQUIRED_CLAIMS = [...TEXT_CLAIMS, 'iat', 'exp']
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
 /**
- * Verifies a JWT access token and returns its claims (RFC 9068, section 4; RFC 8725). `issuers` are the names of this
- * provider in access tokens. Throws FST_OIDC_TOKEN.
+ * Verifies a JWT access token and returns its claims (RFC 9068, section 4; RFC 8725). Throws FST_OIDC_TOKEN.
  */
 export async function verifyAccessToken (
   token: string,
-  keySet: KeySet,
-  issuers: string[],
-  { clockTolerance }: Pick<ProviderSettings, 'clockTolerance'>,
+  { keySet, issuers, clockTolerance }: AccessTokenVerifier,
   rules: Rules
 ): Promise<JWTPayload> {
   const { algorithms, strictType } = rules
-  const expected = { issuer: issuers, algorithms, clockTolerance, requiredClaims: strictType ? REQUIRED_CLAIMS : ['exp'] }
-  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, expected, 'FST_OIDC_TOKEN', COMPARED)
+  const requiredClaims = strictType ? REQUIRED_CLAIMS : ['exp']
+  const expected = { issuer: issuers, algorithms, clockTolerance, requiredClaims }
+  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, expected, REFUSAL)
   checkAudience(payload, rules)
   check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
   if (strictType) checkStrictly(payload, typ)
@@ -132,6 +142,6 @@ export function claimsOf (claims: JWTPayload, issuer: string): OidcClaims {
 }
 
 function scopesOf ({ scope, scp }: JWTPayload): string[] {
-  const words = [scope, scp].flatMap((value) => typeof value === 'string' ? value.split(' ') : value)
+  const words = [scope, scp].flatMap((value) => typeof value === 'string' ? splitWords(value) : value)
   return words.filter((word): word is string => typeof word === 'string' && word !== '')
 }

@@ -66,12 +66,14 @@ async function decryptWithAny (
   })
 }
 
-/** The signed ID token in an encrypted one, where encryption is configured. */
-export async function decryptIdToken (
-  idToken: string,
-  { idTokenEncryption, decryptionKeys }: ProviderSettings
+/**
+ * The signed token in an encrypted one, where encryption is configured. A logout token is encrypted in the same way as
+ * an ID token (Back-Channel Logout 1.0, section 2.2).
+ */
+export async function decryptIfConfigured (
+  token: string,
+  { idTokenEncryption, decryptionKeys }: ProviderSettings,
+  code: OidcErrorCode
 ): Promise<string> {
-  return idTokenEncryption === undefined
-    ? idToken
-    : await decrypt(idToken, idTokenEncryption, decryptionKeys, 'FST_OIDC_ID_TOKEN')
+  return idTokenEncryption === undefined ? token : await decrypt(token, idTokenEncryption, decryptionKeys, code)
 }

@@ -6,12 +6,11 @@ import { en } from '../pages/languages/en.ts'
 import { equal } from '../util/crypto.ts'
 import { hasFewLevels } from '../util/json.ts'
 import { now } from '../util/time.ts'
-import { describeTime, shown, verifyJwt } from './verify-jwt.ts'
-import type { JWTHeaderParameters, JWTPayload, JWTVerifyResult } from 'jose'
+import { describeTime, shown, verifyProviderJwt } from './verify-jwt.ts'
+import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
-import type { ComparedOptions } from './verify-jwt.ts'
 import type { IdTokenClaims } from '../../types/claims.ts'
 
 export interface IdTokenExpectations {
@@ -38,7 +37,9 @@ export async function verifyIdToken (
   settings: ProviderSettings,
   expected: IdTokenExpectations
 ): Promise<IdTokenClaims> {
-  const { payload: claims, protectedHeader } = await verifySignature(idToken, keySet, settings, expected.issuer)
+  const { payload: claims, protectedHeader } = await verifyProviderJwt(idToken, keySet, settings, {
+    issuer: expected.issuer, requiredClaims: ['sub', 'iat', 'exp'], code: 'FST_OIDC_ID_TOKEN'
+  })
   const payload = withoutUnusual(claims)
   check(hasFewLevels(payload), 'its claims have too many levels')
   checkType(protectedHeader, payload)
@@ -52,8 +53,8 @@ export async function verifyIdToken (
 }
 
 /**
- * The claims of an ID token that is not verified. They can only refuse: keys that cannot be had must not hide that an
- * ID token is of another user. Throws FST_OIDC_ID_TOKEN when it is of another issuer or client.
+ * The claims of an ID token that is not verified. They can only refuse: keys that cannot be fetched must not hide that
+ * an ID token is of another user. Throws FST_OIDC_ID_TOKEN when it is of another issuer or client.
  */
 export function readUnverified (
   idToken: string,
@@ -72,25 +73,6 @@ function decode (idToken: string): JWTPayload {
   } catch (cause) {
     return asOidcError('FST_OIDC_ID_TOKEN')(cause)
   }
-}
-
-/** The options that an ID token is compared with. */
-export const ID_TOKEN_OPTIONS: ComparedOptions = { alg: '"idTokenSigningAlg"', iss: '"issuer"', aud: '"clientId"' }
-
-async function verifySignature (
-  idToken: string,
-  keySet: KeySet,
-  { clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings,
-  issuer: string
-): Promise<JWTVerifyResult> {
-  const rules = {
-    issuer,
-    audience: clientId,
-    algorithms: [idTokenSigningAlg],
-    clockTolerance,
-    requiredClaims: ['sub', 'iat', 'exp']
-  }
-  return await verifyJwt(idToken, keySet, rules, 'FST_OIDC_ID_TOKEN', ID_TOKEN_OPTIONS)
 }
 
 /** Some providers write claims that they do not have as `null`, or `auth_time` as text. Those count as absent. */

@@ -119,13 +119,16 @@ function createLimit (burst: number, perSecond: number): () => boolean {
 /** The keys as the provider publishes them. Throws an OidcError. */
 export async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
+  return (await readJwks(response, describeResponse(response))).keys
+}
+
+/** The JWK Set of a response. `description`: what the response is, for the log. Throws FST_OIDC_PROVIDER_RESPONSE. */
+export async function readJwks (response: Response, description: string): Promise<{ keys: unknown[] }> {
   const document = response.status === 200 ? await readJson(response) : undefined
-  if (!isRecord(document) || !Array.isArray(document['keys'])) {
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', {
-      detail: `${describeResponse(response)}, not a JWK Set (RFC 7517, section 5)`
-    })
-  }
-  return document['keys']
+  if (isRecord(document) && Array.isArray(document['keys'])) return { ...document, keys: document['keys'] }
+  throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', {
+    detail: `${description}, not a JWK Set (RFC 7517, section 5)`
+  })
 }
 
 function mayBeRotated (error: unknown): boolean {

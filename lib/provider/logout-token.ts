@@ -1,10 +1,9 @@
 import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { now } from '../util/time.ts'
-import { decrypt } from './decrypt.ts'
-import { ID_TOKEN_OPTIONS } from './id-token.ts'
-import { describeTime, verifyJwt } from './verify-jwt.ts'
-import type { JWTPayload, JWTVerifyResult } from 'jose'
+import { decryptIfConfigured } from './decrypt.ts'
+import { describeTime, verifyProviderJwt } from './verify-jwt.ts'
+import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
@@ -36,7 +35,10 @@ export async function verifyLogoutToken (
   keySet: KeySet,
   settings: ProviderSettings
 ): Promise<LogoutToken> {
-  const { payload, protectedHeader } = await verifySignature(await decrypted(token, settings), keySet, settings)
+  const signed = await decryptIfConfigured(token, settings, 'FST_OIDC_LOGOUT_TOKEN')
+  const { payload, protectedHeader } = await verifyProviderJwt(signed, keySet, settings, {
+    issuer: settings.issuer, requiredClaims: ['iat', 'jti'], code: 'FST_OIDC_LOGOUT_TOKEN'
+  })
   const { typ } = protectedHeader
   check(
     typ === undefined || ['jwt', 'logout+jwt'].includes(String(typ).toLowerCase()),
@@ -54,28 +56,6 @@ export async function verifyLogoutToken (
     'sub or sid must be a string'
   )
   return { jti, sub, sid: sid as string | undefined, iat }
-}
-
-/** A logout token is encrypted in the same way as an ID token (section 2.2). */
-async function decrypted (token: string, { idTokenEncryption, decryptionKeys }: ProviderSettings): Promise<string> {
-  return idTokenEncryption === undefined
-    ? token
-    : await decrypt(token, idTokenEncryption, decryptionKeys, 'FST_OIDC_LOGOUT_TOKEN')
-}
-
-async function verifySignature (
-  token: string,
-  keySet: KeySet,
-  { issuer, clientId, idTokenSigningAlg, clockTolerance }: ProviderSettings
-): Promise<JWTVerifyResult> {
-  const rules = {
-    issuer,
-    audience: clientId,
-    algorithms: [idTokenSigningAlg],
-    clockTolerance,
-    requiredClaims: ['iat', 'jti']
-  }
-  return await verifyJwt(token, keySet, rules, 'FST_OIDC_LOGOUT_TOKEN', ID_TOKEN_OPTIONS)
 }
 
 function isText (value: unknown): value is string {

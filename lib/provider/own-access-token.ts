@@ -6,12 +6,14 @@ import { subjectOf } from './token-subject.ts'
 import { verifyJwt } from './verify-jwt.ts'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
-import type { ProviderSettings } from '../options/provider.ts'
-import type { KeySet } from './key-set.ts'
+import type { AccessTokenVerifier } from './access-token.ts'
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
-const COMPARED = { alg: 'what can be verified', iss: '"issuer" or "accessTokenIssuer"' }
+const REFUSAL = {
+  code: 'FST_OIDC_TOKEN',
+  compared: { alg: 'what can be verified', iss: '"issuer" or "accessTokenIssuer"' }
+} as const
 
 /**
  * Verifies the access token that this client got for a user, and returns its claims. The token is meant for an API,
@@ -20,14 +22,12 @@ const COMPARED = { alg: 'what can be verified', iss: '"issuer" or "accessTokenIs
  */
 export async function verifyOwnAccessToken (
   token: string,
-  keySet: KeySet,
-  issuers: string[],
-  { clientId, clockTolerance }: Pick<ProviderSettings, 'clientId' | 'clockTolerance'>,
-  sub: string
+  { keySet, issuers, clockTolerance }: AccessTokenVerifier,
+  { clientId, sub }: { clientId: string, sub: string }
 ): Promise<JWTPayload> {
   checkFormat(token)
   const rules = { issuer: issuers, algorithms: SIGNING_ALGS, clockTolerance, requiredClaims: ['sub', 'exp'] }
-  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, rules, 'FST_OIDC_TOKEN', COMPARED)
+  const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, rules, REFUSAL)
   check(isAccessToken(typ) || isUntyped(typ), `typ in its header is ${String(typ).slice(0, 50)}`)
   check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')
   check(isAccessToken(typ) || looksLikeAccessToken(payload), 'no claim says that it is an access token')

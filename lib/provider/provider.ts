@@ -16,6 +16,7 @@ import type { OidcError } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Cached } from '../util/cached.ts'
+import type { AccessTokenVerifier } from './access-token.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
 import type { Connections } from './connections.ts'
 import type { Discovered } from './discovery.ts'
@@ -26,7 +27,7 @@ import type { IdTokenClaims, UserinfoClaims } from '../../types/claims.ts'
 import type { ProviderHealth } from '../../types/fastify.ts'
 import type { ProviderMetadata } from '../../types/options.ts'
 
-/** One OpenID provider, with one function for each act of the protocol. Every function throws an OidcError. */
+/** One OpenID provider: one function for each request to it and each check. Every function throws an OidcError. */
 export interface Provider extends TokenIssuer {
   /**
    * Identifies the provider and this client there. A login or session that another provider started under the same
@@ -93,8 +94,10 @@ export function createProvider (
     return typeof named === 'string' ? named : undefined
   }
 
-  /** The names of this provider in access tokens. */
-  const accessTokenIssuers = (): string[] => [settings.issuer, accessTokenIssuer() ?? settings.issuer]
+  function accessTokenVerifier ({ keySet }: Discovered): AccessTokenVerifier {
+    const { issuer, clockTolerance } = settings
+    return { keySet, issuers: [issuer, accessTokenIssuer() ?? issuer], clockTolerance }
+  }
 
   return {
     name: settings.name,
@@ -111,11 +114,11 @@ export function createProvider (
     userinfo: afterDiscovery(fetchUserinfo),
     revoke: afterDiscovery(revoke),
     verifyLogoutToken: afterDiscovery(async ({ keySet }, token) => await verifyLogoutToken(token, keySet, settings)),
-    verifyAccessToken: afterDiscovery(async ({ keySet }, token, rules) =>
-      await verifyAccessToken(token, keySet, accessTokenIssuers(), settings, rules)
+    verifyAccessToken: afterDiscovery(async (discovered, token, rules) =>
+      await verifyAccessToken(token, accessTokenVerifier(discovered), rules)
     ),
-    verifyOwnAccessToken: afterDiscovery(async ({ keySet }, token, sub) =>
-      await verifyOwnAccessToken(token, keySet, accessTokenIssuers(), settings, sub)
+    verifyOwnAccessToken: afterDiscovery(async (discovered, token, sub) =>
+      await verifyOwnAccessToken(token, accessTokenVerifier(discovered), { clientId: settings.clientId, sub })
     ),
     accessTokenIssuer,
     introspect: afterDiscovery(introspect),

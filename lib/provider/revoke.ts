@@ -1,3 +1,4 @@
+import { reasonOf } from '../errors.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { OidcError } from '../errors.ts'
 import type { Provider } from './provider.ts'
@@ -16,8 +17,7 @@ export function revokeInBackground (log: FastifyBaseLogger, revocations: readonl
   const revokeAll = async (): Promise<void> => {
     for (const { provider, token, hint } of revocations) {
       await provider.revoke(token, hint).catch((error: OidcError) => {
-        const { code, detail } = error
-        log[levelOf(error, provider)]({ code, detail }, 'the token could not be revoked')
+        log[levelOf(error, provider)](reasonOf(error), 'the token could not be revoked')
       })
     }
   }
@@ -25,6 +25,6 @@ export function revokeInBackground (log: FastifyBaseLogger, revocations: readonl
 }
 
 // Some providers do not let a public client revoke, and send it to their login page at each logout instead.
-function levelOf ({ detail = '' }: OidcError, { settings }: Provider): 'info' | 'warn' {
-  return settings.clientAuth === 'none' && detail.includes('redirect') ? 'info' : 'warn'
+function levelOf ({ kind }: OidcError, { settings }: Provider): 'info' | 'warn' {
+  return settings.clientAuth === 'none' && kind === 'redirect' ? 'info' : 'warn'
 }

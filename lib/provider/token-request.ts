@@ -3,7 +3,7 @@ import { decodeJwt, decodeProtectedHeader } from 'jose'
 import { OidcError, checkWith } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { attempt, passOn } from './client-errors.ts'
-import { decryptIdToken } from './decrypt.ts'
+import { decryptIfConfigured } from './decrypt.ts'
 import { ID_TOKEN } from './endpoint-response.ts'
 import { readUnverified, verifyIdToken } from './id-token.ts'
 import { resourceParams } from './resource-params.ts'
@@ -25,7 +25,7 @@ export interface TokenSet {
 export interface RefreshedTokenSet extends TokenSet {
   /** The ID token that came was issued to another client or for another user or login, or is forged. */
   refused?: OidcError
-  /** Why the ID token that came was dropped: the keys for it cannot be had, or a clock is wrong. */
+  /** Why the ID token that came was dropped: the keys for it cannot be fetched, or a clock is wrong. */
   dropped?: OidcError
 }
 
@@ -97,13 +97,13 @@ async function withIdToken (
   const { settings, metadata: { issuer } } = discovered
   let isOfLogin = false
   try {
-    const idToken = await decryptIdToken(String(encoded), settings)
+    const idToken = await decryptIfConfigured(String(encoded), settings, 'FST_OIDC_ID_TOKEN')
     const verify = async (clockTolerance: number): Promise<IdTokenClaims> => {
       const tolerant = { ...discovered, settings: { ...settings, clockTolerance } }
       return await verifyLaterIdToken(tolerant, idToken, tokens.access_token)
     }
-    // First what needs no keys, then without the times: neither keys that cannot be had nor a wrong clock must hide
-    // that the ID token is of another user.
+    // First what needs no keys, then without the times: neither keys that cannot be fetched nor a wrong clock must
+    // hide that the ID token is of another user.
     checkLogin(readUnverified(idToken, settings, issuer))
     await verify(ANY_TIME)
     isOfLogin = true
@@ -171,7 +171,7 @@ async function readIdToken (
   const encoded = response[ID_TOKEN]
   if (encoded === undefined) return undefined
   check(typeof encoded === 'string', 'the id_token in the token response is not a string')
-  const idToken = await decryptIdToken(encoded, settings)
+  const idToken = await decryptIfConfigured(encoded, settings, 'FST_OIDC_ID_TOKEN')
   checkFormat(idToken)
   return idToken
 }

@@ -1,4 +1,4 @@
-import { OidcError } from '../errors.ts'
+import { OidcError, RETRY_AFTER } from '../errors.ts'
 import { printable } from '../http/params.ts'
 import { createConnections } from './connections.ts'
 import { describeFailure } from './failure.ts'
@@ -11,8 +11,7 @@ import type { Fetch } from '../../types/options.ts'
 
 /**
  * Every request to a provider has a timeout and a limit for the size of the response, and does not follow redirects.
- * `nameOf` names what is called, for the log. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE
- * (security.md S81).
+ * `nameOf` names what is called, for the log. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE.
  */
 export function createTransport (
   settings: TransportSettings,
@@ -28,7 +27,7 @@ export function createTransport (
       const answer = await send(url, init, signal)
       checkStatus(target, url, answer)
       const bytes = await readBody(answer.body, answer.encoding, settings.maxResponseBytes)
-      return wholeResponse(answer, bytes, name)
+      return toBufferedResponse(answer, bytes, name)
     }
     try {
       return await Promise.race([call(), rejectedBy(signal)])
@@ -47,7 +46,7 @@ export function isJson (response: Response): boolean {
 
 /** What a response is, for the log: `token endpoint: 400 text/html`. */
 export function describeResponse (response: Response): string {
-  const { name = 'the provider', description } = response as Partial<Whole>
+  const { name = 'the provider', description } = response as Partial<BufferedResponse>
   if (description !== undefined) return description
   const type = response.headers.get('content-type')?.split(';', 1)[0]?.slice(0, 100) ?? 'without a content type'
   return `${name}: ${response.status} ${type}`
@@ -70,7 +69,7 @@ function checkStatus (target: string, url: string, answer: Answer): void {
   if (status >= 300 && status < 400) {
     answer.discard()
     const detail = `${target}: redirects are not followed${destinationOf(url, answer)}`
-    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail })
+    throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail, kind: 'redirect' })
   }
   if (status === 429 || status >= 500) {
     answer.discard()
@@ -92,16 +91,17 @@ function destinationOf (url: string, { headers }: Answer): string {
 // RFC 9110, section 10.2.3. The form with a date counts as no value.
 function retryAfter ({ headers }: Answer): number {
   const seconds = Number(headers.get('retry-after') ?? NaN)
-  return seconds >= 1 && seconds <= 3600 ? Math.ceil(seconds) : 5
+  return seconds >= 1 && seconds <= 3600 ? Math.ceil(seconds) : RETRY_AFTER
 }
 
-function wholeResponse ({ status, headers }: Answer, bytes: Uint8Array, name: string | undefined): Response {
-  return Object.assign(Object.create(whole) as Whole, { status, headers, bytes, name }) as unknown as Response
+function toBufferedResponse ({ status, headers }: Answer, bytes: Uint8Array, name: string | undefined): Response {
+  const response = Object.create(bufferedResponse) as BufferedResponse
+  return Object.assign(response, { status, headers, bytes, name }) as unknown as Response
 }
 
 const utf8 = new TextDecoder()
 
-interface Whole {
+interface BufferedResponse {
   status: number
   headers: Headers
   bytes: Uint8Array
@@ -112,17 +112,17 @@ interface Whole {
 }
 
 /** A response that was read to its end. It has only the parts of a Response that are used here, and no streams. */
-const whole = {
+const bufferedResponse = {
   [Symbol.toStringTag]: 'Response',
   body: null,
   bodyUsed: false,
   clone () {
     return this
   },
-  async text (this: Whole) {
+  async text (this: BufferedResponse) {
     return utf8.decode(this.bytes)
   },
-  async json (this: Whole) {
+  async json (this: BufferedResponse) {
     return JSON.parse(utf8.decode(this.bytes)) as unknown
   }
 }

@@ -1,10 +1,9 @@
 import { OidcError, checkWith } from '../errors.ts'
 import { hasFewLevels, isRecord, parseJson } from '../util/json.ts'
 import { decrypt } from './decrypt.ts'
-import { ID_TOKEN_OPTIONS } from './id-token.ts'
 import { isPage } from './json-response.ts'
 import { describeResponse, isJson } from './transport.ts'
-import { verifyJwt } from './verify-jwt.ts'
+import { ID_TOKEN_OPTIONS, verifyJwt } from './verify-jwt.ts'
 import type { Check } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
@@ -75,8 +74,7 @@ async function verify (
   { issuer, clientId, clockTolerance }: ProviderSettings
 ): Promise<unknown> {
   const rules = { issuer, audience: clientId, algorithms: [alg], clockTolerance }
-  const { payload } = await verifyJwt(jwt, keySet, rules, 'FST_OIDC_USERINFO', {
-    ...ID_TOKEN_OPTIONS, alg: '"userinfoSigningAlg"'
-  })
+  const compared = { ...ID_TOKEN_OPTIONS, alg: '"userinfoSigningAlg"' }
+  const { payload } = await verifyJwt(jwt, keySet, rules, { code: 'FST_OIDC_USERINFO', compared })
   return payload
 }

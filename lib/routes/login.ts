@@ -4,6 +4,7 @@ import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
 import { queryParams } from '../http/params.ts'
 import { allowedParams, parseLoginQuery } from '../login/login-parameters.ts'
 import { choicePage } from '../pages/pages.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NativeLogins } from '../broker/native-login.ts'
 import type { Parts } from '../compose.ts'
@@ -25,7 +26,7 @@ export function loginEndpoint (parts: LoginParts): Endpoint {
     async GET (request, reply) {
       checkNavigation(request)
       const params = queryParams(request)
-      const names = params.get('provider')?.split(' ').filter(Boolean) ?? []
+      const names = splitWords(params.get('provider') ?? '')
       const provider = names.length === 0
         ? await providers.ofRequest(request)
         : await onlyProvider(providers, request, names)
@@ -93,7 +94,7 @@ function createNativeLogIn ({ login, settings }: LoginParts, nativeLogins: Nativ
   return async (provider, params, request, reply) => {
     const native = nativeLogins.parse(params)
     const prompt = params.get('prompt')
-    const isOffline = native.scope?.split(' ').includes('offline_access') === true
+    const isOffline = splitWords(native.scope ?? '').includes('offline_access')
     const loginRequest = {
       native,
       offlineAccess: isOffline || params.get('offline_access') === 'true',

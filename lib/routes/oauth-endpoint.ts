@@ -1,3 +1,4 @@
+import { setRetryAfter } from '../http/error-response.ts'
 import { checkedFormParams } from '../http/params.ts'
 import { sendJson } from '../http/send-json.ts'
 import { outageCode } from '../provider/oauth-error.ts'
@@ -33,7 +34,7 @@ export function oauthEndpoint ({ report }: Pick<ErrorResponses, 'report'>, handl
 function sendOAuthError (error: OidcError, reply: FastifyReply): void {
   const name = oauthCodeOf(error)
   if (name === 'invalid_client') reply.header('www-authenticate', 'Basic realm="OAuth"') // RFC 6749, section 5.2
-  if (error.statusCode === 503) reply.header('retry-after', error.retryAfter ?? 5)
+  setRetryAfter(reply, error)
   reply.code(statusOf(error, name))
   // py-oidc-auth-client reads `detail`.
   sendJson(reply, { error: name, error_description: error.message, detail: error.message })

@@ -17,7 +17,7 @@ export function protectedResourceEndpoint (
     bearer_methods_supported: ['header'],
     ...(scopes.length > 0 && { scopes_supported: scopes }),
     ...(dpop && {
-      dpop_signing_alg_values_supported: DPOP_ALGORITHMS.split(' '),
+      dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
       dpop_bound_access_tokens_required: dpopRequired
     })
   }

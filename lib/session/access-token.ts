@@ -1,4 +1,4 @@
-import { OidcError } from '../errors.ts'
+import { OidcError, hasCode } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { endsLogin, nonceHashOf } from './refresh-once.ts'
 import type { FastifyRequest } from 'fastify'
@@ -66,7 +66,7 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
     try {
       await sessions.replaceTokens(request, next, known)
     } catch (error) {
-      if (!isLoginRequired(error)) refreshes.keep(provider, tokens, fresh)
+      if (!hasCode(error, 'FST_OIDC_LOGIN_REQUIRED')) refreshes.keep(provider, tokens, fresh)
       throw error
     }
   }
@@ -97,11 +97,7 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
 }
 
 function loginRequired (detail?: string): OidcError {
-  return new OidcError('FST_OIDC_LOGIN_REQUIRED', detail === undefined ? {} : { detail })
-}
-
-function isLoginRequired (error: unknown): boolean {
-  return error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED'
+  return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
 }
 
 function expiresWithin ({ expires_at: expiresAt }: Partial<OidcTokens>, seconds: number): boolean {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
-import { OidcError, checkWith } from '../errors.ts'
+import { OidcError, checkWith, reasonOf } from '../errors.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { equal, sha256 } from '../util/crypto.ts'
@@ -126,10 +126,6 @@ export function createRefreshes ({ log, telemetry, store, kept, userinfo }: Refr
 
 function report (log: FastifyBaseLogger, error: OidcError): void {
   log[error.level](reasonOf(error), 'the tokens could not be refreshed')
-}
-
-function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' | 'detail'> {
-  return { code, detail }
 }
 
 /** Whether the error of a refresh ends the session or grant: the provider has refused, or named another login. */

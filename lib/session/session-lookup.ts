@@ -36,7 +36,8 @@ export interface SessionLookup {
   explain: (opened: OpenedSession | null | undefined) => string
 }
 
-const NONE: Resolved = { status: 'none' }
+/** The request has no session cookie. */
+export const NO_SESSION: Resolved = { status: 'none' }
 const INVALID: Resolved = { status: 'invalid' }
 const UNREADABLE: Resolved = { status: 'unreadable' }
 const ENDED: Resolved = { status: 'ended' }
@@ -70,7 +71,7 @@ export function createSessionLookup (
   }
 
   function lookUp (opened: OpenedSession | null | undefined, { providerOf, isEnded: isEndedOf } = knownHere): Lookup {
-    if (opened === undefined) return NONE
+    if (opened === undefined) return NO_SESSION
     if (opened === null) return UNREADABLE
     if (!isUnexpired(opened.session)) return INVALID
     const { session, rotated } = opened

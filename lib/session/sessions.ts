@@ -2,8 +2,9 @@ import { OidcError } from '../errors.ts'
 import { replaceSetCookies, replaceSetCookiesEarly } from '../http/cookies.ts'
 import { preventCaching, preventCachingEarly } from '../http/headers.ts'
 import { now } from '../util/time.ts'
+import { splitWords } from '../util/words.ts'
 import { createReportUnreadable } from './report-unreadable.ts'
-import { createSessionLookup } from './session-lookup.ts'
+import { NO_SESSION, createSessionLookup } from './session-lookup.ts'
 import { newSession, selectTokens } from './session.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SessionSettings } from '../options/session.ts'
@@ -115,7 +116,6 @@ const WRITTEN = { setCookies: NOTHING, removals: NOTHING, shown: NOTHING, bytes:
 const WITHOUT_ID_TOKEN = { detail: 'a logout does not name the session at the provider: "session.store" keeps the token' }
 const CROWDED = 'all cookies of this host together are more than proxies such as nginx take by default (8 KiB), and other ' +
   'processes and other software on this host share this limit: "session.store" keeps the session small'
-const NO_SESSION: Resolved = { status: 'none' }
 
 export function createSessions (settings: SessionSettings, parts: SessionParts): Sessions {
   const { maxAge, idleTimeout, tokens: tokenNames, cookieName, formerName } = settings
@@ -353,7 +353,7 @@ function renewed (
   { scope }: OidcTokens,
   { claims, sources }: SourcedClaims
 ): Session {
-  const scopes = scope?.split(' ').filter(Boolean) ?? before.session.scopes
+  const scopes = scope === undefined ? before.session.scopes : splitWords(scope)
   const session = { ...before.session, scopes }
   return { ...before, session, claims, ...(sources !== undefined && { sources }), revision: before.revision + 1 }
 }

@@ -1,4 +1,5 @@
 import { decodeJwt } from 'jose'
+import { reasonOf } from '../errors.ts'
 import { callHook } from '../http/run-hook.ts'
 import { mergeClaims, withoutRoles } from '../provider/claim-sources.ts'
 import type { FastifyBaseLogger } from 'fastify'
@@ -68,8 +69,8 @@ export function createUserClaims ({ settings, log, telemetry }: UserClaimsParts)
     try {
       return await provider.verifyOwnAccessToken(token, sub)
     } catch (error) {
-      const { code, detail } = error as OidcError
-      log.warn({ code, detail }, 'no roles can be taken from the access token, as "rolesFrom" demands')
+      const { code } = error as OidcError
+      log.warn(reasonOf(error as OidcError), 'no roles can be taken from the access token, as "rolesFrom" demands')
       return NOT_OUTAGES.has(code) ? {} : undefined
     }
   }
@@ -101,8 +102,8 @@ export function createUserClaims ({ settings, log, telemetry }: UserClaimsParts)
 
     async renewedUserinfo (provider, tokens, user) {
       if (provider.settings.rolesFrom?.includes('userinfo') !== true) return undefined
-      return await userinfo(provider, tokens, user).catch(({ code, detail }: OidcError) => {
-        log.warn({ code, detail }, 'UserInfo could not be asked after a refresh: its claims stay as they were')
+      return await userinfo(provider, tokens, user).catch((error: OidcError) => {
+        log.warn(reasonOf(error), 'UserInfo could not be asked after a refresh: its claims stay as they were')
         return undefined
       })
     },
@@ -124,8 +125,10 @@ export function createUserClaims ({ settings, log, telemetry }: UserClaimsParts)
       try {
         return await renew(provider, before, fresh)
       } catch (error) {
-        const { code, detail } = error as OidcError
-        log.warn({ code, detail }, 'the claims after a refresh are refused: the session keeps those before, without roles')
+        log.warn(
+          reasonOf(error as OidcError),
+          'the claims after a refresh are refused: the session keeps those before, without roles'
+        )
         return { ...before, claims: withoutRoles(before.claims, rulesOf(provider, keepsAll)) }
       }
     }

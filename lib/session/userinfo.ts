@@ -1,4 +1,4 @@
-import { OidcError } from '../errors.ts'
+import { hasCode } from '../errors.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Telemetry } from '../telemetry.ts'
 import type { AccessToken } from './access-token.ts'
@@ -26,13 +26,11 @@ export function createUserinfo ({ sessions, accessToken, telemetry }: UserinfoPa
     try {
       return await fetchClaims(request, token)
     } catch (error) {
-      // The provider may revoke a token before it expires. Only a 401 is worth another try (security.md S60).
-      if (!isRefused(error) || (await sessions.tokens(request)).refresh_token === undefined) throw error
+      // The provider may revoke a token before it expires. Only a 401 is worth another try
+      // (RFC 6750, section 3.1).
+      const isRefused = hasCode(error, 'FST_OIDC_LOGIN_REQUIRED')
+      if (!isRefused || (await sessions.tokens(request)).refresh_token === undefined) throw error
       return await fetchClaims(request, await accessToken(request, { refresh: true }))
     }
   }
-}
-
-function isRefused (error: unknown): boolean {
-  return error instanceof OidcError && error.code === 'FST_OIDC_LOGIN_REQUIRED'
 }

@@ -1,3 +1,4 @@
+import { reasonOf } from '../errors.ts'
 import { openStore } from './open.ts'
 import { createSealedStore } from './sealed-store.ts'
 import type { FastifyInstance } from 'fastify'
@@ -18,8 +19,8 @@ export async function openSealedStore (
   if (store === undefined) return undefined
   const sealedStore = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, formerName])
   const timer = setInterval(() => {
-    sealedStore.purge().catch(({ code, detail }: OidcError) => {
-      app.log.warn({ code, detail }, 'the store could not be purged')
+    sealedStore.purge().catch((error: OidcError) => {
+      app.log.warn(reasonOf(error), 'the store could not be purged')
     })
   }, PURGE_INTERVAL).unref()
   app.addHook('onClose', async () => {

@@ -43,11 +43,14 @@ const TIMEOUT = 4000
 /** How often to try to raise a number while other processes raise it too. */
 const MAX_ATTEMPTS = 100
 
-const UNREADABLE = 'an entry cannot be opened: another key sealed it, or it was changed'
+const UNREADABLE = {
+  detail: 'an entry cannot be opened: another key sealed it, or it was changed',
+  kind: 'unreadable'
+} as const
 
 /** Whether an error means that no key opens an entry. */
-export function isUnreadable ({ detail }: OidcError): boolean {
-  return detail === UNREADABLE
+export function isUnreadable ({ kind }: OidcError): boolean {
+  return kind === 'unreadable'
 }
 
 /** `owner` tells apart the entries of applications that share one store. */
@@ -86,7 +89,7 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
       const sealed = await withTimeout(() => store.get(key))
       if (sealed === null) return null
       const entry = open<T>(key, sealed)
-      if (entry === null) throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { detail: UNREADABLE })
+      if (entry === null) throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', UNREADABLE)
       return entry
     },
 

@@ -1,6 +1,7 @@
 import { partsOf } from '../decorator.ts'
 import { newSession } from '../session/session.ts'
 import { now } from '../util/time.ts'
+import { splitWords } from '../util/words.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcClaims, OidcTokens, OidcUser } from '../../types/index.ts'
 
@@ -41,7 +42,7 @@ export function sessionCookie (app: FastifyInstance, options: SessionCookieOptio
   const { scope: granted = provider.settings.scope, ...session_ } = rest
   const session = newSession(provider, {
     loginAt: Date.now(),
-    session: { scopes: granted.split(' '), authTime, ...session_ },
+    session: { scopes: splitWords(granted), authTime, ...session_ },
     claims: { iss: provider.settings.issuer, sub: 'alice', ...claims },
     user
   }, settings.session.maxAge)

@@ -13,8 +13,8 @@ async function start (t: Test) {
   const provider = await startProvider({ users: [{ sub: 'alice' }, { sub: 'bob' }] })
   t.teardown(async () => await provider.close())
   const keySet = createKeySet(`${provider.issuer}/jwks`, async (url, init) => await fetch(url, init), silentLog)
-  const settings = { clientId: 'web', clockTolerance: 30 }
-  const verify = async (token: string) => await verifyOwnAccessToken(token, keySet, [provider.issuer], settings, 'alice')
+  const verifier = { keySet, issuers: [provider.issuer], clockTolerance: 30 }
+  const verify = async (token: string) => await verifyOwnAccessToken(token, verifier, { clientId: 'web', sub: 'alice' })
   return {
     provider,
     verify,

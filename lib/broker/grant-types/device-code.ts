@@ -22,15 +22,21 @@ export interface DeviceCodeParts {
   defaultReturnTo: string
 }
 
+/** A login on another device that the provider has confirmed. */
+interface DeviceLogin {
+  provider: Provider
+  tokenSet: TokenSet
+  /** In milliseconds since the epoch. */
+  loginAt: number
+}
+
 /** RFC 8628, section 3.4: asks the provider once, and passes on its error until the user has logged in. */
 export function createDeviceCode (parts: DeviceCodeParts): GrantType {
   const { broker, deviceCodes, providers, acceptLogin, telemetry, defaultReturnTo } = parts
 
   async function issue (
     broker: Broker,
-    provider: Provider,
-    { tokens, claims }: TokenSet,
-    loginAt: number,
+    { provider, tokenSet: { tokens, claims }, loginAt }: DeviceLogin,
     { clientId = provider.settings.clientId, request, reply }: GrantContext
   ): Promise<TokenResponse | null> {
     demand(claims !== undefined, 'invalid_grant', 'The identity provider does not name the user.')
@@ -58,7 +64,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
         return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
       })
       if (broker === undefined) return toTokenResponse(tokenSet.tokens)
-      return await issue(broker, provider, tokenSet, loginAt, context)
+      return await issue(broker, { provider, tokenSet, loginAt }, context)
     }
   }
 }

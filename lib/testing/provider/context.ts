@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { splitWords } from '../../util/words.ts'
 import { createKeyRing } from './keys.ts'
 import type { ActiveFault } from './active-faults.ts'
 import type { KeyRing } from './keys.ts'
@@ -141,4 +142,4 @@ export const now = (): number => Math.floor(Date.now() / 1000)
 
 export const random = (): string => randomBytes(24).toString('base64url')
 
-export const words = (scope: string | undefined): string[] => scope?.split(' ').filter(Boolean) ?? []
+export const words = (scope: string | undefined): string[] => splitWords(scope ?? '')
