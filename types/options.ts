@@ -614,8 +614,9 @@ export interface GuardOptions {
    */
   accept?: Array<'session' | 'bearer' | 'client'>
   /**
-   * A check of your own, called when all other constraints are met. Returns whether the request may pass; `false` is
-   * answered with 403. Default: none.
+   * A check of your own, called when all other constraints are met. The request may pass only
+   * when it returns `true`; anything else is answered with 403. What it throws is answered as an error of the
+   * application. Default: none.
    */
   check?: (claims: OidcClaims, request: FastifyRequest) => boolean | Promise<boolean>
   /**

@@ -24,7 +24,7 @@ export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 
 }
 
 /** Until then, Fastify would answer with the error, and change the status of the answer that is on its way. */
-async function written (reply: FastifyReply): Promise<void> {
+async function waitUntilSent (reply: FastifyReply): Promise<void> {
   await new Promise<unknown>((resolve) => { reply.then(() => resolve(undefined), resolve) })
 }
 
@@ -80,7 +80,7 @@ export function createHandler (
     if (steps === undefined) return
     const refused = await settled(steps.decide(request), steps, request, reply)
     if (refused === undefined) return
-    await written(reply)
+    await waitUntilSent(reply)
     logOnce(reply, refused)
     throw refused
   }

@@ -42,7 +42,7 @@ export function createSessionCheck (ownOrigin: OwnOrigin, sessions: Sessions): S
     },
 
     findViolation (constraints, request, { session, claims, sources }) {
-      // The browser sends the cookie also when another site causes the request (security.md S43).
+      // The browser sends the cookie also when another site causes the request.
       if (isUnsafe(request) && !ownOrigin.isOwn(request)) {
         return new OidcError('FST_OIDC_CROSS_SITE', { detail: ownOrigin.describe(request) })
       }

@@ -32,7 +32,7 @@ function findTokenViolation (
   log: FastifyBaseLogger
 ): Decision {
   const { isClient } = token
-  // A client is not a user: a route for users must not accept it as one (security.md S72).
+  // A client is not a user: a route for users must not accept it as one (RFC 9700, section 4.15).
   if (!constraints.accept.has(isClient ? 'client' : 'bearer')) {
     const detail = isClient
       ? 'the token is of a client, not of a user; "accept" with client lets it in'

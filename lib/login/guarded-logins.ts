@@ -10,7 +10,7 @@ export type GuardedLogin = Pick<PendingLogin, 'provider' | 'returnTo' | 'maxAge'
 
 /**
  * The logins that guards began in a browser and that have succeeded, until a guard lets the user through. A guard that
- * begins the same login again would do so for ever, for example when the browser drops the session cookie.
+ * begins the same login again would do so without end, for example when the browser drops the session cookie.
  */
 export interface GuardedLogins {
   /** Remembers a login that has succeeded. */

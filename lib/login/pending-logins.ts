@@ -105,7 +105,7 @@ export function createPendingLogins (
   const former = createFormerLogins(settings, sealer)
   const addressName = `${cookieName}-return`
   const nameOf = (slot: string): string => `${cookieName}-login-${slot}`
-  // Each process begins elsewhere: tabs whose logins begin in several processes seldom get the same slot.
+  // Each process begins elsewhere: tabs whose logins begin in several processes rarely get the same slot.
   let turn = randomInt(SLOTS.length)
   /** The size of the largest session so far, in bytes. */
   let largestSession = 0

@@ -11,7 +11,7 @@ export interface Requirements {
 
 /**
  * The parameter `step_up` of the login route, for a script or a user that was refused. It is sealed, because the query
- * of a login must not choose what is asked of the provider (security.md S6).
+ * of a login must not choose what is asked of the provider.
  */
 export interface StepUp {
   /** `undefined` when nothing is demanded. */

@@ -112,7 +112,7 @@ export function ownClients ({ clientId, clientIds }: ProviderSettings): string[]
   return clientIds ?? [clientId]
 }
 
-/** The issuer of a token must be enough to tell who issued it (security.md V19). */
+/** The issuer of a token must be enough to tell who issued it (RFC 8725, section 3.8). */
 export function checkIssuers (broker: BrokerSettings, providers: ReadonlyMap<string, ProviderSettings>): void {
   const trusted = broker.trustedIssuers.map(({ issuer }) => issuer)
   const others = [...trusted, ...[...providers.values()].flatMap(issuersOf)]

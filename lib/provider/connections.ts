@@ -35,7 +35,7 @@ export function createConnections (): Connections {
     async request (url, options, body) {
       const isSecure = url.startsWith('https:')
       const agent = agents[isSecure ? 'https:' : 'http:']
-      if (hasIdle(agent)) await sortOut(agent)
+      if (hasIdle(agent)) await removeClosed(agent)
       // By the object: tools that observe or mock requests replace its functions.
       const { request } = isSecure ? https : http
       return await new Promise((resolve, reject) => {
@@ -83,7 +83,7 @@ function hasIdle (agent: Agent): boolean {
  * Removes connections that are closed or too old. Timers and events may be late: where a process was suspended, or
  * was busy, it may not know yet. After two turns of the event loop it has read what had arrived.
  */
-async function sortOut (agent: Agent): Promise<void> {
+async function removeClosed (agent: Agent): Promise<void> {
   for (const socket of idleOf(agent)) {
     if (Date.now() - (idleSince.get(socket) as number) > MAX_IDLE) socket.destroy()
   }

@@ -2,7 +2,7 @@ import { parseJson } from '../util/json.ts'
 
 /**
  * The JSON value of a response, or `undefined` when it has none. The body decides, whatever the content type says:
- * some providers send JSON as `text/plain`. A response that calls itself a page is none.
+ * some providers send JSON as `text/plain`. A response that calls itself a page has no value.
  */
 export async function readJson (response: Response): Promise<unknown> {
   return isHtml(response) ? undefined : parseJson(await response.text())

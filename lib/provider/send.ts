@@ -55,7 +55,7 @@ async function * nothing (): AsyncGenerator<Uint8Array> {}
 
 function sendByNode (connections: Connections): Send {
   return async (url, init, signal) => {
-    const { body, ...options } = plain(init)
+    const { body, ...options } = toPlainRequest(init)
     const message = await connections.request(url, { ...options, signal }, body)
     return answerOf(message.statusCode as number, message.headers, message)
   }
@@ -72,7 +72,7 @@ function sendByDispatcher (dispatcher: Dispatcher): Send | undefined {
   return async (url, init, signal) => {
     const { origin, pathname, search } = new URL(url)
     // An interceptor would follow redirects unless the request forbids it.
-    const options = { origin, path: pathname + search, ...plain(init), signal, maxRedirections: 0 }
+    const options = { origin, path: pathname + search, ...toPlainRequest(init), signal, maxRedirections: 0 }
     const { statusCode, headers, body } = await dispatcher.request(options)
     return answerOf(statusCode, headers, body)
   }
@@ -89,7 +89,7 @@ interface PlainRequest {
 }
 
 /** A request as openid-client makes it, with text or URLSearchParams as its body. Some servers require a user agent. */
-function plain ({ method, headers, body }: RequestInit): PlainRequest {
+function toPlainRequest ({ method, headers, body }: RequestInit): PlainRequest {
   const own = { 'user-agent': 'fastify-oidc', 'accept-encoding': ACCEPT_ENCODING }
   return {
     method: method ?? 'GET',
