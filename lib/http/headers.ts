@@ -28,8 +28,7 @@ function removeSharedCaching (reply: FastifyReply): void {
 }
 
 /**
- * No shared cache may keep a response that depends on a session, and no cache at all one that sets cookies
- * (security.md S40).
+ * No shared cache may keep a response that depends on a session, and no cache at all one that sets cookies.
  */
 export function preventCaching (reply: FastifyReply, setsCookies: boolean): void {
   reply.header('cache-control', setsCookies ? 'no-store' : unshared(reply.getHeader('cache-control')))

@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Settings } from '../options/settings.ts'
 
 export interface OwnOrigin {
-  /** Whether a request comes from a page of the application, or of a trusted origin (security.md S43). */
+  /** Whether a request comes from a page of the application, or of a trusted origin. */
   isOwn: (request: FastifyRequest) => boolean
   /** Where a request comes from, and where it should come from, for the log. */
   describe: (request: FastifyRequest) => string

@@ -107,8 +107,8 @@ function linkable (returnTo: string): string {
 }
 
 /**
- * `value` as an absolute URL if a browser would stay on the origin with it and with its serialized form
- * (security.md S48), else `null`.
+ * `value` as an absolute URL if a browser would stay on the origin with it and with its serialized form,
+ * else `null`.
  */
 export function safeUrl (value: unknown, baseUrl: string, origin: string): string | null {
   if (typeof value !== 'string' || value.length > MAX_RETURN_TO || isMisread(value)) return null

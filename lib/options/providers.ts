@@ -85,7 +85,7 @@ function issuersOf ({ issuer, accessTokenIssuer }: ProviderSettings): string[] {
 }
 
 /**
- * The `iss` and the client of an access token must be enough to tell to which provider it belongs (security.md V19).
+ * The `iss` and the client of an access token must be enough to tell to which provider it belongs.
  */
 export function checkAccessTokens (providers: ReadonlyMap<string, ProviderSettings>): void {
   const all = [...providers.values()]
