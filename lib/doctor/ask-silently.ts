@@ -43,31 +43,60 @@ async function open (
   connections: Connections
 ): Promise<{ status: number, location: string | null }> {
   const signal = AbortSignal.timeout(settings.timeout * 1000)
-  const { status, headers, discard } = await createSend(settings, connections)(url, { headers: { accept: 'text/html' } }, signal)
+  const send = createSend(settings, connections)
+  const { status, headers, discard } = await send(url, { headers: { accept: 'text/html' } }, signal)
   discard()
   return { status, location: headers.get('location') }
 }
 
 function judgeResponse (params: URLSearchParams, state: string, metadata: ProviderMetadata): SilentAnswer {
   const error = params.get('error')
-  if (error === null) return { answer: 'no error', findings: [unable('prompt=none without a login was answered without an error')] }
+  if (error === null) {
+    return {
+      answer: 'no error',
+      findings: [unable(
+        'prompt=none without a login was answered without an error'
+      )]
+    }
+  }
+  const needsIssuer = metadata.authorization_response_iss_parameter_supported === true
   const lacking = [
     ...(params.get('state') === state ? [] : ['state']),
-    ...(metadata.authorization_response_iss_parameter_supported === true && params.get('iss') !== metadata.issuer ? ['iss'] : [])
+    ...(needsIssuer && params.get('iss') !== metadata.issuer ? ['iss'] : [])
   ]
   return lacking.length === 0
     ? { answer: error.slice(0, 100), findings: [] }
-    : { answer: `${error.slice(0, 100)}, without ${lacking.join(' and ')}`, findings: [unable(`the error for prompt=none comes without ${lacking.join(' and ')}`)] }
+    : {
+        answer: `${error.slice(0, 100)}, without ${lacking.join(' and ')}`,
+        findings: [unable(
+      `the error for prompt=none comes without ${lacking.join(' and ')}`
+        )]
+      }
 }
 
 function judgePage (status: number, redirectUri: string): SilentAnswer {
-  if (status < 400) return { answer: 'shows a page', findings: [unable('the provider ignores prompt=none, and shows a page')] }
+  if (status < 400) {
+    return {
+      answer: 'shows a page',
+      findings: [unable(
+        'the provider ignores prompt=none, and shows a page'
+      )]
+    }
+  }
   return {
     answer: `status ${status}`,
-    findings: [finding('warning', 'authorization_refused', `the authorization endpoint answered ${status}, and not to the redirect URI`, `Register ${redirectUri} at the provider`)]
+    findings: [finding(
+      'warning', 'authorization_refused',
+      `the authorization endpoint answered ${status}, and not to the redirect URI`,
+      `Register ${redirectUri} at the provider`
+    )]
   }
 }
 
 function unable (message: string): Finding {
-  return finding('warning', 'prompt_none', message, 'Do not use "silent" in guards: a visitor would get stuck at the provider')
+  return finding(
+    'warning', 'prompt_none',
+    message,
+    'Do not use "silent" in guards: a visitor would get stuck at the provider'
+  )
 }

@@ -29,7 +29,11 @@ export function inspectKeys (keys: unknown[], alg: string): Finding[] {
 
 function inspectUsable (usable: JWK[], alg: string): Finding[] {
   if (usable.length === 0) {
-    return [finding('error', 'no_keys', 'no key of the key set can be used', 'Give the provider a signing key: RSA with at least 2048 bits, EC or Ed25519')]
+    return [finding(
+      'error', 'no_keys',
+      'no key of the key set can be used',
+      'Give the provider a signing key: RSA with at least 2048 bits, EC or Ed25519'
+    )]
   }
   const kids = usable.flatMap(({ kid }) => kid ?? [])
   const repeated = [...new Set(kids.filter((kid, index) => kids.indexOf(kid) !== index))]
@@ -37,13 +41,26 @@ function inspectUsable (usable: JWK[], alg: string): Finding[] {
   return [
     ...(usable.some((key) => fits(key, alg))
       ? []
-      : [finding('error', 'no_key_for_alg', `no key fits ${alg}, the algorithm of ID tokens`, 'Compare "idTokenSigningAlg" with the algorithm that is registered for the client, and with the keys of the provider')]),
+      : [finding(
+          'error', 'no_key_for_alg',
+          `no key fits ${alg}, the algorithm of ID tokens`,
+          'Compare "idTokenSigningAlg" with the algorithm that is registered for the client, and with the keys ' +
+            'of the provider'
+        )]),
     ...(repeated.length === 0
       ? []
-      : [finding('note', 'kid_repeated', `several keys have the same kid: ${repeated.slice(0, 5).join(', ').slice(0, 200)}`, 'Nothing to do: up to five keys are tried')]),
+      : [finding(
+          'note', 'kid_repeated',
+          `several keys have the same kid: ${repeated.slice(0, 5).join(', ').slice(0, 200)}`,
+          'Nothing to do: up to five keys are tried'
+        )]),
     ...(unnamed === 0 || usable.length === 1
       ? []
-      : [finding('note', 'kid_missing', `${unnamed} of ${usable.length} keys have no kid`, 'Nothing to do: up to five keys are tried')])
+      : [finding(
+          'note', 'kid_missing',
+          `${unnamed} of ${usable.length} keys have no kid`,
+          'Nothing to do: up to five keys are tried'
+        )])
   ]
 }
 

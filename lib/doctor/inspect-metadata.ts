@@ -70,23 +70,41 @@ const CHECKS: Array<(metadata: ProviderMetadata) => Finding[]> = [
     const types = texts(metadata['response_types_supported'])
     return types === null || types.includes('code')
       ? []
-      : [finding('error', 'no_code_flow', 'the provider does not support the response type code', 'Switch on the authorization code flow at the provider')]
+      : [finding(
+          'error', 'no_code_flow',
+          'the provider does not support the response type code',
+          'Switch on the authorization code flow at the provider'
+        )]
   },
 
   (metadata) => {
     const alg = signingAlgOf(metadata)
     if (alg === 'RS256') return []
     if (alg === undefined) {
-      return [finding('error', 'no_signing_alg', 'the provider signs ID tokens with no asymmetric algorithm', `Configure one of ${SIGNING_ALGS.join(', ')} at the provider`)]
+      return [finding(
+        'error', 'no_signing_alg',
+        'the provider signs ID tokens with no asymmetric algorithm',
+        `Configure one of ${SIGNING_ALGS.join(', ')} at the provider`
+      )]
     }
-    return [finding('warning', 'signing_alg', 'the provider does not sign ID tokens with RS256, the default', `Set "idTokenSigningAlg" to ${alg}, or to what is registered for the client`, { idTokenSigningAlg: alg })]
+    return [finding(
+      'warning', 'signing_alg',
+      'the provider does not sign ID tokens with RS256, the default',
+      `Set "idTokenSigningAlg" to ${alg}, or to what is registered for the client`,
+      { idTokenSigningAlg: alg }
+    )]
   },
 
   (metadata) => {
-    const weak = (texts(metadata['id_token_signing_alg_values_supported']) ?? []).filter((alg) => /^(?:none|HS\d+)$/.test(alg))
+    const offered = texts(metadata['id_token_signing_alg_values_supported']) ?? []
+    const weak = offered.filter((alg) => /^(?:none|HS\d+)$/.test(alg))
     return weak.length === 0
       ? []
-      : [finding('note', 'weak_signing_algs', `the provider also offers ${shown(weak)} for ID tokens`, 'Nothing to do: the plugin accepts one asymmetric algorithm only')]
+      : [finding(
+          'note', 'weak_signing_algs',
+          `the provider also offers ${shown(weak)} for ID tokens`,
+          'Nothing to do: the plugin accepts one asymmetric algorithm only'
+        )]
   },
 
   (metadata) => {
@@ -95,30 +113,60 @@ const CHECKS: Array<(metadata: ProviderMetadata) => Finding[]> = [
     const message = methods === null
       ? 'the provider does not announce PKCE'
       : `the provider announces PKCE with ${shown(methods)}, not with S256`
-    return [finding('warning', 'pkce', message, 'PKCE with S256 is sent all the same, and a provider that does not know it ignores it. Switch it on for the client where that is possible')]
+    return [finding(
+      'warning', 'pkce',
+      message,
+      'PKCE with S256 is sent all the same, and a provider that does not know it ignores it. Switch it on for ' +
+        'the client where that is possible'
+    )]
   },
 
   (metadata) => metadata.authorization_response_iss_parameter_supported === true
     ? []
-    : [finding('note', 'no_iss_parameter', 'responses have no iss parameter (RFC 9207)', 'Nothing to do: each provider has its own redirect URI. Do not register one for several providers')],
+    : [finding(
+        'note', 'no_iss_parameter',
+        'responses have no iss parameter (RFC 9207)',
+        'Nothing to do: each provider has its own redirect URI. Do not register one for several providers'
+      )],
 
   (metadata) => {
     if (metadata.require_pushed_authorization_requests !== true) return []
     return metadata.pushed_authorization_request_endpoint === undefined
-      ? [finding('error', 'no_pushed_requests', 'the provider demands pushed authorization requests, and has no endpoint for them', 'Set "pushed_authorization_request_endpoint" in the option "metadata"')]
-      : [finding('note', 'pushed_requests', 'the provider demands pushed authorization requests (RFC 9126)', 'Nothing to do: the plugin pushes them')]
+      ? [finding(
+          'error', 'no_pushed_requests',
+          'the provider demands pushed authorization requests, and has no endpoint for them',
+          'Set "pushed_authorization_request_endpoint" in the option "metadata"'
+        )]
+      : [finding(
+          'note', 'pushed_requests',
+          'the provider demands pushed authorization requests (RFC 9126)',
+          'Nothing to do: the plugin pushes them'
+        )]
   },
 
   (metadata) => metadata['require_signed_request_object'] === true
-    ? [finding('error', 'signed_requests', 'the provider demands signed request objects (RFC 9101)', 'Switch that off for the client: the plugin does not send them')]
+    ? [finding(
+        'error', 'signed_requests',
+        'the provider demands signed request objects (RFC 9101)',
+        'Switch that off for the client: the plugin does not send them'
+      )]
     : [],
 
   (metadata) => {
     const modes = texts(metadata['response_modes_supported'])
     if (modes === null || modes.includes('query')) return []
     return modes.includes('form_post')
-      ? [finding('warning', 'response_mode', 'the provider does not answer in the query', 'Set "responseMode" to form_post, with an https "baseUrl"', { responseMode: 'form_post' })]
-      : [finding('error', 'no_response_mode', `the provider answers by ${shown(modes)} only`, 'Switch on the response mode query or form_post')]
+      ? [finding(
+          'warning', 'response_mode',
+          'the provider does not answer in the query',
+          'Set "responseMode" to form_post, with an https "baseUrl"',
+          { responseMode: 'form_post' }
+        )]
+      : [finding(
+          'error', 'no_response_mode',
+          `the provider answers by ${shown(modes)} only`,
+          'Switch on the response mode query or form_post'
+        )]
   },
 
   (metadata) => {
@@ -128,14 +176,23 @@ const CHECKS: Array<(metadata: ProviderMetadata) => Finding[]> = [
     const wanted = ['openid', 'profile', 'email'].filter((scope) => scope === 'openid' || scopes.includes(scope))
     return lacking.length === 0
       ? []
-      : [finding('warning', 'scopes', `the provider does not list the scopes ${shown(lacking)}`, `Set "scope" to ${shown(wanted)} if the provider answers invalid_scope`, { scope: wanted.join(' ') })]
+      : [finding(
+          'warning', 'scopes',
+          `the provider does not list the scopes ${shown(lacking)}`,
+          `Set "scope" to ${shown(wanted)} if the provider answers invalid_scope`,
+          { scope: wanted.join(' ') }
+        )]
   },
 
   (metadata) => {
     const scopes = texts(metadata['scopes_supported'])
     return scopes === null || scopes.includes('offline_access')
       ? []
-      : [finding('note', 'no_offline_access', 'the provider does not list the scope offline_access', 'Do not set "offlineAccess". A provider may give refresh tokens without it')]
+      : [finding(
+          'note', 'no_offline_access',
+          'the provider does not list the scope offline_access',
+          'Do not set "offlineAccess". A provider may give refresh tokens without it'
+        )]
   },
 
   (metadata) => {
@@ -149,27 +206,48 @@ const CHECKS: Array<(metadata: ProviderMetadata) => Finding[]> = [
     if (metadata['backchannel_logout_supported'] === true) {
       return metadata['backchannel_logout_session_supported'] === true
         ? []
-        : [finding('note', 'backchannel_without_sid', 'logout tokens have no sid', 'Such a logout ends all sessions of the user')]
+        : [finding(
+            'note', 'backchannel_without_sid',
+            'logout tokens have no sid',
+            'Such a logout ends all sessions of the user'
+          )]
     }
-    return [finding('note', 'no_backchannel_logout', 'the provider has no back-channel logout', 'A logout elsewhere does not end sessions here: choose a short "session.maxAge" or "session.idleTimeout", or "refresh" in guards')]
+    return [finding(
+      'note', 'no_backchannel_logout',
+      'the provider has no back-channel logout',
+      'A logout elsewhere does not end sessions here: choose a short "session.maxAge" or ' +
+        '"session.idleTimeout", or "refresh" in guards'
+    )]
   },
 
   (metadata) => {
     const isWithoutSession = metadata['frontchannel_logout_supported'] === true &&
       metadata['frontchannel_logout_session_supported'] !== true
     return isWithoutSession
-      ? [finding('note', 'frontchannel_without_sid', 'front-channel logouts may come without iss and sid, and then end nothing', 'Switch on "session required" for the front-channel logout of the client')]
+      ? [finding(
+          'note', 'frontchannel_without_sid',
+          'front-channel logouts may come without iss and sid, and then end nothing',
+          'Switch on "session required" for the front-channel logout of the client'
+        )]
       : []
   },
 
   (metadata) => {
     const methods = texts(metadata['token_endpoint_auth_methods_supported'])
     if (methods === null) {
-      return [finding('note', 'no_auth_methods', 'the provider does not say how clients authenticate', 'The default is client_secret_basic')]
+      return [finding(
+        'note', 'no_auth_methods',
+        'the provider does not say how clients authenticate',
+        'The default is client_secret_basic'
+      )]
     }
     return methods.some((method) => CLIENT_AUTHS.includes(method))
       ? []
-      : [finding('error', 'auth_methods', `clients authenticate only by ${shown(methods)}`, `Switch on one of ${shown(CLIENT_AUTHS)}`)]
+      : [finding(
+          'error', 'auth_methods',
+          `clients authenticate only by ${shown(methods)}`,
+          `Switch on one of ${shown(CLIENT_AUTHS)}`
+        )]
   },
 
   (metadata) => {
@@ -180,14 +258,22 @@ const CHECKS: Array<(metadata: ProviderMetadata) => Finding[]> = [
     })
     return elsewhere.length === 0
       ? []
-      : [finding('note', 'other_hosts', `on another host than the issuer: ${shown(elsewhere)}`, 'Check that these hosts belong to the provider, and that firewalls let them pass')]
+      : [finding(
+          'note', 'other_hosts',
+          `on another host than the issuer: ${shown(elsewhere)}`,
+          'Check that these hosts belong to the provider, and that firewalls let them pass'
+        )]
   },
 
   (metadata) => {
     const { access_token_issuer: issuer } = metadata
     return issuer === undefined || issuer === metadata.issuer
       ? []
-      : [finding('note', 'access_token_issuer', `access tokens have another issuer: ${String(issuer).slice(0, 200)}`, 'Nothing to do: it is accepted for access tokens')]
+      : [finding(
+          'note', 'access_token_issuer',
+          `access tokens have another issuer: ${String(issuer).slice(0, 200)}`,
+          'Nothing to do: it is accepted for access tokens'
+        )]
   }
 ]
 

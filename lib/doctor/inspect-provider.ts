@@ -80,13 +80,29 @@ function isOther (published: unknown, issuer: string): published is string {
 function issuerDiffers (published: string, issuer: string, discoveryUrl: string): Finding {
   const message = `the provider calls itself ${published.slice(0, 200)}, not ${issuer}`
   if (/[{}]/.test(published)) {
-    return finding('error', 'issuer_template', message, 'This is the metadata of all tenants. Put the identifier of your tenant into the issuer; for several tenants, use "resolveProvider"')
+    return finding(
+      'error', 'issuer_template',
+      message,
+      'This is the metadata of all tenants. Put the identifier of your tenant into the issuer; for several ' +
+        'tenants, use "resolveProvider"'
+    )
   }
   if (published.replace(/\/$/, '') === issuer.replace(/\/$/, '')) {
-    return finding('error', 'issuer_slash', message, 'The slash at the end counts. Write the issuer as the provider does', { issuer: published })
+    return finding(
+      'error', 'issuer_slash',
+      message,
+      'The slash at the end counts. Write the issuer as the provider does',
+      { issuer: published }
+    )
   }
   if (new URL(published).host === new URL(issuer).host) {
     return finding('error', 'issuer_differs', message, 'Write the issuer as the provider does', { issuer: published })
   }
-  return finding('error', 'issuer_differs', message, 'Take the address that browsers use as the issuer. If it is the one that the provider names, and the application reaches it only by another address, set both "issuer" and "discoveryUrl"', { issuer: published, discoveryUrl })
+  return finding(
+    'error', 'issuer_differs',
+    message,
+    'Take the address that browsers use as the issuer. If it is the one that the provider names, and the ' +
+      'application reaches it only by another address, set both "issuer" and "discoveryUrl"',
+    { issuer: published, discoveryUrl }
+  )
 }

@@ -119,8 +119,13 @@ async function listen (app: FastifyInstance, { href, hostname, port }: URL, othe
   // With https, or on another host, something else receives the browser and passes its requests on.
   const isOwn = isLoopbackHttp(href)
   await app.listen(isOwn
-    ? { host: hostname.endsWith('localhost') ? 'localhost' : hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) }
+    ? { host: addressOf(hostname), port: port === '' ? 80 : Number(port) }
     : { host: '127.0.0.1', port: otherPort })
 }
 
-const END = '<!doctype html><html lang="en"><title>fastify-oidc doctor</title><p>This is the end. The terminal shows the report.</p></html>'
+function addressOf (hostname: string): string {
+  return hostname.endsWith('localhost') ? 'localhost' : hostname.replace(/^\[|\]$/g, '')
+}
+
+const END = '<!doctype html><html lang="en"><title>fastify-oidc doctor</title>' +
+  '<p>This is the end. The terminal shows the report.</p></html>'

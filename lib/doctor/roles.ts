@@ -38,7 +38,12 @@ function ownRoles (access: Record<string, unknown>, clientId: string): Record<st
 /** Where the roles are, and what to set. `known` are the paths of the default of `roleClaims`. */
 export function adviseRoles (found: FoundRoles[], known: readonly string[]): Finding {
   if (found.length === 0) {
-    return finding('note', 'no_roles', 'no claim looks like roles', 'If guards need roles, add them to a token at the provider: as a claim roles or groups, by a scope or a mapper. See "Where the roles are" in docs/providers.md')
+    return finding(
+      'note', 'no_roles',
+      'no claim looks like roles',
+      'If guards need roles, add them to a token at the provider: as a claim roles or groups, by a scope or a ' +
+        'mapper. See "Where the roles are" in docs/providers.md'
+    )
   }
   // The same claim in another source adds nothing.
   const used = found.filter(({ path }, index) => found.findIndex((other) => other.path === path) === index)
@@ -52,5 +57,10 @@ export function adviseRoles (found: FoundRoles[], known: readonly string[]): Fin
   const names = Object.keys(options).map((name) => `"${name}"`)
   return names.length === 0
     ? finding('note', 'roles', `roles are in ${where}`, 'Nothing to set: guards find them there')
-    : finding('warning', 'roles', `roles are in ${where}`, `Set ${names.join(' and ')} as below, or guards do not find them`, options)
+    : finding(
+      'warning', 'roles',
+      `roles are in ${where}`,
+      `Set ${names.join(' and ')} as below, or guards do not find them`,
+      options
+    )
 }

@@ -84,28 +84,51 @@ function conclude (attempts: Attempt[], settings: ProviderSettings, metadata: Pr
   const { clientAuth: standard } = settings
   if (attempts.length === 0) {
     const offered = texts(metadata['token_endpoint_auth_methods_supported']) as string[]
-    return [finding('error', 'client_methods', `a secret does not go with the methods of the provider: ${offered.slice(0, 20).join(' ')}`, 'With private_key_jwt, set "clientKey" in place of "clientSecret"; with tls_client_auth, set "dispatcher"; with none, leave the secret out')]
+    return [finding(
+      'error', 'client_methods',
+      `a secret does not go with the methods of the provider: ${offered.slice(0, 20).join(' ')}`,
+      'With private_key_jwt, set "clientKey" in place of "clientSecret"; with tls_client_auth, set ' +
+        '"dispatcher"; with none, leave the secret out'
+    )]
   }
   const accepted = attempts.find(({ result }) => result === 'accepted')
   if (accepted !== undefined) return acceptedBy(accepted, standard)
   const unclear = attempts.find(({ result }) => result === 'unclear')
   if (unclear !== undefined) {
-    return [finding('warning', 'client_unclear', `${unclear.clientAuth}: ${unclear.detail}`, 'The provider refused the request before it looked at the code. Try a login, by --login')]
+    return [finding(
+      'warning', 'client_unclear',
+      `${unclear.clientAuth}: ${unclear.detail}`,
+      'The provider refused the request before it looked at the code. Try a login, by --login'
+    )]
   }
   const [first] = attempts as [Attempt]
   const isRefused = attempts.every(({ result }) => result === 'refused')
   return [isRefused
     ? finding('error', 'client_refused', `${first.clientAuth}: ${first.detail}`, adviceFor(settings))
-    : finding('error', 'client_failed', `${first.clientAuth}: ${first.detail}`, 'Look at the log of the provider, and try again')]
+    : finding(
+      'error', 'client_failed',
+      `${first.clientAuth}: ${first.detail}`,
+      'Look at the log of the provider, and try again'
+    )]
 }
 
 function acceptedBy ({ clientAuth, basicEncoding }: Attempt, standard: ClientAuth): Finding[] {
   if (basicEncoding !== undefined) {
-    return [finding('warning', 'client_auth', 'the provider does not decode the credentials of client_secret_basic', 'Set "basicEncoding" to raw', { basicEncoding })]
+    return [finding(
+      'warning', 'client_auth',
+      'the provider does not decode the credentials of client_secret_basic',
+      'Set "basicEncoding" to raw',
+      { basicEncoding }
+    )]
   }
   return clientAuth === standard
     ? []
-    : [finding('warning', 'client_auth', `the provider accepts the client by ${clientAuth}, and not by ${standard}`, `Set "clientAuth" to ${clientAuth}`, { clientAuth })]
+    : [finding(
+        'warning', 'client_auth',
+        `the provider accepts the client by ${clientAuth}, and not by ${standard}`,
+        `Set "clientAuth" to ${clientAuth}`,
+        { clientAuth }
+      )]
 }
 
 function adviceFor ({ clientAuth }: ProviderSettings): string {

@@ -84,7 +84,11 @@ async function readUser (
   const answer = metadata.userinfo_endpoint === undefined
     ? null
     : await userinfo().catch((error: OidcError) => {
-      findings.push(finding('warning', 'userinfo_failed', `UserInfo: ${detailOf(error)}`, 'Do not set "userinfo", and leave it out of "rolesFrom", until this works'))
+      findings.push(finding(
+        'warning', 'userinfo_failed',
+        `UserInfo: ${detailOf(error)}`,
+        'Do not set "userinfo", and leave it out of "rolesFrom", until this works'
+      ))
       return null
     })
   const payload = payloadOf(accessToken)
@@ -92,7 +96,11 @@ async function readUser (
     ? undefined
     : await provider.verifyOwnAccessToken(accessToken, claims.sub).then(() => undefined, detailOf)
   if (problem !== undefined) {
-    findings.push(finding('note', 'access_token_not_used', `the access token is a JWT, but no roles can be taken from it: ${problem}`, 'Leave access_token out of "rolesFrom"'))
+    findings.push(finding(
+      'note', 'access_token_not_used',
+      `the access token is a JWT, but no roles can be taken from it: ${problem}`,
+      'Leave access_token out of "rolesFrom"'
+    ))
   }
   const secrets = [accessToken, refreshToken, idToken, clientSecret].filter((text) => text !== undefined)
   return { idToken: claims, userinfo: answer, accessToken: payload, isOwn: problem === undefined, secrets, findings }
@@ -110,11 +118,19 @@ function loginProblem ({ results, lastError }: Logins, redirectUri: string, wait
   const first = results.get('login')
   if (first === undefined) {
     const reason = lastError === undefined ? '' : `; the last error: ${lastError.code}: ${detailOf(lastError)}`
-    return finding('error', 'login_timeout', `no login came to its end within ${wait} s${reason}`, `If the provider showed an error, register ${redirectUri} there. --wait gives more time`)
+    return finding(
+      'error', 'login_timeout',
+      `no login came to its end within ${wait} s${reason}`,
+      `If the provider showed an error, register ${redirectUri} there. --wait gives more time`
+    )
   }
   if (!('error' in first)) return undefined
   const { error } = first
-  return finding('error', 'login_failed', `${error.code}: ${detailOf(error)}`, `The message says what to change; docs/errors.md has more about ${error.code}`)
+  return finding(
+    'error', 'login_failed',
+    `${error.code}: ${detailOf(error)}`,
+    `The message says what to change; docs/errors.md has more about ${error.code}`
+  )
 }
 
 function cannotServe (error: Error): Finding {
@@ -137,7 +153,9 @@ function reportOf (
   const roles = findRoles(sources, clientId)
   const loggedIn = judge('promptNone', logins, idToken)
   const maxAge = judge('maxAge', logins, idToken)
-  const shown = (claims: object | null): LoginReport['userinfo'] => claims === null ? null : shownClaims(claims, secrets)
+  const shown = (claims: object | null): LoginReport['userinfo'] => {
+    return claims === null ? null : shownClaims(claims, secrets)
+  }
   return {
     login: {
       idToken: shownClaims(idToken, secrets),
@@ -158,7 +176,11 @@ function reportOf (
 function leftOut ({ _claim_names: names }: IdTokenClaims): Finding[] {
   return names === undefined
     ? []
-    : [finding('note', 'claims_left_out', 'the ID token leaves out claims, by _claim_names', 'Above 200 groups, Entra ID writes none into the token: use app roles')]
+    : [finding(
+        'note', 'claims_left_out',
+        'the ID token leaves out claims, by _claim_names',
+        'Above 200 groups, Entra ID writes none into the token: use app roles'
+      )]
 }
 
 interface Judgement {
@@ -178,17 +200,36 @@ function judge (step: Exclude<Step, 'login'>, { results }: Logins, { iat }: IdTo
 
 const ANSWERED: Record<Exclude<Step, 'login'>, (hasAsked: boolean) => Judgement> = {
   promptNone: (hasAsked) => hasAsked
-    ? { answer: 'asked the user', findings: [finding('warning', 'prompt_none', 'the provider ignores prompt=none, and asked the user', 'Do not use "silent" in guards')] }
+    ? {
+        answer: 'asked the user',
+        findings: [finding(
+          'warning', 'prompt_none',
+          'the provider ignores prompt=none, and asked the user',
+          'Do not use "silent" in guards'
+        )]
+      }
     : { answer: 'logged the user in', findings: [] },
   maxAge: (hasAsked) => hasAsked
     ? { answer: 'asked the user again', findings: [] }
-    : { answer: 'ignored', findings: [finding('warning', 'max_age_ignored', 'the provider ignores max_age', 'Guards with "maxAge" ask once more, with prompt=login; a provider that ignores that too cannot be used for them')] }
+    : {
+        answer: 'ignored',
+        findings: [finding(
+          'warning', 'max_age_ignored',
+          'the provider ignores max_age',
+          'Guards with "maxAge" ask once more, with prompt=login; a provider that ignores that too cannot be used ' +
+        'for them'
+        )]
+      }
 }
 
 const FAILED: Record<Exclude<Step, 'login'>, (detail: string) => Judgement> = {
   promptNone: (detail) => ({
     answer: detail,
-    findings: [finding('note', 'prompt_none_refused', `the provider refuses prompt=none also for a user who is logged in there: ${detail}`, '"silent" in guards logs nobody in')]
+    findings: [finding(
+      'note', 'prompt_none_refused',
+      `the provider refuses prompt=none also for a user who is logged in there: ${detail}`,
+      '"silent" in guards logs nobody in'
+    )]
   }),
   maxAge: (detail) => ({
     answer: detail,
