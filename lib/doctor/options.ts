@@ -65,8 +65,15 @@ export function suggestionsOf (findings: Finding[]): Record<string, unknown> {
 
 /** The options to write, without secrets. */
 export function optionsToWrite (asked: Asked, findings: Finding[]): Record<string, unknown> {
-  const { clientSecret: _, session: __, clientId, ...options } = optionsOf(asked)
-  return { ...options, ...(asked.clientId !== undefined && { clientId }), ...suggestionsOf(findings) }
+  const { clientSecret: _, session: __, clientId, allowInsecureLoopback, ...options } = optionsOf(asked)
+  // Where `baseUrl` is http itself, the plugin takes http on loopback addresses without it.
+  const needsInsecure = allowInsecureLoopback === true && asked.baseUrl.startsWith('https:')
+  return {
+    ...options,
+    ...(needsInsecure && { allowInsecureLoopback }),
+    ...(asked.clientId !== undefined && { clientId }),
+    ...suggestionsOf(findings)
+  }
 }
 
 /** The options as TypeScript. Secrets come from the environment. */

@@ -65,6 +65,7 @@ t.test('a login shows the claims of each token, and what the provider does', asy
     maxAge: 'asked the user again'
   })
   t.same(report.register.redirectUri, `${baseUrl}/auth/callback`)
+  t.notOk('allowInsecureLoopback' in report.options, 'http is for development here, without an option')
   t.match(stderr, `Open this address in a browser, and log in: ${baseUrl}/doctor\n`)
   t.match(stderr, `The redirect URI ${baseUrl}/auth/callback must be registered.`)
   for (const secret of [SECRET, /eyJ/]) t.notMatch(stdout + stderr, secret)
