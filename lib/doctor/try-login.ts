@@ -67,9 +67,9 @@ export async function tryLogin (metadata: ProviderMetadata, parts: LoginParts): 
     return { login: null, findings: [...silent.findings, cannotServe(error as Error)] }
   }
   const problem = loginProblem(logins, redirectUri, wait)
-  return problem !== undefined || user === undefined
-    ? { login: null, findings: [...silent.findings, ...problem === undefined ? [] : [problem]] }
-    : reportOf(user, silent, logins, parts)
+  return problem === undefined
+    ? reportOf(user as unknown as User, silent, logins, parts) // a login that succeeds has set it
+    : { login: null, findings: [...silent.findings, problem] }
 }
 
 async function readUser (
