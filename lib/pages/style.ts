@@ -32,12 +32,12 @@ const STYLE = [
   'form{margin:0}',
   'a,button{box-sizing:border-box;display:block;width:100%;padding:.625rem 1.5rem;border:1px solid var(--line);',
   'border-radius:.5rem;background:none;color:inherit;font:inherit;text-align:center;text-decoration:none;',
-  'cursor:pointer}',
+  'text-wrap:balance;cursor:pointer}',
   'div>a{width:auto}',
   'div>a:first-child,div>:first-child>button{border-color:var(--main);background:var(--main);color:var(--on)}',
   'a:hover,button:hover{text-decoration:underline}',
   ':focus-visible{outline:3px solid var(--text);outline-offset:3px}',
-  '@media(max-width:30rem){main{padding:1.5rem 1.25rem}div>*{flex:1 1 100%}}'
+  '@media(max-width:30rem){main{padding:1.5rem 1.25rem}h1{font-size:1.25rem}div>*{flex:1 1 100%}}'
 ].join('')
 
 export function styleOf (theme: NonNullable<PageOptions['theme']>): string {

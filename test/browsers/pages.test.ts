@@ -57,14 +57,18 @@ const TREES: Array<[path: string, tree: string[]]> = [
   ]]
 ]
 
-const ROLES = new Set(['banner', 'main', 'heading', 'list', 'listitem', 'link', 'button', 'image', 'paragraph', 'form'])
+const ROLES = new Set(['banner', 'main', 'heading', 'list', 'listitem', 'link', 'button', 'image', 'paragraph'])
 
 async function treeOf (page: Page): Promise<string[]> {
   const session = await page.context().newCDPSession(page)
   const { nodes } = await session.send('Accessibility.getFullAXTree')
-  return nodes
-    .filter(({ ignored, role }) => !ignored && ROLES.has(role?.value))
-    .map(({ role, name }) => `${role?.value} ${name?.value ?? ''}`.trim())
+  const byId = new Map(nodes.map((node) => [node.nodeId, node]))
+  const linesOf = (id: string): string[] => {
+    const { ignored = true, role, name, childIds = [] } = byId.get(id) ?? {}
+    const line = !ignored && ROLES.has(role?.value) ? [`${role?.value} ${name?.value ?? ''}`.trim()] : []
+    return [...line, ...childIds.flatMap(linesOf)]
+  }
+  return linesOf(nodes[0]?.nodeId as string)
 }
 
 async function newPage (browser: Browser, options: object): Promise<{ page: Page, problems: string[] }> {

@@ -11,6 +11,7 @@ const rows = new Map(page.text.split('\n').filter((line) => line.startsWith('| `
 
 const groups = [
   { prefix: '', types: ['ProviderOptions', 'OidcOptions', 'RegistrationOptions'] },
+  { prefix: 'pages.', types: ['PageOptions'] },
   { prefix: 'session.', types: ['SessionOptions'] },
   { prefix: 'routes.', types: ['RouteOptions'] },
   { prefix: 'bearer.', types: ['BearerOptions'] },

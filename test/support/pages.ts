@@ -162,7 +162,7 @@ function withOwnPaths (code: string): string {
 
 /** The members of interfaces of types/, with their comments. */
 function membersOf (type: string): Array<{ name: string, comment: string }> {
-  const files = ['types/options.ts', 'types/fastify.ts']
+  const files = ['types/options.ts', 'types/fastify.ts', 'types/pages.ts']
   const sources = files.map((file) =>
     ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.ES2022, true))
   const found = sources.flatMap(({ statements }) => statements.filter(ts.isInterfaceDeclaration))
