@@ -7,6 +7,7 @@ import { createTexts } from '../../lib/pages/texts.ts'
 import { client, sessionCookie, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from '../support/app.ts'
 import { CONTEXT_TYPES, isCode, memberNames, moduleOf, openPage, pagePaths } from '../support/pages.ts'
+import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
 t.setTimeout(240_000) // three programs of the compiler, where other work shares the cores
@@ -121,34 +122,37 @@ t.test('the links between pages lead somewhere', async (t) => {
 
 const page = openPage('docs/pages.md')
 
-/** The page of an address of the block that has this text. */
-async function open (t: Test, text: string, url: string, headers: Record<string, string> = {}) {
+/** The application of the block that has this text. */
+async function start (t: Test, text: string): Promise<FastifyInstance> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  const app = await page.run(t, text, { context: { options: optionsFor(provider) } })
-  const answer = await app.inject({ url, headers: { accept: 'text/html', ...headers } })
-  return { app, provider, answer }
+  return await page.run(t, text, { context: { options: optionsFor(provider) } })
+}
+
+async function open (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
+  return await app.inject({ url, headers: { accept: 'text/html', ...headers } })
 }
 
 t.test('docs/pages.md: name, logo and colours', async (t) => {
-  const { answer } = await open(t, "name: 'Expenses'", '/auth/logout')
+  const answer = await open(await start(t, "name: 'Expenses'"), '/auth/logout')
   t.match(answer.body, /<title>Do you want to log out\? – Expenses<\/title>[^]*<img src="data:image\/svg\+xml,[^"]*" alt="">/)
   t.match(answer.body, 'color-scheme:light')
   t.notMatch(answer.body, 'color-scheme:dark')
 })
 
 t.test('docs/pages.md: one language', async (t) => {
-  const { answer } = await open(t, "language: 'de'", '/auth/logout', { 'accept-language': 'fr' })
+  const answer = await open(await start(t, "language: 'de'"), '/auth/logout', { 'accept-language': 'fr' })
   t.match(answer.body, '<h1>Möchten Sie sich abmelden?</h1>')
 })
 
 t.test('docs/pages.md: own words', async (t) => {
-  const { app, answer } = await open(t, 'This is for accountants.', '/auth/callback?state=x', { cookie: 'a=b' })
-  t.match(answer.body, 'If it happens again, write to help@example.com, with this code:')
+  const app = await start(t, 'This is for accountants.')
   app.get('/admin', { preHandler: app.oidc.required({ roles: 'x' }) }, async () => 'x')
+  const { body } = await open(app, '/auth/callback?state=x', { cookie: 'a=b' })
+  t.match(body, 'If it happens again, write to help@example.com, with this code:')
   const titleIn = async (language: string): Promise<string | undefined> => {
-    const headers = { accept: 'text/html', 'accept-language': language, cookie: sessionCookie(app) }
-    return /<h1>(.*?)<\/h1>/.exec((await app.inject({ url: '/admin', headers })).body)?.[1]
+    const { body } = await open(app, '/admin', { 'accept-language': language, cookie: sessionCookie(app) })
+    return /<h1>(.*?)<\/h1>/.exec(body)?.[1]
   }
   t.same([await titleIn('de'), await titleIn('fr')], ['Das ist für die Buchhaltung.', 'This is for accountants.'])
   const texts = { ...await createTexts({})('en') } as Record<string, string>
@@ -157,19 +161,18 @@ t.test('docs/pages.md: own words', async (t) => {
 })
 
 t.test('docs/pages.md: the page after a logout', async (t) => {
-  const { app } = await open(t, "'/account'", '/')
-  const browser = client({ app, baseUrl: BASE_URL })
-  const account = await browser.goto('/account')
-  const end = await browser.post(String(account.form?.action.href), '')
+  const browser = client({ app: await start(t, "'/account'"), baseUrl: BASE_URL })
+  const [, action = ''] = /action="([^"]*)"/.exec((await browser.goto('/account')).text()) ?? []
+  const end = await browser.post(action, '')
   t.match([end.status, end.url, end.text()], [200, `${BASE_URL}/auth/logged-out?state=`, '<h1>You are logged out</h1>'])
 })
 
 t.test('docs/pages.md: a page of your own', async (t) => {
-  const { app, answer } = await open(t, 'function render', '/auth/callback?state=x')
+  const app = await start(t, 'function render')
+  const answer = await open(app, '/auth/callback?state=x')
   t.match(answer.body, /<style nonce="([^"]+)">h1 [^]*your browser sent no cookies[^]* FST_OIDC_STATE<\/p>[^]*>Log in again<\/a>/)
   t.match(answer.headers['content-security-policy'], `'nonce-${/nonce="([^"]+)"/.exec(answer.body)?.[1]}'`)
-  const { body } = await app.inject({ url: '/auth/logout', headers: { accept: 'text/html' } })
-  t.match(body, '<button>Log out</button>')
+  t.match((await open(app, '/auth/logout')).body, '<button>Log out</button>')
   const members = [...memberNames('PageContent', 'OidcPage')].sort()
   const rows = [...page.rowsOf('member').keys()].flatMap((cell) => cell.replaceAll('`', '').split(', '))
   t.same(rows.sort(), members)
