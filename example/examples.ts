@@ -11,7 +11,7 @@ import { buildApp as buildSinglePage } from './single-page/app.ts'
 import { buildApp as buildTwoProviders } from './two-providers/app.ts'
 import { buildApp as buildUsers } from './users/app.ts'
 import type { Database } from 'better-sqlite3'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 
 /** A client at a provider. */
@@ -29,6 +29,8 @@ export interface Setup {
   client: Client
   /** A second provider. */
   employees: Client
+  /** The options of Fastify. */
+  server: FastifyServerOptions
 }
 
 type Close = () => Promise<void>
@@ -50,22 +52,24 @@ export const EXAMPLES: Example[] = [
     name: 'single-page',
     title: 'Single-page application',
     sentence: 'A front end that never sees a token: it asks who is logged in, calls an API, and logs out by fetch.',
-    start: async ({ options, client }) => await listen(await buildSinglePage({ ...options, ...client }), options)
+    start: async ({ options, client, server }) =>
+      await listen(await buildSinglePage({ ...options, ...client }, server), options)
   },
   {
     name: 'server-rendered',
     title: 'Server-rendered application',
     sentence: 'Pages from templates, with @fastify/view and @fastify/helmet.',
-    start: async ({ options, client }) => await listen(await buildServerRendered({ ...options, ...client }), options)
+    start: async ({ options, client, server }) =>
+      await listen(await buildServerRendered({ ...options, ...client }, server), options)
   },
   {
     name: 'users',
     title: 'Users and roles in SQLite',
     sentence: 'The application has its own users. An administrator gives roles and blocks users.',
     needsSqlite: true,
-    start: async ({ options, client }) => {
+    start: async ({ options, client, server }) => {
       const database = await openDatabase(':memory:') as unknown as Database
-      return await listen(await buildUsers({ ...options, ...client }, database), options)
+      return await listen(await buildUsers({ ...options, ...client }, database, server), options)
     }
   },
   {
@@ -73,14 +77,15 @@ export const EXAMPLES: Example[] = [
     title: 'Two providers',
     sentence: 'Customers log in at one provider, employees at another.',
     callbacks: ['/auth/customers/callback', '/auth/employees/callback'],
-    start: async ({ options, client: customers, employees }) =>
-      await listen(await buildTwoProviders(options, { customers, employees }), options)
+    start: async ({ options, client: customers, employees, server }) =>
+      await listen(await buildTwoProviders(options, { customers, employees }, server), options)
   },
   {
     name: 'api',
     title: 'API with Swagger',
     sentence: 'The OpenAPI document has what the guards demand, and its page calls the API with the session.',
-    start: async ({ options, client }) => await listen(await buildApi({ ...options, ...client }), options)
+    start: async ({ options, client, server }) =>
+      await listen(await buildApi({ ...options, ...client }, server), options)
   },
   {
     name: 'two-processes',
@@ -93,7 +98,8 @@ export const EXAMPLES: Example[] = [
     name: 'command-line',
     title: 'Command-line client',
     sentence: 'A program logs in by device flow, and calls the API with a token of the application.',
-    start: async ({ options, client }) => await listen(await buildCommandLine({ ...options, ...client }), options)
+    start: async ({ options, client, server }) =>
+      await listen(await buildCommandLine({ ...options, ...client }, server), options)
   }
 ]
 

@@ -3,12 +3,15 @@ import { openDatabase } from 'fastify-oidc/store/sqlite'
 import { EXAMPLES, type Client, type Example } from './examples.ts'
 import { startProvider } from './provider/provider.ts'
 import { buildStartPage } from './start-page.ts'
+import type { FastifyServerOptions } from 'fastify'
 
 export interface Settings {
   /** The port of the start page. The examples have the ports after it, then the embedded providers. */
   port: number
   /** A client at a real provider. Default: one at an embedded provider. */
   client?: Client | undefined
+  /** The options of Fastify. */
+  server: FastifyServerOptions
   /** Whether the examples that need SQLite start. */
   hasSqlite: boolean
 }
@@ -23,7 +26,7 @@ export async function findSqlite (open = openDatabase): Promise<boolean> {
 
 /** Starts all, and returns the address of the start page. */
 export async function startExamples (settings: Settings): Promise<{ url: string, close: () => Promise<void> }> {
-  const { port, hasSqlite } = settings
+  const { port, hasSqlite, server } = settings
   const closers: Array<() => Promise<void>> = []
   const url = urlOf(port)
   const provider = async (port: number): Promise<Client> => {
@@ -37,7 +40,7 @@ export async function startExamples (settings: Settings): Promise<{ url: string,
   const started = placed(port).filter(({ example }) => hasSqlite || example.needsSqlite !== true)
   for (const { example, baseUrl } of started) {
     const options = { baseUrl, session: { key } }
-    closers.push(await example.start({ options, client, employees }))
+    closers.push(await example.start({ options, client, employees, server }))
   }
   const page = buildStartPage(placed(port).map(({ example, baseUrl }) =>
     ({ ...example, url: hasSqlite || example.needsSqlite !== true ? baseUrl : null })))

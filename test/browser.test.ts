@@ -329,7 +329,7 @@ async function startApp (
   settings: { baseUrl: string; issuer: string; clientId: string; clientSecret: string }
 ): Promise<void> {
   const { buildApp } = await loadExample<typeof import('../example/server-rendered/app.ts')>('server-rendered/app')
-  const app = await buildApp({ ...settings, allowInsecureLoopback: true, session: { key: SESSION_KEY } })
+  const app = await buildApp({ ...settings, allowInsecureLoopback: true, session: { key: SESSION_KEY } }, {})
   t.teardown(() => app.close())
   await app.listen({ port: Number(new URL(settings.baseUrl).port), host: 'localhost' })
 }

@@ -11,12 +11,15 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify from 'fastify'
 import oidc from 'fastify-oidc'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 
 /** `options` are those of the quick start: the provider, the client, `baseUrl` and `session`. */
-export async function buildApp (options: OidcOptions): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+export async function buildApp (
+  options: OidcOptions,
+  server: FastifyServerOptions = { logger: true }
+): Promise<FastifyInstance> {
+  const app = Fastify(server)
   // Before the routes: the plugin sees only those that come after it.
   await app.register(swagger, {
     openapi: {

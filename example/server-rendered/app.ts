@@ -14,7 +14,7 @@ import view from '@fastify/view'
 import { Eta } from 'eta'
 import Fastify from 'fastify'
 import oidc from 'fastify-oidc'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 
 /** The user of this application, as `onClaims` returns it. */
@@ -24,8 +24,11 @@ interface User {
 }
 
 /** `options` are those of the quick start: the provider, the client, `baseUrl` and `session`. */
-export async function buildApp (options: OidcOptions): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+export async function buildApp (
+  options: OidcOptions,
+  server: FastifyServerOptions = { logger: true }
+): Promise<FastifyInstance> {
+  const app = Fastify(server)
   // On https, leave the default: `upgradeInsecureRequests` is only in the way of http on localhost.
   await app.register(helmet, { contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } })
   await app.register(fastifyStatic, { root: join(import.meta.dirname, 'public') })

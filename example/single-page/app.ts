@@ -16,12 +16,15 @@ import { join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import Fastify from 'fastify'
 import oidc from 'fastify-oidc'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 
 /** `options` are those of the quick start: the provider, the client, `baseUrl` and `session`. */
-export async function buildApp (options: OidcOptions): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+export async function buildApp (
+  options: OidcOptions,
+  server: FastifyServerOptions = { logger: true }
+): Promise<FastifyInstance> {
+  const app = Fastify(server)
   await app.register(oidc, options)
   await app.register(fastifyStatic, { root: join(import.meta.dirname, 'public') })
 

@@ -9,12 +9,16 @@
  */
 import Fastify from 'fastify'
 import oidc from 'fastify-oidc'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 
 /** `options` are those of the quick start, the same in all processes; `store` is `sqlite:./oidc.db`, for example. */
-export async function buildApp (options: OidcOptions, store: string): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+export async function buildApp (
+  options: OidcOptions,
+  store: string,
+  server: FastifyServerOptions = { logger: true }
+): Promise<FastifyInstance> {
+  const app = Fastify(server)
   await app.register(oidc, { ...options, store, session: { ...options.session, store: true } })
 
   app.get('/', async (_request, reply) => await reply.type('text/html').send(HOME))

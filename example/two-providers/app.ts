@@ -9,7 +9,7 @@
  */
 import Fastify from 'fastify'
 import oidc from 'fastify-oidc'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { OidcOptions, ProviderOptions } from 'fastify-oidc'
 
 /** The issuer and the client at one provider. */
@@ -18,9 +18,10 @@ type Client = Pick<Partial<ProviderOptions>, 'issuer' | 'clientId' | 'clientSecr
 /** `options` are those of the quick start without the provider: `baseUrl` and `session`. */
 export async function buildApp (
   options: OidcOptions,
-  { customers, employees }: { customers: Client, employees: Client }
+  { customers, employees }: { customers: Client, employees: Client },
+  server: FastifyServerOptions = { logger: true }
 ): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+  const app = Fastify(server)
   await app.register(oidc, {
     ...options,
     providers: {

@@ -16,13 +16,17 @@ import Fastify from 'fastify'
 import oidc, { refuse } from 'fastify-oidc'
 import { createUsers } from './users.ts'
 import type { Database } from 'better-sqlite3'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { OidcOptions } from 'fastify-oidc'
 import type { User } from './users.ts'
 
 /** `options` are those of the quick start: the provider, the client, `baseUrl` and `session`. */
-export async function buildApp (options: OidcOptions, database: Database): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+export async function buildApp (
+  options: OidcOptions,
+  database: Database,
+  server: FastifyServerOptions = { logger: true }
+): Promise<FastifyInstance> {
+  const app = Fastify(server)
   const users = createUsers(database)
   await app.register(formbody)
   await app.register(view, { engine: { eta: new Eta() }, root: join(import.meta.dirname, 'views') })

@@ -8,7 +8,7 @@ const { buildApp } = await loadExample<typeof import('../../example/api/app.ts')
 t.test('an API for sessions and access tokens, with its document', async (t) => {
   const provider = await startProvider({ users: [{ sub: 'alice', roles: ['admin'] }, { sub: 'bob' }] })
   t.teardown(async () => await provider.close())
-  const app = await buildApp(optionsFor(provider))
+  const app = await buildApp(optionsFor(provider), {})
   t.teardown(async () => await app.close())
   const anonymous = client({ app, baseUrl: BASE_URL })
 

@@ -19,7 +19,7 @@ t.test('a program logs in by device, and loses its access by a click', { skip: s
     home: baseUrl
   })
   t.teardown(close)
-  const app = await buildApp({ ...provider, baseUrl, allowInsecureLoopback: true, session: { key: SESSION_KEY } })
+  const app = await buildApp({ ...provider, baseUrl, allowInsecureLoopback: true, session: { key: SESSION_KEY } }, {})
   t.teardown(async () => await app.close())
   await app.listen({ port: Number(new URL(baseUrl).port), host: 'localhost' })
   const browser = await launchChromium()

@@ -13,7 +13,7 @@ const { buildApp } = await loadExample<typeof import('../../example/single-page/
 t.test('a script sees 401, the notes, and where to go after a logout', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
-  const app = await buildApp(optionsFor(provider))
+  const app = await buildApp(optionsFor(provider), {})
   t.teardown(async () => await app.close())
   const browser = client({ app, baseUrl: BASE_URL })
 
@@ -46,7 +46,7 @@ t.test('a login that is older than a minute is not enough to delete', async (t) 
   t.teardown(async () => await provider.close())
   const clock = startClock()
   t.teardown(() => clock.restore())
-  const app = await buildApp(optionsFor(provider, { clockTolerance: 0 }))
+  const app = await buildApp(optionsFor(provider, { clockTolerance: 0 }), {})
   t.teardown(async () => await app.close())
   const browser = client({ app, baseUrl: BASE_URL })
   await browser.goto('/auth/login')
@@ -67,7 +67,7 @@ t.test('in Chromium', { skip: skipWithoutChromium }, async (t) => {
   const baseUrl = `http://localhost:${await freePort()}`
   const app = await buildApp(optionsFor(provider, {
     baseUrl, userinfo: true, clockTolerance: 0, session: { key: SESSION_KEY }
-  }))
+  }), {})
   t.teardown(async () => await app.close())
   await app.listen({ port: Number(new URL(baseUrl).port), host: 'localhost' })
   const browser = await launchChromium()

@@ -20,7 +20,6 @@ t.test('two processes are one application', { skip: skipWithoutSqlite }, async (
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       ...process.env,
-      LOG_LEVEL: 'info',
       PORT: String(port),
       BASE_URL: baseUrl,
       OIDC_ISSUER: provider.issuer,

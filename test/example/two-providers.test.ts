@@ -11,7 +11,7 @@ t.test('customers and employees log in at different providers', async (t) => {
   const options = { baseUrl: BASE_URL, allowInsecureLoopback: true, timeout: 20, session: { key: SESSION_KEY } }
   const app = await buildApp(options, {
     customers: registrationOf(customers), employees: registrationOf(employees)
-  })
+  }, {})
   t.teardown(async () => await app.close())
   const browser = client({ app, baseUrl: BASE_URL })
 

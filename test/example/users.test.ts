@@ -12,7 +12,7 @@ t.test('the application has its own users and roles', { skip: skipWithoutSqlite 
   const provider = await startProvider({ users: [{ sub: 'alice', name: 'Alice <b>' }, { sub: 'bob' }] })
   t.teardown(async () => await provider.close())
   const database = await openDatabase(':memory:') as unknown as Database
-  const app = await buildApp(optionsFor(provider), database)
+  const app = await buildApp(optionsFor(provider), database, {})
   t.teardown(async () => { await app.close(); database.close() })
   t.match((await client({ app, baseUrl: BASE_URL }).goto('/')).text(), 'Log in</a>')
 

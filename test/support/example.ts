@@ -7,7 +7,6 @@ const hook = pathToFileURL(join(import.meta.dirname, 'own-package.js')).href
 /** The options for a process that runs an example. */
 export const execArgv = extension === '.ts' ? [...process.execArgv, '--import', hook] : process.execArgv
 
-process.env['LOG_LEVEL'] = 'silent'
 // What is built finds the built package by its name; the sources need help.
 if (extension === '.ts') await import(hook)
 
