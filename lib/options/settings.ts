@@ -79,8 +79,8 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
   const prefix = scope + routes.prefix
   const store = optional(options.store, 'store', parseStore)
   const hasStore = store !== undefined
-  const needsStore = options.broker !== undefined || options.session?.store === true
-  if (needsStore && 'store' in options) checkSet(store, 'store')
+  const needsStore = [options.broker && 'broker', options.session?.store === true && 'session.store'].find(Boolean)
+  if (needsStore && 'store' in options) checkSet(store, 'store', ` "${needsStore}" needs a "store"`)
   const providers = parseProviders(options, context)
   const tokens = parseTokenOptions(options, context, { prefix: routes.prefix, hasStore, providers })
   return {
