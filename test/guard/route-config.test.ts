@@ -19,10 +19,12 @@ const HOOKS: Hook[] = ['onRequest', 'preValidation', 'preHandler']
 
 const sub = async ({ oidcClaims }: FastifyRequest) => ({ sub: oidcClaims?.sub ?? null })
 
-async function start (
-  t: Test,
-  options: Partial<OidcOptions> = {}
-): Promise<{ app: FastifyInstance, provider: Provider }> {
+interface World {
+  app: FastifyInstance
+  provider: Provider
+}
+
+async function start (t: Test, options: Partial<OidcOptions> = {}): Promise<World> {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
   const app = Fastify()
