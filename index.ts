@@ -77,7 +77,13 @@ async function discoverEagerly ({ providers }: Parts): Promise<void> {
 }
 
 /** The plugin: `await app.register(oidc, { issuer, clientId, clientSecret, baseUrl, session: { key } })` */
-export default fp(plugin, { fastify: '5.x', name: 'fastify-oidc' })
+const oidc = fp(plugin, { fastify: '5.x', name: 'fastify-oidc' })
+const commonjs = Object.assign(oidc, { OidcError, refuse })
+
+export default oidc
+
+/** What `require('fastify-oidc')` gives: the plugin, with the other exports as members. @internal */
+export { commonjs as 'module.exports' }
 
 export { OidcError, refuse }
 export type { OidcErrorCode } from './lib/errors.ts'

@@ -1,12 +1,32 @@
-// The types for `require('fastify-oidc')`, which loads the ECMAScript module.
+// The types for `require('fastify-oidc')`, which gives the plugin, with the other exports as members.
 import type * as esm from '../dist/index.js' with { 'resolution-mode': 'import' }
+import type {
+  AccessTokenOptions, AnyReply, AnyRequest, Authentication, BearerOptions, BrokerFilter, BrokerOptions,
+  ClaimSource, ClaimValue, ClaimsContext, ClientAuth, ClientKey, Dispatcher, Encryption, EntryOptions,
+  ErrorContext, Fetch, GuardHandler, GuardOptions, Health, IdTokenClaims, IssueContext, ListedSession,
+  LoginOptions, LogoutContext, LogoutOptions, Meter, NativeClientOptions, Oidc, OidcClaims, OidcErrorCode,
+  OidcOptions, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, ProviderHealth,
+  ProviderMetadata, ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions, SessionFilter,
+  SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
+} from '../dist/index.js' with { 'resolution-mode': 'import' }
 
-export type * from '../dist/index.js' with { 'resolution-mode': 'import' }
+declare function oidc (...args: Parameters<typeof esm.default>): ReturnType<typeof esm.default>
 
-declare const oidc: typeof esm.default
-export default oidc
+declare namespace oidc {
+  export const OidcError: typeof esm.OidcError
+  export type OidcError = esm.OidcError
+  export const refuse: typeof esm.refuse
+  export { oidc as default, oidc as fastifyOidc }
+  export type {
+    AccessTokenOptions, AnyReply, AnyRequest, Authentication, BearerOptions, BrokerFilter, BrokerOptions,
+    ClaimSource, ClaimValue, ClaimsContext, ClientAuth, ClientKey, Dispatcher, Encryption, EntryOptions,
+    ErrorContext, Fetch, GuardHandler, GuardOptions, Health, IdTokenClaims, IssueContext, ListedSession,
+    LoginOptions, LogoutContext, LogoutOptions, Meter, NativeClientOptions, Oidc, OidcClaims, OidcErrorCode,
+    OidcOptions, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, ProviderHealth,
+    ProviderMetadata, ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions,
+    SessionFilter, SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer,
+    UserinfoClaims
+  }
+}
 
-export declare const OidcError: typeof esm.OidcError
-export type OidcError = esm.OidcError
-
-export declare const refuse: typeof esm.refuse
+export = oidc

@@ -12,6 +12,10 @@ import type { Oidc, OidcOptions, Store } from 'fastify-oidc'
 import type { MemoryStoreOptions } from 'fastify-oidc/store/memory'
 import type { TestBrowser } from 'fastify-oidc/testing'
 
+declare module 'fastify-oidc' {
+  interface OidcUser { sub: string, size: number, id: string }
+}
+
 export const options: OidcOptions = {
   issuer: 'https://id.example.com',
   clientId: 'web',
@@ -28,9 +32,10 @@ export async function plain (): Promise<void> {
   app.get('/me', { preHandler: app.oidc.required({ roles: 'admin' }) }, async (request, reply) => {
     await app.oidc.authenticate(request)
     const sub: string | undefined = request.oidcClaims?.sub
+    const size: number | undefined = request.oidcUser?.size
     // @ts-expect-error it is a text
     const wrong: number = request.oidcSession?.id
-    return await app.oidc.login(request, reply, { returnTo: `${String(sub)}${String(wrong)}` })
+    return await app.oidc.login(request, reply, { returnTo: `${String(sub)}${String(wrong)}${String(size)}` })
   })
   // @ts-expect-error not an option of a guard
   app.oidc.required({ role: 'admin' })

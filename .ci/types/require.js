@@ -6,6 +6,8 @@ const { OidcError } = require('fastify-oidc')
 const { createMemoryStore } = require('fastify-oidc/store/memory')
 const { client, startProvider } = require('fastify-oidc/testing')
 
+assert.equal(typeof oidc, 'function', 'the plugin')
+assert.equal(oidc.default, oidc)
 for (const name of ['sqlite', 'postgres', 'redis']) require(`fastify-oidc/store/${name}`)
 
 async function main () {

@@ -6,7 +6,9 @@ import { MESSAGES } from '../../lib/errors.ts'
 import { createTexts } from '../../lib/pages/texts.ts'
 import { client, sessionCookie, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from '../support/app.ts'
-import { CONTEXT_TYPES, isCode, memberNames, moduleOf, openPage, pagePaths } from '../support/pages.ts'
+import {
+  buildAppBlock, CONTEXT_TYPES, isCode, memberNames, moduleOf, openPage, pagePaths
+} from '../support/pages.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -58,6 +60,7 @@ t.test('the blocks of code and the declarations of the package compile strictly'
   const dir = t.testdir({
     ...Object.fromEntries(files),
     'context.ts': CONTEXT_TYPES,
+    'app.ts': buildAppBlock(),
     // Without a name: 'fastify-oidc' is the package that is installed here, not the one around it.
     'package.json': '{ "type": "module" }',
     node_modules: { 'fastify-oidc': treeOf(declarations()) }

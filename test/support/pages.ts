@@ -1,10 +1,11 @@
 /**
  * The pages for users, README.md and docs/*.md, and their blocks of code. Every `ts` or `js` block is compiled by
  * test/docs/pages.test.ts, with all strict options of TypeScript, and run by the test of its page,
- * test/docs/{page}.test.ts. A block is one of three kinds:
+ * test/docs/{page}.test.ts. A block is one of four kinds:
  *
  * - It has `const app = Fastify(`: a whole program. Nothing is put before it.
- * - It imports `node:test`: a test file. It may call `buildApp(options?)`, see BUILD_APP.
+ * - It exports something, or has `async function start (`: a whole file. Nothing is put before it.
+ * - It imports `node:test`: a test file. It may import `buildApp` from `./app.ts`, the first block of docs/testing.md.
  * - Everything else is a fragment. It may use `Fastify`, `oidc`, `app` and the names in page-context.ts. The plugin is
  *   registered on `app` with `options`, unless the block has `app.register(oidc` itself.
  */
@@ -23,27 +24,6 @@ export const CONTEXT_TYPES = readFileSync('test/support/page-context.ts', 'utf8'
   .replace('../../index.ts', 'fastify-oidc')
 const CONTEXT_VALUES = 'export const context = (globalThis as any).pageContext\n'
 
-const BUILD_APP = `
-import Fastify from 'fastify'
-import oidc from 'fastify-oidc'
-import type { OidcOptions } from 'fastify-oidc'
-async function buildApp (options: Partial<OidcOptions> = {}) {
-  const app = Fastify()
-  await app.register(oidc, {
-    issuer: 'https://id.example.com',
-    clientId: 'web',
-    clientSecret: 'secret',
-    baseUrl: 'https://app.example.com',
-    session: { secret: 'a secret of the test, 32 bytes long' },
-    allowInsecureLoopback: true,
-    ...options
-  })
-  app.get('/me', { preHandler: app.oidc.required() }, async (request) => request.oidcClaims)
-  app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
-  return app
-}
-`
-
 export interface Block {
   language: string
   code: string
@@ -60,6 +40,8 @@ export interface Page {
   blocks: Block[]
   /** The one block that has this text. */
   blockWith: (text: string) => string
+  /** The one block that has this text, which the test runs by itself. */
+  take: (text: string) => string
   /** Runs the block that has this text, and returns its application. */
   run: (t: Test, text: string, options?: RunOptions) => Promise<FastifyInstance>
   /** Runs the blocks that are test files, and returns what node:test wrote. */
@@ -80,6 +62,11 @@ export function isCode ({ language }: Block): boolean {
   return language === 'ts' || language === 'js'
 }
 
+/** The module `./app.ts` of the examples of tests. */
+export function buildAppBlock (): string {
+  return openPage('docs/testing.md').blockWith('export async function buildApp')
+}
+
 export function openPage (path: string): Page {
   const text = readFileSync(path, 'utf8')
   const blocks = [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
@@ -91,6 +78,12 @@ export function openPage (path: string): Page {
     const found = blocks.filter(({ code }) => code.includes(part))
     if (found.length !== 1) throw new Error(`${path} has ${found.length} blocks with ${part}`)
     return found[0]?.code as string
+  }
+
+  function take (part: string): string {
+    const block = blockWith(part)
+    tested.add(block)
+    return block
   }
 
   async function run (t: Test, part: string, options: RunOptions = {}): Promise<FastifyInstance> {
@@ -109,8 +102,9 @@ export function openPage (path: string): Page {
 
   function runTests (t: Test, names: string[]): { status: number | null, stdout: string } {
     const files = names.map((name, index) => [`block${index}.ts`, withOwnPaths(moduleOf(blockWith(name)))] as const)
+    const app = withOwnPaths(buildAppBlock())
     const main = files.map(([file]) => `import './${file}'\n`).join('')
-    const dir = t.testdir({ ...Object.fromEntries(files), 'main.ts': main })
+    const dir = t.testdir({ ...Object.fromEntries(files), 'app.ts': app, 'main.ts': main })
     const args = [...process.execArgv, '--test-reporter=tap', `${dir}/main.ts`]
     const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' })
     for (const name of names) tested.add(blockWith(name))
@@ -124,14 +118,14 @@ export function openPage (path: string): Page {
   }
 
   const untested = (): string[] => blocks.filter(isCode).map(({ code }) => code).filter((code) => !tested.has(code))
-  return { text, blocks, blockWith, run, runTests, untested, rowsOf }
+  return { text, blocks, blockWith, take, run, runTests, untested, rowsOf }
 }
 
 /** A block as a module. All but test files export their application. */
 export function moduleOf (code: string): string {
   const imports = code.match(/^import [\s\S]*? from '.*'$/gm) ?? []
   const rest = imports.reduce((text, line) => text.replace(line, ''), code)
-  if (code.includes("from 'node:test'")) return `${imports.join('\n')}\n${BUILD_APP}${rest}`
+  if (code.includes("from 'node:test'") || /^(?:export |async function start \()/m.test(code)) return code
   if (code.includes('const app = Fastify(')) return `${code}\nexport { app }\n`
   return `${preludeFor(code)}${imports.join('\n')}\n${rest}\nexport { app }\n`
 }
