@@ -10,8 +10,8 @@ import type { TokenIssuer } from '../provider/token-issuer.ts'
 import type { SealedStore } from '../store/sealed-store.ts'
 import type { Fetch } from '../../types/options.ts'
 
-/** How long a key set is kept, in seconds. */
-const KEPT_FOR = 7 * 86_400
+/** How long a key set is kept, in seconds: a key that the issuer has removed must not count longer. */
+const KEPT_FOR = 86_400
 const REQUIRED_CLAIMS = ['sub', 'iat', 'exp', 'jti']
 
 export interface TrustedIssuersParts {
@@ -35,9 +35,8 @@ export function createTrustedIssuers (
   { trustedIssuers, audience }: BrokerSettings,
   { transport, store, log }: TrustedIssuersParts
 ): TokenIssuer[] {
-  const fetchKeys = keepInStore(transport, store)
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
-    const keySet = createKeySet(jwksUri, fetchKeys, log)
+    const keySet = createKeySet(jwksUri, keepInStore(transport, store), log)
     return {
       name: issuer,
       settings: { issuer, clientId: '', clockTolerance: 0 },
@@ -60,17 +59,22 @@ function isUntyped (typ: unknown): boolean {
   return typ === undefined || typ === 'JWT'
 }
 
-/** Keeps the last valid key set, for an application that starts while the issuer is down. */
+/**
+ * Keeps the last valid key set, for an application that starts while the issuer is down. After the first fetch, a
+ * failure counts: then the keys that are known are used for a limited time.
+ */
 function keepInStore (transport: Fetch, store: SealedStore): Fetch {
+  let isFetched = false
   return async (url, init) => {
     try {
       const response = await transport(url, init)
       const document = await readJwks(response, `${url}: status ${response.status}`)
+      isFetched = true
       // If the store fails, the key set is only fetched again.
       await store.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
       return Response.json(document)
     } catch (error) {
-      const kept = await store.get(['peer-keys', url]).catch(() => null)
+      const kept = isFetched ? null : await store.get(['peer-keys', url]).catch(() => null)
       if (kept === null) throw error
       return Response.json(kept.content)
     }

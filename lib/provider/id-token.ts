@@ -33,7 +33,7 @@ const check: Check = checkWith('FST_OIDC_ID_TOKEN')
  */
 export async function verifyIdToken (
   idToken: string,
-  keySet: KeySet,
+  keySet: Pick<KeySet, 'verify'>,
   settings: ProviderSettings,
   expected: IdTokenExpectations
 ): Promise<IdTokenClaims> {

@@ -12,16 +12,20 @@ import type { Fetch } from '../../types/options.ts'
 
 export interface KeySet {
   /** Verifies a token with the provider's keys. Throws an error of jose, or an OidcError when there are no keys. */
-  verify: (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
+  verify: Verify
+  /** The same for the tokens of a login or a refresh, which have their own limit: no flood of tokens uses it up. */
+  ofLogins: { verify: Verify }
   /** Fetches the keys when they are missing or too old. Returns whether they are fresh now. Throws without keys. */
   load: () => Promise<boolean>
   /** The keys, unless they are missing or too old. The same object as long as the keys are the same. */
   known: () => unknown
 }
 
+type Verify = (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
+
 const MINUTE = 60_000
 const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000 }
-/** How often tokens with unknown keys may cause a fetch: this often at once, and this often per second. */
+/** How often tokens with unknown keys may cause a fetch: this often at once, and this often per second. Logins, too. */
 const RELOADS = { burst: 5, perSecond: 1 }
 /** A fetch that began before the token was signed may lack its key. The next fetch has it. */
 const ATTEMPTS = 3
@@ -31,7 +35,6 @@ const ATTEMPTS = 3
  * works at once. The number of fetches is limited, so that forged tokens cannot flood the provider with requests.
  */
 export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBaseLogger): KeySet {
-  const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
   const warn = createWarning(jwksUri, log)
   let last: { text: string, keys: FittingKeys } | undefined
   const cached = createCached(load, TIMES)
@@ -45,23 +48,30 @@ export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBas
     return last.keys
   }
 
-  async function verify (
-    token: string,
-    options: JWTVerifyOptions,
-    keys: FittingKeys,
-    attempts: number
-  ): Promise<JWTVerifyResult> {
-    try {
-      return await verifyWithAny(token, keys, options)
-    } catch (error) {
-      const newer = attempts > 1 && mayBeRotated(error) ? await cached.newerThan(keys, mayReload) : keys
-      if (newer === keys) throw error
-      return await verify(token, options, newer, attempts - 1)
+  function createVerify (): Verify {
+    const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
+
+    async function verify (
+      token: string,
+      options: JWTVerifyOptions,
+      keys: FittingKeys,
+      attempts: number
+    ): Promise<JWTVerifyResult> {
+      try {
+        return await verifyWithAny(token, keys, options)
+      } catch (error) {
+        const newer = attempts > 1 && mayBeRotated(error) ? await cached.newerThan(keys, mayReload) : keys
+        if (newer === keys) throw error
+        return await verify(token, options, newer, attempts - 1)
+      }
     }
+
+    return async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS)
   }
 
   return {
-    verify: async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS),
+    verify: createVerify(),
+    ofLogins: { verify: createVerify() },
     known: cached.fresh,
     async load () {
       await cached.get()

@@ -54,7 +54,7 @@ export async function exchangeCode (
   const tokens = toTokens(response)
   const idToken = await readIdToken(response, discovered.settings)
   check(idToken !== undefined, 'the token response has no id_token')
-  const claims = await verifyIdToken(idToken, discovered.keySet, discovered.settings, {
+  const claims = await verifyIdToken(idToken, discovered.keySet.ofLogins, discovered.settings, {
     issuer: discovered.metadata.issuer,
     nonce,
     maxAge,
@@ -142,7 +142,8 @@ async function verifyLaterIdToken (
   idToken: string,
   accessToken: string
 ): Promise<IdTokenClaims> {
-  return await verifyIdToken(idToken, keySet, settings, { issuer: metadata.issuer, nonce: undefined, accessToken })
+  const expected = { issuer: metadata.issuer, nonce: undefined, accessToken }
+  return await verifyIdToken(idToken, keySet.ofLogins, settings, expected)
 }
 
 function callbackUrl (redirectUri: string, params: Record<string, string>): URL {

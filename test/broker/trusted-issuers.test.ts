@@ -124,6 +124,37 @@ t.test('R9 the new keys of a trusted issuer are fetched', async (t) => {
   t.equal(calls, 2)
 })
 
+t.test('S53 while the keys of a trusted issuer cannot be had, those that are known count for a limited time', async (t) => {
+  const clock = stopClock(t)
+  const issuer = 'https://peer.example.com'
+  const peer = await start(t, { baseUrl: issuer })
+  const store = createMemoryStore()
+  let isAway = false
+  const options = {
+    store,
+    broker: { trustedIssuers: [issuer] },
+    fetch: async (url: string, init: RequestInit) => {
+      if (!url.startsWith(issuer)) return await fetch(url, init)
+      if (isAway) return new Response('', { status: 404 })
+      return new Response((await peer.app.inject('/auth/.well-known/jwks.json')).body)
+    }
+  }
+  const statusOf = async (api: typeof peer.api): Promise<number> =>
+    (await api((await peer.byDevice()).access_token)).statusCode
+  const running = await start(t, options)
+  t.equal(await statusOf(running.api), 200)
+  isAway = true
+  clock.advance(12 * 3600)
+  t.equal(await statusOf(running.api), 200, 'the issuer is away for half a day')
+  const started = await start(t, options)
+  t.equal(await statusOf(started.api), 200, 'a process that starts in the meantime')
+  clock.advance(13 * 3600)
+  t.equal(await statusOf(running.api), 502, 'a day after the last fetch')
+  t.equal(await statusOf((await start(t, options)).api), 502)
+  clock.advance(12 * 3600)
+  t.equal(await statusOf(started.api), 502)
+})
+
 t.test('tokens of py-oidc-auth are accepted with strictType false', async (t) => {
   const { privateKey, publicKey } = await generateKeyPair('RS256')
   const server = createServer((_request, response) => {

@@ -142,6 +142,23 @@ t.test('R9 within a second a flood causes at most five requests for keys', async
   t.ok(fetches() <= 1 + 5, `${fetches()} requests for keys`)
 })
 
+t.test('R9 a login after a key rotation succeeds while a flood has used up the fetches of others', async (t) => {
+  stopClock(t)
+  const { keySet, provider, fetches } = await startKeySet(t)
+  const known = provider.accessToken({ sub: 'alice' })
+  t.ok(await isVerified(keySet, known))
+  for (let wave = 0; wave < 10; wave++) await flood(keySet, known, 20)
+  const before = fetches()
+  provider.rotateKeys()
+  const fresh = provider.accessToken({ sub: 'alice' })
+  t.notOk(await isVerified(keySet, fresh), 'nothing is left for other tokens')
+  t.equal(fetches(), before)
+  t.ok(await isVerified({ ...keySet, verify: keySet.ofLogins.verify }, fresh))
+  t.equal(fetches(), before + 1)
+  for (let wave = 0; wave < 10; wave++) await flood({ ...keySet, verify: keySet.ofLogins.verify }, fresh, 20)
+  t.equal(fetches(), before + 5, 'logins have a limit as well')
+})
+
 t.test(
   'R9 V36 a flood while the keys cannot be fetched causes no more requests, and valid tokens pass',
   async (t) => {
