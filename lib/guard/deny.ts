@@ -47,7 +47,13 @@ export function createDeny (parts: DenyParts): (constraints: Constraints) => Den
       const returnTo = urls.request(request)
       return { returnTo, providers, stepUp: stepUp.seal({ ...requirements, otherAccount: true }), otherAccount: true }
     }
-    return { providers, stepUp: stepUp.seal(requirements), demands: demandsOf(requirements) }
+    const returnTo = pageOfForm(request)
+    return { returnTo, providers, stepUp: stepUp.seal(requirements), demands: demandsOf(requirements) }
+  }
+
+  /** The page of this application from which a form was posted: its own address need not be a page. */
+  function pageOfForm ({ method, headers: { referer } }: FastifyRequest): string | undefined {
+    return method === 'POST' && referer !== undefined ? urls.returnTo(referer) : undefined
   }
 
   // The login has succeeded before, and another one would change nothing: it would begin again and again.

@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
 import { sessionCookie } from '../../lib/testing/index.ts'
-import { startApp } from '../support/app.ts'
+import { BASE_URL, startApp } from '../support/app.ts'
 import type { AddressInfo } from 'node:net'
 
 t.test('V24 the handler does not run when the client closes the connection while it is denied', async (t) => {
@@ -62,4 +62,22 @@ t.test('the roles that a user has for another client do not count', async (t) =>
     (await app.inject({ url: '/admin', headers: { cookie: sessionCookie(app, { claims }) } })).statusCode
   t.equal(await status({ resource_access: { wiki: { roles: ['admin'] } } }), 403)
   t.equal(await status({ resource_access: { web: { roles: ['admin'] } } }), 200)
+})
+
+t.test('K14 a form that is posted after the session has expired: the login leads back to its page', async (t) => {
+  const { app } = await startApp(t)
+  const linkOf = async (headers: Record<string, string>): Promise<string | undefined> => {
+    const { statusCode, body } = await app.inject({
+      method: 'POST', url: '/me', headers: { accept: 'text/html', 'sec-fetch-mode': 'navigate', ...headers }
+    })
+    t.equal(statusCode, 401)
+    return /<a href="([^"]*)"/.exec(body)?.[1]?.replaceAll('&amp;', '&')
+  }
+  const login = `${BASE_URL}/auth/login`
+  const page = `${BASE_URL}/forms/1?draft=2`
+  t.match(await linkOf({ referer: page }), `${login}?return_to=${encodeURIComponent(page)}`)
+  t.match(await linkOf({}), login)
+  for (const referer of ['https://evil.example/forms', `${BASE_URL}.evil.example/`, '//evil.example', 'javascript:1']) {
+    t.notMatch(await linkOf({ referer }), 'evil', referer)
+  }
 })
