@@ -1,13 +1,14 @@
 // The types for `require('fastify-oidc')`, which gives the plugin, with the other exports as members.
 import type * as esm from '../dist/index.js' with { 'resolution-mode': 'import' }
 import type {
-  AccessTokenOptions, AnyReply, AnyRequest, Authentication, BearerOptions, BrokerFilter, BrokerOptions,
-  ClaimSource, ClaimValue, ClaimsContext, ClientAuth, ClientKey, Dispatcher, Encryption, EntryOptions,
-  ErrorContext, Fetch, GuardHandler, GuardOptions, Health, IdTokenClaims, IssueContext, ListedSession,
-  LoginOptions, LogoutContext, LogoutOptions, Meter, NativeClientOptions, Oidc, OidcClaims, OidcErrorCode,
-  OidcOptions, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, ProviderHealth,
-  ProviderMetadata, ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions, SessionFilter,
-  SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
+  AccessTokenOptions, AnyReply, AnyRequest, Authentication, BearerOptions, BrokerFilter, BrokerOptions, ClaimSource,
+  ClaimValue, ClaimsContext, ClientAuth, ClientKey, Dispatcher, Encryption, EntryOptions, ErrorContext, Fetch,
+  GuardHandler, GuardOptions, Health, IdTokenClaims, IssueContext, ListedSession, LoginOptions, LogoutContext,
+  LogoutOptions, Meter, NativeClientOptions, Oidc, OidcClaims, OidcErrorCode, OidcOptions, OidcPage, OidcSession,
+  OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, PageAction, PageContent, PageKind, PageLanguage,
+  PageMessages, PageOptions, PageTexts, ProviderHealth, ProviderMetadata, ProviderOptions, RegistrationOptions,
+  ResolvedProvider, Rotatable, RouteOptions, SessionFilter, SessionIdentity, SessionKey, SessionOptions,
+  SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
 } from '../dist/index.js' with { 'resolution-mode': 'import' }
 
 declare function oidc (...args: Parameters<typeof esm.default>): ReturnType<typeof esm.default>
@@ -22,10 +23,10 @@ declare namespace oidc {
     ClaimSource, ClaimValue, ClaimsContext, ClientAuth, ClientKey, Dispatcher, Encryption, EntryOptions,
     ErrorContext, Fetch, GuardHandler, GuardOptions, Health, IdTokenClaims, IssueContext, ListedSession,
     LoginOptions, LogoutContext, LogoutOptions, Meter, NativeClientOptions, Oidc, OidcClaims, OidcErrorCode,
-    OidcOptions, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, ProviderHealth,
-    ProviderMetadata, ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions,
-    SessionFilter, SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer,
-    UserinfoClaims
+    OidcOptions, OidcPage, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, PageAction,
+    PageContent, PageKind, PageLanguage, PageMessages, PageOptions, PageTexts, ProviderHealth, ProviderMetadata,
+    ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions, SessionFilter, SessionIdentity,
+    SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
   }
 }
 
