@@ -75,7 +75,8 @@ t.test('S43 session is null for what another origin may have caused', async (t) 
     url: '/authenticate',
     handler: async (request) => (await app.oidc.authenticate(request)).claims.sub
   })
-  const cookie = sessionCookie(app)
+  // Of a login: the cookie of the test kit counts as same-origin.
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header()
   const evil = 'https://evil.test'
   const upgrade = { connection: 'Upgrade', upgrade: 'websocket' }
   const all: Array<[method: 'GET' | 'HEAD' | 'POST' | 'DELETE', headers: Record<string, string>, isAlice: boolean]> = [
