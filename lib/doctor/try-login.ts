@@ -233,8 +233,11 @@ const FAILED: Record<Exclude<Step, 'login'>, (detail: string) => Judgement> = {
   }),
   maxAge: (detail) => ({
     answer: detail,
-    findings: [finding('warning', 'max_age_failed', `max_age: ${detail}`, /auth_time is missing/.test(detail)
-      ? 'If the provider did ask you again, set "authTime" to optional where guards have "maxAge"'
-      : 'Do not use "maxAge" in guards until this works')]
+    findings: [finding(
+      'warning', 'max_age_failed',
+      `max_age: ${detail}`,
+      'Do not use "maxAge" in guards until this works. If the provider did ask you again, and only auth_time is ' +
+      'missing, set "authTime" to optional'
+    )]
   })
 }

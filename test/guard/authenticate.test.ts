@@ -236,6 +236,7 @@ t.test('K12 a guard that a handler awaits answers once, and Fastify logs no erro
     await guard(request, reply).catch(() => {
       reply.log.error('only a text')
       reply.log.error({ err: 'another' }, 'with members')
+      reply.log.error(`the level is ${reply.log.level}`)
       throw new Error('a fault of the handler')
     })
   })
@@ -252,5 +253,6 @@ t.test('K12 a guard that a handler awaits answers once, and Fastify logs no erro
   t.match(lines(), /a fault of the handler[^\n]*Promise errored/, 'another error is a fault')
   t.equal((await app.inject('/text')).statusCode, 401)
   t.match(lines(), /"msg":"only a text"/)
+  t.match(lines(), /"msg":"the level is \w+"/)
   t.match(lines(), /"err":"another","msg":"with members"/)
 })

@@ -18,6 +18,7 @@ import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fa
 import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
 import type { SessionCookies } from '../../lib/session/session-cookies.ts'
+import type { Settings } from '../../lib/options/settings.ts'
 import type { Session } from '../../lib/session/session.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
@@ -25,9 +26,10 @@ const NAME = '__Host-oidc'
 const TOKENS = '__Host-oidc-tokens-0'
 const HOUR = 3600
 /** No other registration shares the budget. */
-const ALONE = {
-  nameFor: () => '__Host-oidc', read: () => ({ own: [], others: [], budget: 7000, isFull: false })
-}
+const alone = ({ session: { cookieName } }: Settings) => ({
+  nameFor: () => cookieName,
+  read: () => ({ own: [], others: [], budget: 7000, isFull: false })
+})
 const NEW_KEY = testKey(9)
 
 function setCookiesOf ({ headers }: LightMyRequestResponse): string[] {
@@ -836,7 +838,7 @@ async function parts (t: Test, session: SessionOptions = {}) {
     session: { key: SESSION_KEY, ...session }
   })
   const sealer = await createSealer(app, settings)
-  return { settings, sealer, cookies: createSessionCookies(settings, sealer, ALONE) }
+  return { settings, sealer, cookies: createSessionCookies(settings, sealer, alone(settings)) }
 }
 
 function sessionOf (user: object | null = null, id = 'id'): Session {
@@ -1227,7 +1229,7 @@ t.test('a session whose provider is not known yet is neither used nor removed', 
   const { settings, sealer, cookies } = await parts(t)
   const { setCookies } = cookies.write(undefined, sessionOf(), tokensOf(1), 60)
   const sessions = createSessions(settings.session, {
-    cookies: createSessionCookies(settings, sealer, ALONE),
+    cookies: createSessionCookies(settings, sealer, alone(settings)),
     providers: { ...createProviders(settings, silentLog), known: () => undefined },
     endedSessions: createEndedSessions(settings.session, undefined),
     records: undefined,
