@@ -138,5 +138,5 @@ t.test('an empty list, and more findings than options', async (t) => {
   t.ok(stdout.includes('\n  warning  userinfo_endpoint is not a URL: it is not used\n           -> Correct it'))
   t.ok(stdout.includes('\n  note     there is no end_session_endpoint\n           -> A logout is one from your application'))
   provider.options.metadata = { id_token_signing_alg_values_supported: ['HS256'] }
-  t.match((await diagnose([provider.issuer])).report, { keys: [{ kid: 'RS256-1' }], usable: false }, 'keys are examined')
+  t.match((await diagnose([provider.issuer])).report, { keys: [{ kty: 'RSA' }], usable: false }, 'keys are examined')
 })
