@@ -1,7 +1,7 @@
 import { check } from '../options/check.ts'
 import { bothConstraints } from './constraints.ts'
-import { countExemption, naming, readRule, ruleOfRoute } from './route-rules.ts'
-import type { FastifyInstance, RouteOptions } from 'fastify'
+import { countExemption, guardsLeftOut, naming, readRule, ruleOfRoute } from './route-rules.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Constraints } from './constraints.ts'
 import type { Rule, RuleParts } from './route-rules.ts'
 import type { GuardHandler } from '../../types/fastify.ts'
@@ -39,6 +39,8 @@ export function watchRoutes (app: FastifyInstance, parts: RuleParts): GuardedRou
     scopes.set(route, this)
     readRule(route, parts)
   })
+
+  app.addHook('preHandler', guardNotFound)
 
   app.addHook('onReady', async () => {
     for (const route of scopes.keys()) naming(route, () => apply(route))
@@ -81,6 +83,33 @@ function constraintsAt (guard: KnownGuard, rule: Rule | undefined, isOfScope: bo
   if (rule === undefined) return own
   if (rule.added !== null) return [bothConstraints(constraints, rule.added.constraints)]
   return isOfScope ? [] : own
+}
+
+/**
+ * A public route may pass a request on to the handler for unknown routes (`reply.callNotFound()`). Fastify then runs
+ * only its preHandler hooks: its other guards, which have left out the route, decide here.
+ */
+function guardNotFound (request: FastifyRequest, reply: FastifyReply, done: Done): void {
+  if (!request.is404 || isDefaultHandler(request)) return done()
+  const skipped = guardsLeftOut(request)
+  if (skipped.length === 0) return done()
+  const missed = guardsAmong({ ...hooksOf(request.server), preHandler: [] })
+  runAll(missed.filter((guard) => skipped.includes(guard)), request, reply, done)
+}
+
+type Done = (error?: Error) => void
+
+function runAll ([guard, ...others]: GuardHandler[], request: FastifyRequest, reply: FastifyReply, done: Done): void {
+  if (guard === undefined) return done()
+  guard(request, reply, (error) => {
+    if (error === undefined) runAll(others, request, reply, done)
+    else done(error)
+  })
+}
+
+/** Whether Fastify itself answers, with nothing but 404. Only the name of its function tells. */
+function isDefaultHandler ({ routeOptions: { handler } }: FastifyRequest): boolean {
+  return (handler as { name?: string } | undefined)?.name === 'basic404'
 }
 
 type Hooks = Pick<RouteOptions, 'onRequest' | 'preValidation' | 'preHandler'>

@@ -1,6 +1,7 @@
 import { OidcError, reasonOf } from '../errors.ts'
 import { isForOwnRoute } from '../http/own-routes.ts'
 import { bool, check, checkKeys } from '../options/check.ts'
+import { isPlainRecord } from '../util/json.ts'
 import { acceptsTokens, bothConstraints, parseConstraints } from './constraints.ts'
 import { rememberGuard } from './guarded-routes.ts'
 import { createHandler, withPredicate } from './proceed.ts'
@@ -84,7 +85,8 @@ export function createGuards (parts: GuardParts): Guards {
     }
   }
 
-  function parsePlan ({ refresh, ...options }: GuardOptions): Plan {
+  function parsePlan (given: GuardOptions): Plan {
+    const { refresh, ...options } = plain(given)
     return { constraints: parseConstraints(options, settings), refresh: parseRefresh(refresh) }
   }
 
@@ -182,8 +184,9 @@ export function createGuards (parts: GuardParts): Guards {
       return createGuard(parsePlan(options))
     },
 
-    optional ({ silent, ...options } = {}, ...parameters: unknown[]) {
+    optional (given = {}, ...parameters: unknown[]) {
       checkCall('optional', parameters)
+      const { silent, ...options } = plain(given)
       return createGuard({ ...parsePlan(options), isOptional: true, isSilent: bool(silent, false, 'silent') })
     },
 
@@ -218,6 +221,12 @@ export function createGuards (parts: GuardParts): Guards {
 
 function identityOf ({ oidcClaims, oidcUser, oidcSession, oidcToken }: FastifyRequest) {
   return { oidcClaims, oidcUser, oidcSession, oidcToken }
+}
+
+/** Conditions that are no own members would be lost. */
+function plain<T extends GuardOptions> (options: T): T {
+  check(isPlainRecord(options), 'the options of a guard must be a plain object')
+  return options
 }
 
 /** Fastify calls a guard that was not called with the request, the reply and `done`. */

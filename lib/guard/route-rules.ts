@@ -1,6 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { check } from '../options/check.ts'
-import { isRecord } from '../util/json.ts'
+import { isPlainRecord } from '../util/json.ts'
 import { parseAddedConstraints } from './constraints.ts'
 import type { FastifyContextConfig, FastifyRequest, RouteOptions } from 'fastify'
 import type { Constraints, ConstraintSettings } from './constraints.ts'
@@ -48,7 +48,7 @@ export function readRule (route: RouteOptions, parts: RuleParts): void {
 
 function parseAdded (value: unknown, { settings, parseRefresh }: RuleParts): Added | null {
   if (value === false) return null
-  check(isRecord(value), 'it must be false, or an object with conditions of a guard')
+  check(isPlainRecord(value), 'it must be false, or an object with conditions of a guard')
   const { refresh, ...options } = value as GuardOptions
   return { constraints: parseAddedConstraints(options, settings), refresh: parseRefresh(refresh) }
 }
@@ -94,7 +94,16 @@ export function isExempt ({ exempt }: Rule, guard: GuardHandler, request: Fastif
   if (counted === undefined) return false
   const calls = (counted.calls.get(request) ?? 0) + 1
   counted.calls.set(request, calls)
-  return calls <= counted.hooks
+  const isLeftOut = calls <= counted.hooks
+  if (isLeftOut) leftOut.set(request, [...leftOut.get(request) ?? [], guard])
+  return isLeftOut
+}
+
+const leftOut = new WeakMap<FastifyRequest, GuardHandler[]>()
+
+/** The guards that have left out a request, because its route is public. */
+export function guardsLeftOut (request: FastifyRequest): readonly GuardHandler[] {
+  return leftOut.get(request) ?? []
 }
 
 let kContext: symbol | undefined

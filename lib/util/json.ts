@@ -2,6 +2,16 @@ export function isRecord (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/**
+ * Whether a value is an object as it is written in a program: its members are its own, and not those of a class, of a
+ * `Map` or of another object. An object of another realm counts as well.
+ */
+export function isPlainRecord (value: unknown): value is Record<string, unknown> {
+  if (!isRecord(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
 /** No claim needs as many levels, and code that calls itself for each level must not overflow. */
 const MAX_LEVELS = 100
 

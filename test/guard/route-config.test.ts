@@ -251,6 +251,48 @@ t.test('V24 a public route leaves out the hooks of its scope, and no guard that 
   }
 })
 
+for (const hook of HOOKS) {
+  t.test(`V22 a public route cannot pass on to the guarded handler for unknown routes, ${hook}`, async (t) => {
+    const { app } = await start(t)
+    app.addHook(hook as 'preHandler', app.oidc.required({ roles: 'staff' }))
+    const config = { oidc: false as const }
+    app.get('/gone', { config }, (_request, reply) => { reply.callNotFound() })
+    app.get('/gone-later', { config }, async (_request, reply) => reply.callNotFound())
+    app.setNotFoundHandler(async ({ oidcClaims }) => `a page for ${String(oidcClaims?.sub)}`)
+    for (const url of ['/gone', '/gone-later', '/unknown']) {
+      t.equal(await statusOf(app, url), 401, url)
+      t.equal(await statusOf(app, url, []), 403, url)
+      const headers = { cookie: sessionCookie(app, { claims: { roles: ['staff'] } }) }
+      t.match((await app.inject({ url, headers })).body, 'a page for alice', url)
+    }
+  })
+}
+
+t.test('a public route may pass on to a handler for unknown routes that its guard is no hook of', async (t) => {
+  const { app } = await start(t)
+  app.setNotFoundHandler(async (_request, reply) => await reply.code(404).send('not here'))
+  await app.register(async (scope) => {
+    scope.addHook('onRequest', app.oidc.required())
+    scope.get('/gone', { config: { oidc: false } }, async (_request, reply) => reply.callNotFound())
+  })
+  t.equal(await statusOf(app, '/unknown'), 404)
+  t.equal(await statusOf(app, '/gone'), 404)
+})
+
+t.test('conditions that are no own members of a plain object are refused, and not lost', async (t) => {
+  const { app } = await start(t)
+  class Conditions {
+    get roles (): string { return 'admin' }
+  }
+  const wrong = [new Map([['roles', 'admin']]), new Conditions(), Object.create({ roles: 'admin' }), ['admin']]
+  for (const options of wrong as GuardOptions[]) {
+    t.throws(() => app.get('/', { config: { oidc: options } }, sub), { code: 'FST_OIDC_OPTION' })
+    t.throws(() => app.oidc.required(options), { code: 'FST_OIDC_OPTION' })
+    t.throws(() => app.oidc.optional(options), { code: 'FST_OIDC_OPTION' })
+  }
+  t.doesNotThrow(() => app.oidc.required(Object.assign(Object.create(null), { roles: 'admin' }) as GuardOptions))
+})
+
 t.test('several registrations, each with its own hooks below its prefix', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
