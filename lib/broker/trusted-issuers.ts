@@ -36,7 +36,8 @@ export function createTrustedIssuers (
   { transport, store, log }: TrustedIssuersParts
 ): TokenIssuer[] {
   return trustedIssuers.map(({ issuer, jwksUri, strictType }: TrustedIssuerSettings) => {
-    const keySet = createKeySet(jwksUri, keepInStore(transport, store), log)
+    const kept = keepInStore(transport, store)
+    const keySet = createKeySet(jwksUri, kept.fetch, log)
     return {
       name: issuer,
       settings: { issuer, clientId: '', clockTolerance: 0 },
@@ -44,6 +45,7 @@ export function createTrustedIssuers (
       async verifyAccessToken (token, { algorithms }) {
         const rules = { issuer, audience, algorithms, requiredClaims: REQUIRED_CLAIMS }
         const { payload, protectedHeader } = await verifyJwt(token, keySet, rules, REFUSAL)
+        kept.checkAge()
         const { typ } = protectedHeader
         const isAccepted = isAccessToken(typ) || (!strictType && isUntyped(typ))
         check(isAccepted, 'it does not say that it is an access token')
@@ -59,24 +61,48 @@ function isUntyped (typ: unknown): boolean {
   return typ === undefined || typ === 'JWT'
 }
 
+interface KeptKeys {
+  fetch: Fetch
+  /** Throws when keys of the store are too old by now, and there are no others. */
+  checkAge: () => void
+}
+
+interface KeptDocument {
+  /** In seconds since the epoch. */
+  fetched_at?: number
+}
+
 /**
  * Keeps the last valid key set, for an application that starts while the issuer is down. After the first fetch, a
- * failure counts: then the keys that are known are used for a limited time.
+ * failure counts: then the keys that are known are used for a limited time. What comes from the store has a part of
+ * this time behind it.
  */
-function keepInStore (transport: Fetch, store: SealedStore): Fetch {
+function keepInStore (transport: Fetch, store: SealedStore): KeptKeys {
   let isFetched = false
-  return async (url, init) => {
-    try {
-      const response = await transport(url, init)
-      const document = await readJwks(response, `${url}: status ${response.status}`)
-      isFetched = true
-      // If the store fails, the key set is only fetched again.
-      await store.set(['peer-keys', url], document, now() + KEPT_FOR).catch(() => {})
-      return Response.json(document)
-    } catch (error) {
-      const kept = isFetched ? null : await store.get(['peer-keys', url]).catch(() => null)
-      if (kept === null) throw error
-      return Response.json(kept.content)
+  let used: { until: number, error: unknown } | undefined
+
+  return {
+    async fetch (url, init) {
+      try {
+        const response = await transport(url, init)
+        const document = await readJwks(response, `${url}: status ${response.status}`)
+        isFetched = true
+        used = undefined
+        // If the store fails, the key set is only fetched again.
+        await store.set(['peer-keys', url], { ...document, fetched_at: now() }, now() + KEPT_FOR).catch(() => {})
+        return Response.json(document)
+      } catch (error) {
+        const kept = isFetched ? null : await store.get<KeptDocument>(['peer-keys', url]).catch(() => null)
+        if (kept === null) throw error
+        // Version 0.1.0 kept no time.
+        const { fetched_at: fetchedAt = now() } = kept.content
+        used = { until: Math.min(used?.until ?? Infinity, fetchedAt + KEPT_FOR), error }
+        return Response.json(kept.content)
+      }
+    },
+
+    checkAge () {
+      if (used !== undefined && now() >= used.until) throw used.error
     }
   }
 }

@@ -151,6 +151,7 @@ t.test('S53 while the keys of a trusted issuer cannot be had, those that are kno
   clock.advance(13 * 3600)
   t.equal(await statusOf(running.api), 502, 'a day after the last fetch')
   t.equal(await statusOf((await start(t, options)).api), 502)
+  t.equal(await statusOf(started.api), 502, 'what was kept is not used for longer')
   clock.advance(12 * 3600)
   t.equal(await statusOf(started.api), 502)
 })
