@@ -34,7 +34,7 @@ export function printJson (report: Report): string {
 
 // Control characters, and those that change the direction of a line: the provider chooses what is printed.
 // eslint-disable-next-line no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
 /** A line that controls no terminal. */
 export function clean (line: string): string {
