@@ -34,10 +34,11 @@ export interface GuardedRoutes {
 /** Reads what each route says in its config, and checks at the start that its guards hear it. */
 export function watchRoutes (app: FastifyInstance, parts: RuleParts): GuardedRoutes {
   const scopes = new Map<RouteOptions, FastifyInstance>()
+  const rules = new Map<RouteOptions, Rule | undefined>()
 
   app.addHook('onRoute', function (route) {
     scopes.set(route, this)
-    readRule(route, parts)
+    rules.set(route, readRule(route, parts))
   })
 
   app.addHook('preHandler', guardNotFound)
@@ -52,7 +53,8 @@ export function watchRoutes (app: FastifyInstance, parts: RuleParts): GuardedRou
 
   function apply (route: RouteOptions): void {
     const rule = ruleOfRoute(route)
-    check(rule?.source === route.config?.oidc, 'an onRoute hook has set it too late: add that hook before the plugin')
+    const isAsRead = rule === rules.get(route) && rule?.source === route.config?.oidc
+    check(isAsRead, 'an onRoute hook has set or removed it too late: add that hook before the plugin')
     if (rule === undefined) return
     const around = guardsAround(route)
     if (rule.added === null) {

@@ -36,14 +36,18 @@ export interface RuleParts {
   parseRefresh: ParseRefresh
 }
 
-/** Reads the config of a route once, when it is registered. Throws FST_OIDC_OPTION with the name of the route. */
-export function readRule (route: RouteOptions, parts: RuleParts): void {
+/**
+ * Reads the config of a route once, when it is registered. Returns `undefined` when it says nothing. Throws
+ * FST_OIDC_OPTION with the name of the route.
+ */
+export function readRule (route: RouteOptions, parts: RuleParts): Rule | undefined {
   const { config } = route
-  if (config === undefined || !('oidc' in config)) return
+  if (config === undefined || !('oidc' in config)) return undefined
   const added = naming(route, () => parseAdded(config.oidc, parts))
   const rule: Rule = { source: config.oidc, added, exempt: new Map() }
   // Not in the object of the application, which several routes may share.
   route.config = Object.assign({ ...config }, { [kRule]: rule })
+  return rule
 }
 
 function parseAdded (value: unknown, { settings, parseRefresh }: RuleParts): Added | null {

@@ -212,6 +212,14 @@ t.test('conditions that nothing checks, or that nothing can meet, stop the start
     await t.rejects(async () => await app.ready(), { code: 'FST_OIDC_OPTION', message: /GET \/late: an onRoute hook/ })
   }
 
+  for (const first of [false, { roles: 'admin' }] as const) {
+    const { app } = await start(t)
+    app.addHook('onRequest', app.oidc.required())
+    app.addHook('onRoute', (route) => { route.config = {} })
+    app.get('/lost', { config: { oidc: first } }, sub)
+    await t.rejects(async () => await app.ready(), { code: 'FST_OIDC_OPTION', message: /GET \/lost: an onRoute hook/ })
+  }
+
   const { app: own } = await start(t)
   own.get('/admin', { preHandler: own.oidc.required(), config: { oidc: { roles: 'admin' } } }, sub)
   own.get('/public', { config: { oidc: false } }, sub)
