@@ -276,6 +276,14 @@ for (const hook of HOOKS) {
   })
 }
 
+t.test('V22 a guard that fails in the handler for unknown routes lets nothing through', async (t) => {
+  const { app } = await start(t)
+  app.addHook('onRequest', app.oidc.required({ check: () => { throw new Error('a bug of the application') } }))
+  app.get('/gone', { config: { oidc: false } }, (_request, reply) => { reply.callNotFound() })
+  app.setNotFoundHandler(async () => 'a page')
+  t.equal(await statusOf(app, '/gone', []), 500)
+})
+
 t.test('a public route may pass on to a handler for unknown routes that its guard is no hook of', async (t) => {
   const { app } = await start(t)
   app.setNotFoundHandler(async (_request, reply) => await reply.code(404).send('not here'))
