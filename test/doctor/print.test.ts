@@ -84,3 +84,20 @@ t.test('a login without UserInfo, JWT and roles', async (t) => {
   t.same(sectionOf(text, 'Claims of the access token'), ['  it is not a JWT'])
   t.equal(sectionOf(text, 'Roles'), undefined)
 })
+
+t.test('a login with all sources of claims', async (t) => {
+  const text = printReport({
+    ...REPORT,
+    login: {
+      idToken: { sub: 'alice' },
+      userinfo: { sub: 'alice', name: 'Alice' },
+      accessToken: { sub: 'alice', roles: ['admin', 'staff'] },
+      roles: [{ source: 'access_token', path: 'roles', roles: ['admin', 'staff'] }],
+      promptNone: { anonymous: 'login_required', loggedIn: 'a login' },
+      maxAge: 'asked again'
+    }
+  })
+  t.same(sectionOf(text, 'Claims of UserInfo'), ['  sub   "alice"', '  name  "Alice"'])
+  t.same(sectionOf(text, 'Claims of the access token'), ['  sub    "alice"', '  roles  ["admin","staff"]'])
+  t.same(sectionOf(text, 'Roles'), ['  access_token  roles  admin, staff'])
+})

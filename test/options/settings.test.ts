@@ -294,7 +294,7 @@ t.test('K12 a key is base64 or base64url of 32 random bytes', async (t) => {
   const bytes = Buffer.concat([Buffer.from([0xfb, 0xff, 0xfe]), keyBytes(2).subarray(3)])
   const padded = bytes.toString('base64')
   const good = [padded, padded.slice(0, -1), bytes.toString('base64url'), `${bytes.toString('base64url')}=`, bytes]
-  for (const value of good) t.same(parse({ session: { key: value } }).session.keys, [bytes], String(value))
+  for (const value of good) t.same(parse({ session: { key: value } }).session.keys, [bytes], JSON.stringify(value))
   const few = Buffer.from(Array.from({ length: 32 }, (_, index) => index % 15))
   const wrong: unknown[] = [
     'correcthorsebatterystaplecorrecthorsebattes', 'CorrectHorseBatteryStapleCorrectHorseBattes',
@@ -303,7 +303,7 @@ t.test('K12 a key is base64 or base64url of 32 random bytes', async (t) => {
     few, few.toString('base64'), bytes.subarray(1), bytes.subarray(1).toString('base64')
   ]
   for (const value of wrong) {
-    t.throws(() => parse({ session: { key: value } }), { message: /^"session.key" must be 32 bytes/ }, String(value))
+    t.throws(() => parse({ session: { key: value } }), { message: /^"session.key" must be 32 bytes/ }, JSON.stringify(value))
   }
   const enough = Buffer.from(Array.from({ length: 32 }, (_, index) => index % 16))
   t.same(parse({ session: { key: enough } }).session.keys, [enough])
