@@ -87,6 +87,7 @@ t.test('V19 instances accept the tokens of trusted issuers, each with its own ke
   t.equal((await one.api((await elsewhere.byDevice()).access_token)).statusCode, 401)
 
   const before = calls
+  stopClock(t) // a new fetch is permitted each second
   for (let index = 0; index < 50; index++) await one.api(`${ofTwo.slice(0, -10)}${String(index).padStart(10, 'A')}`)
   t.ok(calls - before <= 6, `V19 a flood of wrong signatures does not flood the peer: ${calls - before}`)
 

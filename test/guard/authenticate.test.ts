@@ -236,7 +236,7 @@ t.test('K12 a guard that a handler awaits answers once, and Fastify logs no erro
     await guard(request, reply).catch(() => {
       reply.log.error('only a text')
       reply.log.error({ err: 'another' }, 'with members')
-      reply.log.error(`the level is ${reply.log.level}`)
+      reply.log.info(`the level is ${reply.log.level}`)
       throw new Error('a fault of the handler')
     })
   })
