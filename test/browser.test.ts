@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { launchChromium, skipWithoutChromium } from './support/chromium.ts'
 import { SESSION_KEY, buildApp as buildPlainApp } from './support/app.ts'
 import { startProvider as startKitProvider } from '../lib/testing/index.ts'
-import { loadExample } from './support/example.ts'
+import { loadExample, startExampleProvider } from './support/example.ts'
 import { startOidcProvider } from './support/oidc-provider.ts'
 import { freePort } from './support/free-port.ts'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
@@ -311,17 +311,9 @@ t.test('the server-rendered example in Chromium', { skip: skipWithoutChromium },
 
 /** The example as `npm start` runs it, but on free ports. */
 async function startExample (t: Test): Promise<{ baseUrl: string, issuer: string }> {
-  const { startProvider } = await loadExample<typeof import('../example/provider/provider.ts')>('provider/provider')
-  const baseUrl = `http://localhost:${await freePort()}`
-  const { close, ...provider } = await startProvider({
-    port: await freePort(),
-    redirectUris: [`${baseUrl}/auth/callback`],
-    postLogoutRedirectUris: [`${baseUrl}/auth/logged-out`],
-    home: baseUrl
-  })
-  t.teardown(close)
-  await startApp(t, { ...provider, baseUrl })
-  return { baseUrl, issuer: provider.issuer }
+  const provider = await startExampleProvider(t)
+  await startApp(t, provider)
+  return provider
 }
 
 async function startApp (

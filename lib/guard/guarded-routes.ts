@@ -88,8 +88,8 @@ function constraintsAt (guard: KnownGuard, rule: Rule | undefined, isOfScope: bo
 }
 
 /**
- * A public route may pass a request on to the handler for unknown routes (`reply.callNotFound()`). Fastify then runs
- * only its preHandler hooks: its other guards, which have left out the route, decide here.
+ * A public route may call the handler for unknown routes (`reply.callNotFound()`). Fastify then runs only the
+ * preHandler hooks of that handler. Its guards that are earlier hooks have left out the public route: they decide here.
  */
 function guardNotFound (request: FastifyRequest, reply: FastifyReply, done: Done): void {
   if (!request.is404 || isDefaultHandler(request)) return done()
@@ -109,7 +109,7 @@ function runAll ([guard, ...others]: GuardHandler[], request: FastifyRequest, re
   })
 }
 
-/** Whether Fastify itself answers, with nothing but 404. Only the name of its function tells. */
+/** Whether the handler is Fastify's own, which only answers 404. Nothing but the name of its function shows it. */
 function isDefaultHandler ({ routeOptions: { handler } }: FastifyRequest): boolean {
   return (handler as { name?: string } | undefined)?.name === 'basic404'
 }

@@ -35,8 +35,8 @@ export interface Steps {
 }
 
 /**
- * Fastify logs an error that a handler throws after the answer as a fault of the application. This one is the answer,
- * and was logged.
+ * Fastify logs each error that a handler throws after the answer. The plugin has answered with this error and logged it
+ * already, so this line is left out.
  */
 function logOnce (reply: FastifyReply, refused: OidcError): void {
   const { log } = reply

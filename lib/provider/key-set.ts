@@ -25,7 +25,7 @@ type Verify = (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyRes
 
 const MINUTE = 60_000
 const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000 }
-/** How often tokens with unknown keys may cause a fetch: this often at once, and this often per second. Logins, too. */
+/** Tokens with unknown keys may cause `burst` fetches at once, then `perSecond`. Logins have a limit of their own. */
 const RELOADS = { burst: 5, perSecond: 1 }
 /** A fetch that began before the token was signed may lack its key. The next fetch has it. */
 const ATTEMPTS = 3

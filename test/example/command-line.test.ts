@@ -3,23 +3,15 @@ import { once } from 'node:events'
 import t from 'tap'
 import { SESSION_KEY } from '../support/app.ts'
 import { launchChromium, skipWithoutChromium } from '../support/chromium.ts'
-import { examplePath, loadExample } from '../support/example.ts'
-import { freePort } from '../support/free-port.ts'
+import { examplePath, loadExample, startExampleProvider } from '../support/example.ts'
 
 t.setTimeout(240_000)
 
 t.test('a program logs in by device, and loses its access by a click', { skip: skipWithoutChromium }, async (t) => {
-  const { startProvider } = await loadExample<typeof import('../../example/provider/provider.ts')>('provider/provider')
   const { buildApp } = await loadExample<typeof import('../../example/command-line/app.ts')>('command-line/app')
-  const baseUrl = `http://localhost:${await freePort()}`
-  const { close, ...provider } = await startProvider({
-    port: await freePort(),
-    redirectUris: [`${baseUrl}/auth/callback`],
-    postLogoutRedirectUris: [`${baseUrl}/auth/logged-out`],
-    home: baseUrl
-  })
-  t.teardown(close)
-  const app = await buildApp({ ...provider, baseUrl, allowInsecureLoopback: true, session: { key: SESSION_KEY } }, {})
+  const provider = await startExampleProvider(t)
+  const { baseUrl } = provider
+  const app = await buildApp({ ...provider, allowInsecureLoopback: true, session: { key: SESSION_KEY } }, {})
   t.teardown(async () => await app.close())
   await app.listen({ port: Number(new URL(baseUrl).port), host: 'localhost' })
   const browser = await launchChromium()
