@@ -225,7 +225,7 @@ function identityOf ({ oidcClaims, oidcUser, oidcSession, oidcToken }: FastifyRe
 
 /** Conditions that are no own members would be lost. */
 function plain<T extends GuardOptions> (options: T): T {
-  check(isPlainRecord(options), 'the options of a guard must be a plain object')
+  check(isPlainRecord(options), 'the options of a guard must be a plain object, such as { roles: "admin" }')
   return options
 }
 
