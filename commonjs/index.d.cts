@@ -8,7 +8,7 @@ import type {
   OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, PageAction, PageContent, PageKind, PageLanguage,
   PageMessages, PageOptions, PageTexts, ProviderHealth, ProviderMetadata, ProviderOptions, RegistrationOptions,
   ResolvedProvider, Rotatable, RouteOptions, SessionFilter, SessionIdentity, SessionKey, SessionOptions,
-  SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
+  SigningAlgorithm, Store, StoreEntry, StoreHealth, Tracer, TrustedIssuer, UserinfoClaims
 } from '../dist/index.js' with { 'resolution-mode': 'import' }
 
 declare function oidc (...args: Parameters<typeof esm.default>): ReturnType<typeof esm.default>
@@ -26,7 +26,8 @@ declare namespace oidc {
     OidcOptions, OidcPage, OidcSession, OidcToken, OidcTokens, OidcUser, OptionalGuardOptions, PageAction,
     PageContent, PageKind, PageLanguage, PageMessages, PageOptions, PageTexts, ProviderHealth, ProviderMetadata,
     ProviderOptions, RegistrationOptions, ResolvedProvider, Rotatable, RouteOptions, SessionFilter, SessionIdentity,
-    SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, Tracer, TrustedIssuer, UserinfoClaims
+    SessionKey, SessionOptions, SigningAlgorithm, Store, StoreEntry, StoreHealth, Tracer, TrustedIssuer,
+    UserinfoClaims
   }
 }
 

@@ -172,6 +172,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     ownOrigin,
     errorResponses,
     providers,
+    store,
     records,
     cookies,
     sessions,

@@ -1,10 +1,10 @@
 import { createBrokerAdmin } from './broker/admin.ts'
+import { createHealth } from './health.ts'
 import { keepUncached } from './http/headers.ts'
 import { parseLoginOptions } from './login/login-parameters.ts'
 import { createSessionAdmin } from './logout/session-admin.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Parts } from './compose.ts'
-import type { Provider } from './provider/provider.ts'
 import type { Oidc } from '../types/fastify.ts'
 
 /** `app.oidc` */
@@ -39,15 +39,6 @@ function createLogoutFunction ({ logout, urls }: Pick<Parts, 'logout' | 'urls'>)
   return async (request, reply, { returnTo, federated = true } = {}) => {
     await logout(request, reply, { returnTo: urls.returnTo(returnTo), federated })
     return reply
-  }
-}
-
-function createHealth ({ providers }: Pick<Parts, 'providers'>): Oidc['health'] {
-  const healthOf = async ({ name, health }: Provider) => [name, await health()] as const
-  return async () => {
-    const all = await Promise.all(providers.all().map(healthOf))
-    const isOk = all.every(([, { status }]) => status === 'ok')
-    return { status: isOk ? 'ok' : 'degraded', providers: Object.fromEntries(all) }
   }
 }
 

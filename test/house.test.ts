@@ -5,8 +5,8 @@ import t from 'tap'
 /** The rooms from the ground up: a room imports only itself and rooms before it, types included. */
 const ROOMS = [
   'lib/errors.ts', 'types', 'lib/util', 'lib/pages', 'lib/options', 'lib/telemetry.ts', 'lib/sealer.ts', 'lib/http',
-  'lib/store', 'lib/provider', 'lib/session', 'lib/login', 'lib/guard', 'lib/broker', 'lib/logout', 'lib/compose.ts',
-  'lib/decorator.ts', 'lib/routes', 'lib/testing', 'index.ts', 'lib/doctor'
+  'lib/store', 'lib/provider', 'lib/session', 'lib/login', 'lib/guard', 'lib/broker', 'lib/logout', 'lib/health.ts',
+  'lib/compose.ts', 'lib/decorator.ts', 'lib/routes', 'lib/testing', 'index.ts', 'lib/doctor'
 ]
 
 const built = import.meta.filename.endsWith('.js')

@@ -493,8 +493,9 @@ async function hanging (
 }
 
 t.test('R34 closing while requests wait for the provider', async (t) => {
+  t.jobs = 5 // each waits for a timeout
   for (const fault of ['metadata-hang', 'token-hang', 'token-stall', 'userinfo-hang', 'revocation-hang'] as const) {
-    await t.test(fault, async (t) => {
+    t.test(fault, { buffered: true }, async (t) => {
       const errors = uncaught(t)
       const { app, waiting, lines } = await hanging(t, fault)
       await app.close()

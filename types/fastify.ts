@@ -54,10 +54,26 @@ export interface ProviderHealth {
   code?: OidcErrorCode
 }
 
+/** Whether the store can be used. */
+export interface StoreHealth {
+  /**
+   * - `ok`: the store can be read and written.
+   * - `readonly`: the store answers, but takes no new entries. Sessions continue; logins and logouts may fail.
+   * - `unavailable`: the store does not answer. Every request with a session is answered with 503.
+   */
+  status: 'ok' | 'readonly' | 'unavailable'
+}
+
 /** The result of `app.oidc.health()`. */
 export interface Health {
-  /** `ok` when every provider is `ok`, otherwise `degraded`: sessions continue, but logins may fail. */
-  status: 'ok' | 'degraded'
+  /**
+   * - `ok`: every provider and the store are `ok`.
+   * - `degraded`: sessions continue, but logins may fail. The process is ready.
+   * - `unavailable`: the store does not answer. The process is not ready: it cannot tell who its users are.
+   */
+  status: 'ok' | 'degraded' | 'unavailable'
+  /** Absent without a store. */
+  store?: StoreHealth
   /** The providers by name. With `resolveProvider`, only the tenants that are cached in this process. */
   providers: Record<string, ProviderHealth>
 }
@@ -149,6 +165,8 @@ export interface Oidc {
    * @throws OidcError `FST_OIDC_LOGIN_REQUIRED` when there is no session or no usable token, when the provider refused
    * the refresh, or when the request came with an access token instead of a session
    * @throws OidcError `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider did not answer and the old token has expired
+   * @throws OidcError `FST_OIDC_ID_TOKEN` when the answer was an ID token of another user or login: the session has
+   * ended
    */
   accessToken: (request: AnyRequest, options?: AccessTokenOptions) => Promise<string>
   /**
@@ -162,12 +180,16 @@ export interface Oidc {
    * to the page where the user chooses one.
    *
    * @throws OidcError `FST_OIDC_OPTION` when an option is wrong, `FST_OIDC_PROVIDER_UNKNOWN` when there is no such
-   * provider, `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider does not answer
+   * provider, `FST_OIDC_PROVIDER_UNAVAILABLE` when the provider does not answer; with pushed requests also
+   * `FST_OIDC_PROVIDER_RESPONSE` and `FST_OIDC_CLIENT_AUTHENTICATION`; with several providers
+   * `FST_OIDC_LOGIN_REQUIRED` when there is no page for choosing one
    */
   login: (request: AnyRequest, reply: AnyReply, options?: LoginOptions) => Promise<AnyReply>
   /**
    * Ends the session in this application and, when the provider has an end-session endpoint, at the provider (OpenID
    * Connect RP-Initiated Logout 1.0). Redirects the browser.
+   *
+   * @throws OidcError `FST_OIDC_STORE_UNAVAILABLE` when the end of the session could not be written
    */
   logout: (request: AnyRequest, reply: AnyReply, options?: LogoutOptions) => Promise<AnyReply>
   /** The sessions of all users, in all processes. */
@@ -175,20 +197,22 @@ export interface Oidc {
     /**
      * Returns the sessions that match the filter.
      *
-     * @throws OidcError `FST_OIDC_OPTION` without `session.store`: sessions in cookies cannot be listed
+     * @throws OidcError `FST_OIDC_OPTION` without `session.store`: sessions in cookies cannot be listed;
+     * `FST_OIDC_STORE_UNAVAILABLE`
      */
     list: (filter: SessionFilter) => Promise<ListedSession[]>
     /**
      * Ends the sessions that match the filter and that began before this call. A later login is not affected.
      * Returns how many sessions it found: 0 when sessions are in cookies, although they end as well.
      *
-     * @throws OidcError `FST_OIDC_OPTION` when the filter is wrong
+     * @throws OidcError `FST_OIDC_OPTION` when the filter is wrong; `FST_OIDC_STORE_UNAVAILABLE`: some sessions may go
+     * on, so call it again
      */
     revoke: (filter: SessionFilter) => Promise<number>
   }
   /**
    * The tokens that this application issues. Each function throws an `OidcError` `FST_OIDC_OPTION` when the option
-   * `broker` is not set.
+   * `broker` is not set, and `FST_OIDC_STORE_UNAVAILABLE` when the store fails.
    */
   broker: {
     /** Ends the grants that match the filter, at once and in all processes. Returns how many grants it ended. */
@@ -200,8 +224,9 @@ export interface Oidc {
     rotateKeys: () => Promise<void>
   }
   /**
-   * Checks whether users can log in, for a readiness probe. Fetches missing or outdated metadata and keys of each
-   * provider; each request takes at most `timeout`. Never throws.
+   * Checks the store and the providers, for a readiness probe. Fetches missing or outdated metadata and keys of each
+   * provider, and reads and writes one entry of the store. Takes two seconds at most; calls within one second get the
+   * same answer. Never throws.
    */
   health: () => Promise<Health>
 }

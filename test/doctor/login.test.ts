@@ -12,6 +12,8 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 t.setTimeout(240_000)
+// Each test waits for a browser or a clock most of the time: they run at once.
+t.jobs = 4
 
 const SECRET = 'the secret of the client'
 const ALICE = { sub: 'alice', name: 'Alice' }
@@ -49,7 +51,7 @@ async function logIn (
   return { ...output, page: await opened as Page, baseUrl }
 }
 
-t.test('a login shows the claims of each token, and what the provider does', async (t) => {
+t.test('a login shows the claims of each token, and what the provider does', { buffered: true }, async (t) => {
   const provider = await start(t, {
     accessTokenFormat: 'jwt', claimsInIdToken: false, users: [{ ...ALICE, groups: ['staff'] }]
   })
@@ -75,7 +77,7 @@ t.test('a login shows the claims of each token, and what the provider does', asy
   ])
 })
 
-t.test('the login at oidc-provider', async (t) => {
+t.test('the login at oidc-provider', { buffered: true }, async (t) => {
   const port = await freePort()
   const provider = await startOidcProvider({ autoLogin: 'alice', redirectUris: [`http://127.0.0.1:${port}/auth/callback`] })
   t.teardown(async () => await provider.close())
@@ -90,7 +92,7 @@ t.test('the login at oidc-provider', async (t) => {
   })
 })
 
-t.test('K15 roles in the access token only, as at Keycloak', async (t) => {
+t.test('K15 roles in the access token only, as at Keycloak', { buffered: true }, async (t) => {
   const provider = await start(t, { accessTokenFormat: 'jwt' })
   provider.fault({
     on: 'token',
@@ -111,7 +113,7 @@ t.test('K15 roles in the access token only, as at Keycloak', async (t) => {
   t.same(problemsOf(report), ['warning roles'])
 })
 
-t.test('tokens and secrets among the claims are not shown', async (t) => {
+t.test('tokens and secrets among the claims are not shown', { buffered: true }, async (t) => {
   const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl'
   const provider = await start(t, {
     users: [{ ...ALICE, note: `it is ${SECRET}`, _claim_names: { groups: 'src1' }, _claim_sources: { src1: { endpoint: 'https://x', access_token: 'opaque' } }, photo: jwt }]
@@ -126,7 +128,7 @@ t.test('tokens and secrets among the claims are not shown', async (t) => {
   t.ok(report.findings.some(({ code }) => code === 'claims_left_out'))
 })
 
-t.test('K14 a provider that ignores what it is asked', async (t) => {
+t.test('K14 a provider that ignores what it is asked', { buffered: true }, async (t) => {
   const provider = await start(t)
   // As of a user who logged in before, and never again.
   provider.fault({ on: 'token', idToken: (claims) => { claims['auth_time'] = Number(claims['iat']) - 25 } })
@@ -172,7 +174,7 @@ async function notOpened (): Promise<Page> {
   return undefined as unknown as Page
 }
 
-t.test('K14 what the provider answers to prompt=none without a login', async (t) => {
+t.test('K14 what the provider answers to prompt=none without a login', { buffered: true }, async (t) => {
   const provider = await start(t)
   const cases: Array<[fault: Partial<Fault>, problems: string[]]> = [
     [{ status: 200, body: 'log in here' }, ['warning prompt_none']],
@@ -198,7 +200,7 @@ t.test('K14 what the provider answers to prompt=none without a login', async (t)
   t.same(problemsOf(report), ['error login_timeout'])
 })
 
-t.test('K12 a login that fails says why', async (t) => {
+t.test('K12 a login that fails says why', { buffered: true }, async (t) => {
   const provider = await start(t)
   provider.fault(faults['invalid-iss'])
   const forged = await logIn(provider)
@@ -228,7 +230,7 @@ t.test('K12 a login that fails says why', async (t) => {
   t.match(lost.report.findings.at(-1), { code: 'login_timeout', message: /the last error: FST_OIDC_STATE/ })
 })
 
-t.test('UserInfo and the access token are of no use where they are wrong', async (t) => {
+t.test('UserInfo and the access token are of no use where they are wrong', { buffered: true }, async (t) => {
   const provider = await start(t, { accessTokenFormat: 'jwt' })
   provider.fault(faults['userinfo-500'], { on: 'token', accessToken: (claims) => { claims['sub'] = 'bob' } })
   const wrong = await logIn(provider)
@@ -256,7 +258,7 @@ t.test('UserInfo and the access token are of no use where they are wrong', async
   t.match(stdout, /\n {2}max_age +asked the user again\n/)
 })
 
-t.test('a login where the doctor cannot listen, or the options do not go together', async (t) => {
+t.test('a login where the doctor cannot listen, or the options do not go together', { buffered: true }, async (t) => {
   const provider = await start(t)
   const taken = createServer().listen(0, '127.0.0.1')
   await once(taken, 'listening')
@@ -276,7 +278,7 @@ t.test('a login where the doctor cannot listen, or the options do not go togethe
   t.match(standard.report.findings.at(-1)?.code, /^login_(?:timeout|not_served)$/)
 })
 
-t.test('with https, a proxy passes the browser on to --port', async (t) => {
+t.test('with https, a proxy passes the browser on to --port', { buffered: true }, async (t) => {
   const provider = await start(t)
   const { page, report } = await logIn(provider, {
     args: ['--base-url', 'https://app.example.com', '--wait', '5'],
@@ -286,7 +288,7 @@ t.test('with https, a proxy passes the browser on to --port', async (t) => {
   t.equal(new URL(page.location as string).searchParams.get('redirect_uri'), 'https://app.example.com/auth/callback')
 })
 
-t.test('a browser that goes away leaves the rest out, and one that stays too long changes nothing', async (t) => {
+t.test('a browser that goes away leaves the rest out, and one that stays too long changes nothing', { buffered: true }, async (t) => {
   const provider = await start(t)
   let visits = 0
   const gone = await logIn(provider, {

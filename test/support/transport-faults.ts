@@ -100,12 +100,14 @@ export function testFaults (chosen: Way): void {
   t.test('S81 R2 a response that does not come, or does not end, is a timeout', async (t) => {
     // All at once, so that the calls before the faulty one have time, also where other work shares the cores.
     const cases = ['hang', 'stall', 'drip'].flatMap((what) => ENDPOINTS.map((endpoint) => ({ what, endpoint })))
-    await Promise.all(cases.map(async ({ what, endpoint }) => {
-      const own = await startedProvider(t)
-      await tryOne(t, own, endpoint, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE', { ...way, timeout: 15 })
-    }))
     const pushes: Array<Omit<Fault, 'on'>> = [{ hang: true }, { stall: true }, { drip: 400 }]
-    await Promise.all(pushes.map(async (fault) => await tryPush(t, fault, { ...way, timeout: 15 })))
+    await Promise.all([
+      ...cases.map(async ({ what, endpoint }) => {
+        const own = await startedProvider(t)
+        await tryOne(t, own, endpoint, what, 503, 'FST_OIDC_PROVIDER_UNAVAILABLE', { ...way, timeout: 15 })
+      }),
+      ...pushes.map(async (fault) => await tryPush(t, fault, { ...way, timeout: 15 }))
+    ])
     const provider = await startedProvider(t)
     const slow = await attempt(
       t,
