@@ -1,5 +1,8 @@
+import { setImmediate } from 'node:timers/promises'
+import { addKey, keysAfter, removeKey } from '../util/sorted-keys.ts'
 import { now } from '../util/time.ts'
-import type { Store } from '../../types/store.ts'
+import type { Store, StoreEntry } from '../../types/store.ts'
+import type { SortedKeys } from '../util/sorted-keys.ts'
 
 /** Options of `createMemoryStore`. */
 export interface MemoryStoreOptions {
@@ -13,6 +16,8 @@ export interface MemoryStoreOptions {
 // Any client can cause short-lived entries, such as used logins. They have their own limit, so that they cannot
 // drop sessions.
 const SHORT_LIVED = 3600 // seconds
+/** How many entries `purge` looks at before it lets waiting requests run. */
+const PURGE_BATCH = 1000
 
 interface Entry {
   value: string
@@ -26,7 +31,7 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
   // The keys in the order in which they were written.
   const shortLived = new Set<string>()
   const longLived = new Set<string>()
-  const keysByTag = new Map<string, Set<string>>()
+  const keysByTag = new Map<string, SortedKeys>()
 
   function unexpired (key: string): Entry | undefined {
     const entry = entries.get(key)
@@ -35,9 +40,9 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
 
   function remove (key: string): void {
     for (const tag of entries.get(key)?.tags ?? []) {
-      const keys = keysByTag.get(tag)
-      keys?.delete(key)
-      if (keys?.size === 0) keysByTag.delete(tag)
+      const keys = keysByTag.get(tag) ?? []
+      removeKey(keys, key)
+      if (keys.length === 0) keysByTag.delete(tag)
     }
     entries.delete(key)
     shortLived.delete(key)
@@ -47,14 +52,16 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
   function write (key: string, entry: Entry): void {
     remove(key)
     entries.set(key, entry)
-    for (const tag of entry.tags) keysByTag.set(tag, (keysByTag.get(tag) ?? new Set()).add(key))
+    for (const tag of entry.tags) addToTag(tag, key)
     const keys = entry.expiresAt - now() < SHORT_LIVED ? shortLived : longLived
     keys.add(key)
     if (keys.size > max) remove(keys.values().next().value as string)
   }
 
-  function keysOf (tag: string): string[] {
-    return [...keysByTag.get(tag) ?? []].filter((key) => unexpired(key) !== undefined).sort()
+  function addToTag (tag: string, key: string): void {
+    const keys = keysByTag.get(tag) ?? []
+    addKey(keys, key)
+    keysByTag.set(tag, keys)
   }
 
   return {
@@ -86,14 +93,24 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
     },
 
     async list (tag, { limit = 1000, after = '' } = {}) {
-      const keys = keysOf(tag).filter((key) => key > after).slice(0, limit)
-      return keys.map((key) => ({ key, value: (entries.get(key) as Entry).value }))
+      const found: StoreEntry[] = []
+      for (const key of keysAfter(keysByTag.get(tag) ?? [], after)) {
+        if (found.length >= limit) break
+        const entry = unexpired(key)
+        if (entry !== undefined) found.push({ key, value: entry.value })
+      }
+      return found
     },
 
     async purge () {
-      const expired = [...entries.keys()].filter((key) => unexpired(key) === undefined)
-      expired.forEach(remove)
-      return expired.length
+      let [seen, removed] = [0, 0]
+      for (const key of entries.keys()) {
+        if (++seen % PURGE_BATCH === 0) await setImmediate()
+        if (unexpired(key) !== undefined) continue
+        remove(key)
+        removed++
+      }
+      return removed
     },
 
     async close () {

@@ -22,6 +22,37 @@ t.test('R32 memory: the oldest go when it is full', async (t) => {
   t.same([await usual.get('key-0'), await usual.get('key-1')], [null, 'x'])
 })
 
+t.test('memory: pages of a long list, while entries come and go; purge lets requests run', async (t) => {
+  const store = createMemoryStore()
+  const keys = Array.from({ length: 3000 }, (_, index) => `key-${index}`)
+  for (const key of keys) {
+    const expiresAt = now() + (key.endsWith('7') ? -1 : 60)
+    await store.set(key, 'x', { expiresAt, tags: ['tag', 'tag'] })
+  }
+  const expected = keys.filter((key) => !key.endsWith('7')).sort()
+  const listed: string[] = []
+  for (let after = ''; ;) {
+    const page = await store.list('tag', { after, limit: 400 })
+    if (page.length === 0) break
+    listed.push(...page.map(({ key }) => key))
+    after = listed.at(-1) as string
+    await store.set(`key-0-${listed.length}`, 'x', { expiresAt: now() + 60, tags: ['tag'] })
+    await store.take(`key-0-${listed.length}`)
+  }
+  t.same(listed, expected)
+  let turns = 0
+  const timer = setInterval(() => { turns++ }, 0)
+  const end = performance.now() + 20
+  const purged = store.purge()
+  while (performance.now() < end);
+  t.equal(await purged, 300)
+  clearInterval(timer)
+  t.ok(turns > 0)
+  t.equal((await store.list('tag', { limit: 5000 })).length, 2700)
+  for (const key of keys) await store.take(key)
+  t.same(await store.list('tag'), [])
+})
+
 t.test(
   'sqlite: a broken database is an error, and a failed change is undone',
   { skip: skipWithoutSqlite },
