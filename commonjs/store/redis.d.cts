@@ -5,3 +5,4 @@ export type * from '../../dist/lib/store/redis.js' with { 'resolution-mode': 'im
 
 export declare const createRedisStore: typeof esm.createRedisStore
 export declare const openClient: typeof esm.openClient
+export declare const connectionOptions: typeof esm.connectionOptions

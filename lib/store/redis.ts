@@ -20,6 +20,23 @@ export type RedisStoreOptions = ({ url: string } | { client: RedisClient }) & {
 
 /** How long the server may take, in milliseconds. */
 const TIMEOUT = 3000
+/** How long a connection may be silent while an answer is due, and how long it may take to connect. */
+const SILENCE = 1500
+
+/**
+ * Options for a client of your own (`new Redis({ …, ...connectionOptions })`, or `redisOptions` of a `Cluster`). With
+ * them the store recovers within five seconds when a firewall or a dead host has left a connection half open, and when
+ * the server has become a replica. The store opens its own client with them.
+ */
+export const connectionOptions = {
+  maxRetriesPerRequest: 1,
+  connectTimeout: SILENCE,
+  commandTimeout: TIMEOUT,
+  socketTimeout: SILENCE,
+  retryStrategy: (times: number): number => Math.min(times * 50, 500),
+  // The server has become a replica: a new connection, by its name or by Sentinel, finds the one that writes.
+  reconnectOnError: ({ message }: Error): boolean => /READONLY|MASTERDOWN/.test(message)
+}
 
 /** A store in Redis. Throws FST_OIDC_OPTION if the package `ioredis` is missing. */
 export async function createRedisStore (options: RedisStoreOptions): Promise<Store> {
@@ -42,15 +59,30 @@ export async function openClient (
   if (module === undefined) {
     throw new OidcError('FST_OIDC_OPTION', { message: '"store" in Redis needs the package ioredis' })
   }
-  const client = new module.Redis(url, {
-    maxRetriesPerRequest: 1,
-    connectTimeout: TIMEOUT,
-    commandTimeout: TIMEOUT,
-    enableAutoPipelining: true,
-    lazyConnect: true
-  })
-  client.on('error', () => {}) // each command reports its own error
-  return client as unknown as OwnClient
+  const client = new module.Redis(url, { ...connectionOptions, enableAutoPipelining: true, lazyConnect: true })
+  return explained(client as unknown as EventedClient)
+}
+
+interface EventedClient extends RedisClient {
+  on: (event: string, listener: (error: Error) => void) => unknown
+  disconnect: () => void
+}
+
+/** When ioredis gives up, its error does not say why. The error of the connection does. */
+function explained (client: EventedClient): OwnClient {
+  let reason: Error | undefined
+  client.on('error', (error) => { reason = error })
+  client.on('ready', () => { reason = undefined })
+
+  const explain = (error: Error): never => {
+    throw error.name === 'MaxRetriesPerRequestError' ? reason ?? error : error
+  }
+
+  return {
+    hmget: async (...parameters) => await client.hmget(...parameters).catch(explain),
+    eval: async (...parameters) => await client.eval(...parameters).catch(explain),
+    disconnect: () => client.disconnect()
+  }
 }
 
 // An entry is a hash with its value (v), expiry (e) and tags (t). A tag is a sorted set of the keys of its entries.

@@ -1,0 +1,113 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { freePort } from './free-port.ts'
+import { until } from './until.ts'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Test } from 'tap'
+
+/** Why tests that start servers of their own are skipped, or `false`. */
+export const skipWithoutRedisServer: string | false = process.env['OIDC_TEST_ALL'] !== '1' &&
+  spawnSync('redis-server', ['--version']).error !== undefined && 'no redis-server'
+
+/** A server of the test, which ends with it. */
+export interface RedisServer {
+  port: number
+  url: string
+  client: Redis
+  /** As a host that is dead: connections stay, and nothing answers. */
+  stop: () => void
+}
+
+const HOST = '127.0.0.1'
+
+/** Starts a server that keeps nothing on disk, unless `options` say so. */
+export async function startRedis (t: Test, options: Record<string, string> = {}): Promise<RedisServer> {
+  const port = await freePort()
+  await run(t, [], { save: '', appendonly: 'no', 'repl-diskless-sync-delay': '0', ...options }, port)
+  const client = new Redis(port, HOST, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  client.on('error', () => {}) // it is not there yet
+  t.teardown(() => client.disconnect())
+  await client.ping()
+  return { port, url: `redis://${HOST}:${port}`, client, stop: () => processes.get(port)?.kill('SIGSTOP') }
+}
+
+const processes = new Map<number, ReturnType<typeof spawn>>()
+
+async function run (t: Test, files: string[], options: Record<string, string>, port: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'oidc-redis-'))
+  const flags = Object.entries({ port: String(port), bind: HOST, dir: folder, ...options })
+  const child = spawn('redis-server', [...files, ...flags.flatMap(([name, value]) => [`--${name}`, ...value.split(' ')])], {
+    stdio: 'ignore'
+  })
+  await once(child, 'spawn')
+  processes.set(port, child)
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    rmSync(folder, { recursive: true })
+  })
+}
+
+/** A master with a replica. */
+export async function startPair (t: Test): Promise<[RedisServer, RedisServer]> {
+  const master = await startRedis(t)
+  const replica = await startRedis(t, { replicaof: `${HOST} ${master.port}` })
+  await until(async () => /state=online/.test(await master.client.info('replication')))
+  return [master, replica]
+}
+
+/** A Sentinel that watches a master with one replica, under the name `main`. Returns its port. */
+export async function startSentinel (t: Test, master: RedisServer): Promise<number> {
+  const port = await freePort()
+  const file = join(t.testdir({}), 'sentinel.conf')
+  writeFileSync(file, [
+    `sentinel monitor main ${HOST} ${master.port} 1`,
+    'sentinel down-after-milliseconds main 500',
+    'sentinel failover-timeout main 5000'
+  ].join('\n'))
+  await run(t, [file, '--sentinel'], {}, port)
+  const client = new Redis(port, HOST, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  await until(async () => /role-reported,slave/.test(String(await client.call('SENTINEL', 'REPLICAS', 'main'))))
+  return port
+}
+
+/** A way to a server. */
+export interface Way {
+  url: string
+  /** Nothing passes any more on the connections that there are: they stay open, and no side hears of it. */
+  freeze: () => void
+  /** Where new connections lead. */
+  turn: (server: RedisServer) => void
+}
+
+export async function startWay (t: Test, server: RedisServer): Promise<Way> {
+  const ends = new Set<Socket>()
+  let { port } = server
+  const proxy = createServer((socket) => {
+    const upstream = connect(port, HOST)
+    for (const [end, other] of [[socket, upstream], [upstream, socket]] as const) {
+      ends.add(end)
+      end.on('error', () => {}).on('close', () => { ends.delete(end) })
+      end.pipe(other)
+    }
+  }).listen(0, HOST)
+  await once(proxy, 'listening')
+  t.teardown(() => {
+    for (const end of ends) end.destroy()
+    proxy.close()
+  })
+  return {
+    url: `redis://${HOST}:${(proxy.address() as AddressInfo).port}`,
+    freeze () {
+      for (const end of ends) end.unpipe().removeAllListeners('end').resume()
+    },
+    turn: (next) => { port = next.port }
+  }
+}
