@@ -3,7 +3,8 @@ import { createMemoryStore } from '../../lib/store/memory.ts'
 import { storeContract } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
 import { stopClock } from '../support/app.ts'
-import { backends } from '../support/backends.ts'
+import { backends, indexSizes } from '../support/backends.ts'
+import { checkIndex } from '../support/bounded-index.ts'
 
 for (const [name, { skip, open }] of Object.entries(backends)) {
   t.test(name, { skip }, async (t) => {
@@ -24,6 +25,12 @@ for (const [name, { skip, open }] of Object.entries(backends)) {
       t.equal(await store.get('key'), 'value')
       clock.advance(1)
       t.same([await store.get('key'), await store.list('tag'), await store.take('key')], [null, [], null])
+      await store.close()
+    })
+
+    await t.test('no more index than entries after expiry and purge', async (t) => {
+      const store = await open(t)
+      await checkIndex(t, store, indexSizes.get(store))
       await store.close()
     })
   })

@@ -17,6 +17,9 @@ export interface Backend {
   address?: (t: Test) => Promise<{ url: string, options: object }>
 }
 
+/** How many pairs of a tag and an entry the index of a store has, for some stores. */
+export const indexSizes = new WeakMap<Store, () => Promise<number>>()
+
 export async function dropTable (table: string): Promise<void> {
   const client = new pg.Client({ connectionString: POSTGRES })
   await client.connect()
@@ -43,7 +46,10 @@ export const backends: Record<string, Backend> = {
     async open (t) {
       const database = await openDatabase(':memory:')
       t.teardown(() => database.close())
-      return await createSqliteStore({ database })
+      const store = await createSqliteStore({ database })
+      const count = database.prepare('SELECT count(*) AS count FROM oidc_tags')
+      indexSizes.set(store, async () => (count.get() as { count: number }).count)
+      return store
     }
   },
   postgres: {
@@ -68,7 +74,10 @@ export const backends: Record<string, Backend> = {
         await pool.end()
         await dropTable(table)
       })
-      return await createPostgresStore({ pool, table })
+      const store = await createPostgresStore({ pool, table })
+      const count = `SELECT coalesce(sum(cardinality(tags)), 0)::int AS count FROM ${table}`
+      indexSizes.set(store, async () => (await pool.query<{ count: number }>(count)).rows[0]?.count as number)
+      return store
     }
   },
   redis: {

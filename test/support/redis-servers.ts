@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
+import { connectionOptions } from '../../lib/store/redis.ts'
 import { freePort } from './free-port.ts'
 import { until } from './until.ts'
 import type { AddressInfo, Socket } from 'node:net'
@@ -76,6 +77,37 @@ export async function startSentinel (t: Test, master: RedisServer): Promise<numb
   t.teardown(() => client.disconnect())
   await until(async () => /role-reported,slave/.test(String(await client.call('SENTINEL', 'REPLICAS', 'main'))))
   return port
+}
+
+export interface RunningCluster {
+  client: Cluster
+  masters: RedisServer[]
+}
+
+const SLOTS = [[0, 5460], [5461, 10922], [10923, 16383]] as const
+
+/** A cluster of three masters. */
+export async function startCluster (t: Test): Promise<RunningCluster> {
+  const buses = [await freePort(), await freePort(), await freePort()]
+  const masters = await Promise.all(buses.map(async (bus) => await startRedis(t, {
+    'cluster-enabled': 'yes', 'cluster-port': String(bus), 'cluster-config-file': 'nodes.conf'
+  })))
+  for (const [at, { client }] of masters.entries()) {
+    const [first, last] = SLOTS[at] as readonly [number, number]
+    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', at + 1)
+    await client.call('CLUSTER', 'ADDSLOTSRANGE', first, last)
+  }
+  const [first, ...others] = masters as [RedisServer, ...RedisServer[]]
+  for (const [at, { port }] of others.entries()) {
+    await first.client.call('CLUSTER', 'MEET', HOST, port, buses[at + 1] as number)
+  }
+  const knowsAll = /cluster_state:ok[^]*cluster_slots_assigned:16384[^]*cluster_known_nodes:3/
+  await Promise.all(masters.map(async ({ client }) => {
+    await until(async () => knowsAll.test(String(await client.call('CLUSTER', 'INFO'))))
+  }))
+  const client = new Cluster([{ host: HOST, port: first.port }], { redisOptions: connectionOptions })
+  t.teardown(() => client.disconnect())
+  return { client, masters }
 }
 
 /** A way to a server. */
