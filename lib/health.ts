@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { now } from './util/time.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Provider } from './provider/provider.ts'
 import type { Providers } from './provider/providers.ts'
 import type { SealedStore } from './store/sealed-store.ts'
@@ -17,26 +18,48 @@ const ENTRY_LIFETIME = 60
 /** What is known of a provider that has not answered by then. */
 const NO_ANSWER: ProviderHealth = { status: 'unavailable', code: 'FST_OIDC_PROVIDER_UNAVAILABLE' }
 
-type HealthStore = Pick<SealedStore, 'has' | 'set'>
+/** The marks of logouts are all that ends a session in cookies. */
+const MARKS_ARE_VOLATILE = 'The store keeps nothing on disk. When it restarts, the marks of logouts are lost, and the ' +
+  'sessions in cookies that they ended go on. Let it write to disk, or set session.store.'
+
+type HealthStore = Pick<SealedStore, 'has' | 'set' | 'isDurable'>
 
 export interface HealthParts {
+  log: FastifyBaseLogger
   providers: Pick<Providers, 'all'>
   store: HealthStore | undefined
+  /** The sessions, when they are in the store. */
+  records: object | undefined
 }
 
 /** `app.oidc.health()`: whether this process can serve users. */
-export function createHealth ({ providers, store }: HealthParts): Oidc['health'] {
+export function createHealth ({ log, providers, store, records }: HealthParts): Oidc['health'] {
   let asked: { at: number, answer: Promise<Health> } | undefined
+  let isLogged = false
+
+  async function storeWarnings (): Promise<string[]> {
+    if (store === undefined || records !== undefined) return []
+    if (await store.isDurable().catch(() => undefined) !== false) return []
+    if (!isLogged) log.warn(MARKS_ARE_VOLATILE)
+    isLogged = true
+    return [MARKS_ARE_VOLATILE]
+  }
 
   async function ask (): Promise<Health> {
     const deadline = delay(DEADLINE, undefined, { ref: false })
-    const [ofProviders, ofStore] = await Promise.all([
+    const [ofProviders, ofStore, warnings] = await Promise.all([
       Promise.all(providers.all().map(async (provider) => [provider.name, await providerHealth(provider, deadline)])),
-      store === undefined ? undefined : storeHealth(store, deadline)
+      store === undefined ? undefined : storeHealth(store, deadline),
+      before(deadline, storeWarnings(), [])
     ])
     const byName: Record<string, ProviderHealth> = Object.fromEntries(ofProviders)
     const status = statusOf(Object.values(byName), ofStore)
-    return { status, providers: byName, ...(ofStore !== undefined && { store: ofStore }) }
+    return {
+      status,
+      providers: byName,
+      ...(ofStore !== undefined && { store: ofStore }),
+      ...(warnings.length > 0 && { warnings })
+    }
   }
 
   return async () => {

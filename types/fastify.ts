@@ -76,6 +76,8 @@ export interface Health {
   store?: StoreHealth
   /** The providers by name. With `resolveProvider`, only the tenants that are cached in this process. */
   providers: Record<string, ProviderHealth>
+  /** What works, but should be changed, as sentences for an operator. Left out when there is nothing. */
+  warnings?: string[]
 }
 
 /** A request of any server (HTTP/1, HTTP/2), with any logger and type provider. */

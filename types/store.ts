@@ -45,6 +45,11 @@ export interface Store {
    * entries are invisible before that.
    */
   purge: () => Promise<number>
+  /**
+   * Optional. Returns whether entries are still there after the server of the store has restarted; `undefined` when the
+   * store cannot tell. `app.oidc.health()` asks for it.
+   */
+  isDurable?: () => Promise<boolean | undefined>
   /** Releases what the store opened itself. A client or pool that the application passed in stays open. */
   close: () => Promise<void>
 }

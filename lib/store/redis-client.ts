@@ -8,7 +8,7 @@ export interface RedisClient {
   isCluster?: boolean
   /** The clients of the nodes of a cluster. */
   nodes?: (role: 'master') => RedisNode[]
-  /** Sends any command. Without it, `purge` removes nothing from the indexes. */
+  /** Sends any command. Without it, `purge` removes nothing from the indexes, and `isDurable` does not know. */
   call?: (command: string, ...parameters: string[]) => Promise<unknown>
   options?: { keyPrefix?: string | undefined }
 }

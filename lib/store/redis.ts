@@ -1,9 +1,10 @@
 import { OidcError } from '../errors.ts'
 import { absent } from '../util/absent.ts'
+import { callsOf } from './redis-client.ts'
 import { createClusterStore, withFormer } from './redis-cluster.ts'
 import { createSlotStore } from './redis-slot.ts'
 import type { Store } from '../../types/store.ts'
-import type { RedisClient } from './redis-client.ts'
+import type { Call, RedisClient } from './redis-client.ts'
 
 export type { RedisClient, RedisNode } from './redis-client.ts'
 
@@ -47,7 +48,7 @@ export async function createRedisStore (options: RedisStoreOptions): Promise<Sto
 function storeOf (client: RedisClient, prefix: string, close: () => Promise<void>): Store {
   const inOneSlot = createSlotStore(client, `{${prefix}}`)
   const store = client.isCluster === true ? withFormer(createClusterStore(client, prefix), inOneSlot) : inOneSlot
-  return { ...store, close }
+  return { ...store, isDurable: async () => await isDurable(client), close }
 }
 
 interface OwnClient extends RedisClient {
@@ -88,4 +89,18 @@ function explained (client: EventedClient): OwnClient {
     call: async (...parameters) => await client.call(...parameters).catch(explain),
     disconnect: () => client.disconnect()
   }
+}
+
+async function isDurable (client: RedisClient): Promise<boolean | undefined> {
+  const answers = await Promise.all(callsOf(client).map(keepsOnDisk))
+  if (answers.includes(false)) return false
+  return answers.length > 0 && !answers.includes(undefined) ? true : undefined
+}
+
+/** By an append-only file or by snapshots. Where CONFIG is not allowed, snapshots cannot be seen. */
+async function keepsOnDisk (call: Call): Promise<boolean | undefined> {
+  const info = String(await call('INFO', 'persistence'))
+  if (/^aof_enabled:1/m.test(info)) return true
+  const [, save] = await call('CONFIG', 'GET', 'save').catch(() => []) as string[]
+  return save === undefined ? undefined : save !== ''
 }

@@ -35,6 +35,8 @@ export interface SealedStore {
   /** Raises the number of `max` to at least `value`. Returns whether it was lower before. */
   raise: (name: EntryName, value: number, expiresAt: number) => Promise<boolean>
   purge: () => Promise<void>
+  /** Whether entries survive a restart of the store; `undefined` when the store does not tell. */
+  isDurable: () => Promise<boolean | undefined>
   close: () => Promise<void>
 }
 
@@ -143,6 +145,8 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
     async purge () {
       await withTimeout(() => store.purge())
     },
+
+    isDurable: async () => await withTimeout(async () => await store.isDurable?.()),
 
     close: async () => await store.close()
   }

@@ -4,12 +4,13 @@ import t from 'tap'
 import oidc from '../../index.ts'
 import { client, sessionCookie, startClock, startProvider } from '../../lib/testing/index.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
+import { createMemoryStore } from '../../lib/store/memory.ts'
 import { BASE_URL, SESSION_KEY, buildApp } from '../support/app.ts'
 import { createGate } from '../support/gate.ts'
 import { SESSION_COOKIE, assertLoggedIn, authorizationParams, captureLog } from '../support/protocol.ts'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
-import type { OidcOptions, ProviderOptions } from '../../index.ts'
+import type { OidcOptions, ProviderOptions, Store } from '../../index.ts'
 import type { Provider, TestBrowser } from '../../lib/testing/index.ts'
 
 interface World {
@@ -500,6 +501,32 @@ t.test('S52 R1 health: the status of each provider, within the timeout', async (
   corp.clearFaults()
   clock.advance(60)
   t.match(await app.oidc.health(), { status: 'ok' }, 'healthy again without a restart')
+})
+
+t.test('health warns when the marks of logouts are nowhere but in memory, and the log has it once', async (t) => {
+  const provider = await startedProvider(t, 'alice')
+  const memory = createMemoryStore()
+  const cases: Array<[what: string, isDurable: Store['isDurable'], session: object, isWarned: boolean]> = [
+    ['not durable', async () => false, {}, true],
+    ['durable', async () => true, {}, false],
+    ['unknown', async () => undefined, {}, false],
+    ['a store that does not tell', undefined, {}, false],
+    ['a store that fails', async () => { throw new Error('down') }, {}, false],
+    ['sessions in the store', async () => false, { store: true }, false]
+  ]
+  for (const [what, isDurable, session, isWarned] of cases) {
+    const { lines, server } = captureLog()
+    const store: Store = { ...memory, ...(isDurable !== undefined && { isDurable }) }
+    const options = { ...shared, ...optionsOf(provider), store, session: { ...shared.session, ...session } }
+    const app = await buildApp(t, options as OidcOptions, server)
+    const healthy = { status: 'ok', providers: { default: { status: 'ok' } }, store: { status: 'ok' } }
+    for (let probe = 0; probe < 2; probe++) {
+      const { warnings, ...health } = await app.oidc.health()
+      t.same(health, healthy, what)
+      t.match(warnings, isWarned ? [/^The store keeps nothing on disk/] : undefined, what)
+    }
+    t.equal(lines().split('keeps nothing on disk').length - 1, isWarned ? 1 : 0, what)
+  }
 })
 
 t.test('S52 eager: one unavailable provider of several stops the start', async (t) => {

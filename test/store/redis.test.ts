@@ -215,7 +215,7 @@ t.test('one server', options, async (t) => {
     fails = false
     t.same(await own.list('tag'), [])
     t.equal(await client.zcard('{oidc}:tag:tag'), 0)
-    t.equal(await own.purge(), 0, 'a client that takes no other command')
+    t.same([await own.purge(), await own.isDurable?.()], [0, undefined], 'a client that takes no other command')
   })
 
   await t.test('an index lasts as long as its entries, whatever the clocks say', async (t) => {
@@ -241,6 +241,19 @@ t.test('one server', options, async (t) => {
     await client.del('app[1]*:{a?b}:entry:a')
     await own.purge()
     t.same(await client.zrange('app[1]*:{a?b}:tag:tag', '0', '-1'), ['b'])
+  })
+
+  await t.test('whether it keeps anything on disk', async (t) => {
+    t.equal(await store.isDurable?.(), false)
+    await client.config('SET', 'save', '3600 1')
+    t.equal(await store.isDurable?.(), true, 'snapshots')
+    await client.config('SET', 'save', '')
+    await client.config('SET', 'appendonly', 'yes')
+    t.equal(await store.isDurable?.(), true, 'an append-only file')
+    await client.config('SET', 'appendonly', 'no')
+    await client.call('ACL', 'SETUSER', 'limited', 'on', 'nopass', '~*', '+@all', '-config')
+    const limited = await storeWith(t, { url: `redis://limited:any@127.0.0.1:${server.port}` })
+    t.equal(await limited.isDurable?.(), undefined, 'CONFIG is not allowed')
   })
 
   await t.test('what versions before have written', async (t) => await testFormer(t, store, [client]))
@@ -337,6 +350,14 @@ t.test('a cluster', options, async (t) => {
     t.equal(await own.replace('session', 'x', 'y', later.expiresAt + 60), true)
     t.same([await store.list('first'), keysOf(await store.list('second'))], [[], ['session']])
     t.equal(await countIndexed(...nodes), 1)
+  })
+
+  await t.test('whether all keep something on disk', async (t) => {
+    const store = await open()
+    for (const node of nodes.slice(1)) await node.config('SET', 'save', '3600 1')
+    t.equal(await store.isDurable?.(), false, 'one does not')
+    await nodes[0]?.config('SET', 'save', '3600 1')
+    t.equal(await store.isDurable?.(), true)
   })
 
   await t.test('what versions before have written is read until it expires', async (t) => {
