@@ -59,7 +59,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const { log } = app
   const { defaultReturnTo, onError, onLogout, onClaims, session: { maxAge } } = settings
 
-  const telemetry = await createTelemetry(settings.telemetry)
+  const telemetry = await createTelemetry(settings)
   const sealer = await createSealer(app, settings)
   const urls = createUrls(settings, app.prefix)
   const ownOrigin = createOwnOrigin(settings)

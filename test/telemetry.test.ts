@@ -1,13 +1,13 @@
-import { metrics, trace } from '@opentelemetry/api'
+import { SpanKind, metrics, trace } from '@opentelemetry/api'
 import {
   AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader
 } from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import t from 'tap'
 import { createTelemetry } from '../lib/telemetry.ts'
-import { client } from '../lib/testing/index.ts'
+import { client, startProvider } from '../lib/testing/index.ts'
 import { absent } from '../lib/util/absent.ts'
-import { BASE_URL, startApp } from './support/app.ts'
+import { BASE_URL, buildApp, optionsFor, registrationOf, startApp } from './support/app.ts'
 import type { OidcOptions } from '../index.ts'
 
 /** The real SDK with its in-memory exporters. */
@@ -24,11 +24,9 @@ function startSdk () {
     async counters () {
       await reader.forceFlush()
       const metrics = exporter.getMetrics().at(-1)?.scopeMetrics[0]?.metrics ?? []
-      return Object.fromEntries(
-        metrics.flatMap(({ descriptor, dataPoints }) =>
-          dataPoints.map(({ attributes, value }) => [[descriptor.name, ...Object.values(attributes)].join(' '), value])
-        )
-      )
+      return Object.fromEntries(metrics.flatMap(({ descriptor: { name, unit }, dataPoints }) =>
+        dataPoints.map(({ attributes, value }) => [[name, unit, JSON.stringify(attributes)].join(' '), value])
+      ))
     }
   }
 }
@@ -56,13 +54,17 @@ t.test('the token endpoint: a span, and a counter by grant', async (t) => {
   t.match(await post('token', { grant_type: grantType, device_code: code }), { access_token: String })
   await post('token', { grant_type: 'refresh_token', refresh_token: 'forged' })
   await post('token', { grant_type: `made up ${'x'.repeat(100)}` })
-  t.same(sdk.spans().map(({ name }) => name), ['oidc.token_exchange', 'oidc.grant', 'oidc.grant'])
+  t.same(sdk.spans().map(({ name, attributes }) => [name, attributes]), [
+    ['oidc.token_exchange', { 'oidc.provider': 'default' }],
+    ['oidc.grant', { 'oidc.grant_type': grantType }],
+    ['oidc.grant', { 'oidc.grant_type': 'refresh_token', 'error.type': 'FST_OIDC_GRANT' }]
+  ])
   t.same(await sdk.counters(), {
-    'oauth_token_exchange_requests_total success': 1,
-    oidc_logins_total: 1,
-    [`oidc_grants_total ${grantType} success`]: 1,
-    'oidc_grants_total refresh_token failure': 1,
-    'oidc_refusals_total FST_OIDC_GRANT': 2
+    'oauth_token_exchange_requests_total {request} {"outcome":"success","oidc.provider":"default"}': 1,
+    'oidc.logins {login} {"oidc.provider":"default"}': 1,
+    [`oidc.grants {grant} {"oidc.grant_type":"${grantType}"}`]: 1,
+    'oidc.grants {grant} {"oidc.grant_type":"refresh_token","error.type":"FST_OIDC_GRANT"}': 1,
+    'oidc.refusals {refusal} {"error.type":"FST_OIDC_GRANT"}': 2
   })
 })
 
@@ -95,13 +97,43 @@ t.test('a login, a refusal, a logout: spans and counters', async (t) => {
     'oidc.login', 'oidc.token_exchange', 'oidc.userinfo', 'oidc.callback', 'oidc.logout',
     'oidc.login', 'oidc.token_exchange FST_OIDC_CODE FST_OIDC_CODE', 'oidc.callback FST_OIDC_CODE FST_OIDC_CODE'
   ])
+  const spans = sdk.spans()
+  t.ok(spans.every(({ attributes }) => attributes['oidc.provider'] === 'default'), 'each names the provider')
+  t.same([...new Set(spans.filter(({ kind }) => kind === SpanKind.CLIENT).map(({ name }) => name))], [
+    'oidc.token_exchange', 'oidc.userinfo'
+  ])
+  const exchange = 'oauth_token_exchange_requests_total {request} '
   t.same(await sdk.counters(), {
-    'oauth_token_exchange_requests_total success': 1,
-    'oauth_token_exchange_requests_total failure': 1,
-    oidc_logins_total: 1,
-    'oidc_refusals_total FST_OIDC_LOGIN_REQUIRED': 1,
-    'oidc_refusals_total FST_OIDC_CODE': 1,
-    'oidc_sessions_ended_total logout': 1
+    [`${exchange}{"outcome":"success","oidc.provider":"default"}`]: 1,
+    [`${exchange}{"outcome":"failure","oidc.provider":"default","error.type":"FST_OIDC_CODE"}`]: 1,
+    'oidc.logins {login} {"oidc.provider":"default"}': 1,
+    'oidc.refusals {refusal} {"error.type":"FST_OIDC_LOGIN_REQUIRED"}': 1,
+    'oidc.refusals {refusal} {"error.type":"FST_OIDC_CODE"}': 1,
+    'oidc.session.ended {session} {"oidc.session.end_reason":"logout","oidc.provider":"default"}': 1
+  })
+})
+
+t.test('V38 the tenants of resolveProvider are in spans only: counters must have few attributes', async (t) => {
+  const sdk = startSdk()
+  const provider = await startProvider()
+  t.teardown(async () => await provider.close())
+  const { issuer, clientId, clientSecret, ...common } = optionsFor(provider)
+  const app = await buildApp(t, {
+    ...common,
+    telemetry: { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') },
+    resolveProvider: (_request, name) => ({ name: name ?? 'acme', ...registrationOf(provider) })
+  })
+  const browser = client({ app, baseUrl: BASE_URL })
+  for (const tenant of ['acme', 'other']) {
+    t.equal((await browser.goto(`/auth/${tenant}/login?return_to=/me`)).status, 200, tenant)
+  }
+  t.same(sdk.spans().map(({ attributes }) => attributes['oidc.provider']), [
+    'acme', 'acme', 'acme', 'other', 'other', 'other'
+  ])
+  t.same(await sdk.counters(), {
+    'oauth_token_exchange_requests_total {request} {"outcome":"success"}': 2,
+    'oidc.logins {login} {}': 2,
+    'oidc.session.ended {session} {"oidc.session.end_reason":"login"}': 1
   })
 })
 
@@ -125,7 +157,10 @@ t.test('the plugin finds the global tracer and meter', async (t) => {
   const { browser } = await startApp(t)
   await browser.goto('/me')
   t.same(sdk.spans().map(({ name }) => name), ['oidc.login', 'oidc.token_exchange', 'oidc.callback'])
-  t.same(await sdk.counters(), { 'oauth_token_exchange_requests_total success': 1, oidc_logins_total: 1 })
+  t.same(await sdk.counters(), {
+    'oauth_token_exchange_requests_total {request} {"outcome":"success","oidc.provider":"default"}': 1,
+    'oidc.logins {login} {"oidc.provider":"default"}': 1
+  })
 })
 
 t.test('telemetry: false measures nothing, and neither does a missing package; the login works', async (t) => {
@@ -143,16 +178,21 @@ t.test('telemetry: false measures nothing, and neither does a missing package; t
   t.equal((await browser.goto('/auth/callback?state=x')).status, 400)
   t.same(sdk.spans(), [])
 
-  const without = await createTelemetry(undefined, async () => await import('no-such-package' as string).catch(absent))
-  t.equal(await without.span('x', async () => 7), 7)
-  t.equal(await without.exchangeTokens(async () => 8), 8)
+  const without = await createTelemetry(
+    { telemetry: undefined, resolveProvider: undefined },
+    async () => await import('no-such-package' as string).catch(absent)
+  )
+  t.equal(await without.span('x', {}, async () => 7), 7)
+  t.equal(await without.exchangeTokens('x', async () => 8), 8)
+  t.equal(await without.grant('x', async () => 9), 9)
 })
 
 t.test('an unexpected error has its own code in telemetry', async (t) => {
   const sdk = startSdk()
-  const telemetry = await createTelemetry({ tracer: sdk.tracerProvider.getTracer('test') })
+  const settings = { telemetry: { tracer: sdk.tracerProvider.getTracer('test') }, resolveProvider: undefined }
+  const telemetry = await createTelemetry(settings)
   await t.rejects(
-    telemetry.span('work', async () => {
+    telemetry.span('work', {}, async () => {
       throw new Error('secret text')
     }),
     { message: 'secret text' }

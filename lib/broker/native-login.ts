@@ -81,7 +81,7 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
         loginAt,
         tokens: { ...tokens, resource }
       })
-      telemetry.login()
+      telemetry.login(name)
       await respond(native, { code }, reply)
     },
 

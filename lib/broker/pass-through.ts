@@ -28,7 +28,8 @@ export function createPassThrough ({ providers, urls, telemetry }: PassThroughPa
     demand(!isOwn, 'invalid_grant', 'The redirect_uri is that of this application itself.')
     const given = names.filter((name) => params.has(name))
     const sent = Object.fromEntries(given.map((name) => [name, params.get(name) as string]))
-    const { tokens } = await telemetry.exchangeTokens(async () => await provider.grant(grantType, sent))
+    const { tokens } = await telemetry.exchangeTokens(provider.name, async () =>
+      await provider.grant(grantType, sent))
     return toTokenResponse(tokens)
   }
 }

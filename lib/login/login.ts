@@ -97,8 +97,9 @@ export function createLogin ({ session, urls, pages, pendingLogins, sessions, te
   }
 
   return {
-    async start (...login) {
-      await telemetry.span('oidc.login', async () => await start(...login))
+    async start (provider, ...login) {
+      await telemetry.span('oidc.login', { 'oidc.provider': provider.name }, async () =>
+        await start(provider, ...login))
     },
 
     choose (request, reply, returnTo, providers) {

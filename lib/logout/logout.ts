@@ -129,8 +129,9 @@ export function createLogout (parts: LogoutParts): Logout {
     sendHome(request, reply, homeOf(returnTo))
   }
 
-  return async (...logoutRequest) => {
-    await telemetry.span('oidc.logout', async () => await logout(...logoutRequest))
+  return async (request, reply, options) => {
+    const attributes = { 'oidc.provider': sessions.origin(request)?.name }
+    await telemetry.span('oidc.logout', attributes, async () => await logout(request, reply, options))
   }
 }
 

@@ -107,7 +107,7 @@ function createCallback (parts: CallbackParts): (callback: Callback) => Promise<
     const { provider, response, request, reply } = callback
     const taken = checkNative(await pendingLogins.take(request, reply, provider, response.state))
     try {
-      await telemetry.span('oidc.callback', async () => {
+      await telemetry.span('oidc.callback', { 'oidc.provider': provider.name }, async () => {
         if (taken.status === 'fresh') await complete(taken.login, callback)
         else await resume(taken, callback)
       })
@@ -141,7 +141,7 @@ function createCompletion (parts: CallbackParts) {
     const params = { code: codeOf(response), state: login.state, ...(iss !== undefined && { iss }) }
     const { resource = provider.settings.resource } = login
     const request = { ...login, resource, redirectUri: urls.callback(provider.name) }
-    return await telemetry.exchangeTokens(async () => await provider.exchangeCode(request, params))
+    return await telemetry.exchangeTokens(provider.name, async () => await provider.exchangeCode(request, params))
   }
 
   async function logIn (
@@ -168,7 +168,7 @@ function createCompletion (parts: CallbackParts) {
       tokens: { ...tokens, resource, nonce_hash: hashOfNonce(login.nonce) },
       before
     })
-    telemetry.login()
+    telemetry.login(provider.name)
     if (login.guarded === true) guardedLogins.add(request, reply, login)
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
     if (settings.session.sameSite === 'strict') await pages.send(reply, continuePage(returnTo, 'loggedIn'))

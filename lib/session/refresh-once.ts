@@ -79,7 +79,7 @@ export function createRefreshes ({ log, telemetry, store, kept, userinfo }: Refr
 
   async function ask (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
     try {
-      return await telemetry.exchangeTokens(async () => await askProvider(provider, tokens, login))
+      return await telemetry.exchangeTokens(provider.name, async () => await askProvider(provider, tokens, login))
     } catch (error) {
       report(log, error as OidcError)
       throw error

@@ -19,7 +19,7 @@ export interface ReportEndParts {
 
 export function createReportEnd ({ log, telemetry, onLogout }: ReportEndParts): ReportEnd {
   return async (session, reason, request) => {
-    telemetry.sessionEnded(reason)
+    telemetry.sessionEnded(session.provider, reason)
     try {
       await onLogout?.(session, { reason, request })
     } catch (error) {

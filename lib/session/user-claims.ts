@@ -53,7 +53,8 @@ export function createUserClaims ({ settings, log, telemetry }: UserClaimsParts)
   const { claims: names, parseClaims, roleClaims } = settings
 
   const userinfo: UserClaims['userinfo'] = async (provider, { access_token: accessToken }, { sub }) =>
-    await telemetry.span('oidc.userinfo', async () => await provider.userinfo(accessToken, sub))
+    await telemetry.span('oidc.userinfo', { 'oidc.provider': provider.name }, async () =>
+      await provider.userinfo(accessToken, sub))
 
   function rulesOf ({ settings }: Provider, isKept: (name: string) => boolean): SourceRules {
     return { provider: settings, roleClaims, isKept }

@@ -18,7 +18,8 @@ export function createUserinfo ({ sessions, accessToken, telemetry }: UserinfoPa
   async function fetchClaims (request: FastifyRequest, token: string): Promise<UserinfoClaims> {
     const sub = sessions.read(request)?.claims.sub as string
     const provider = sessions.provider(request)
-    return await telemetry.span('oidc.userinfo', async () => await provider.userinfo(token, sub))
+    return await telemetry.span('oidc.userinfo', { 'oidc.provider': provider.name }, async () =>
+      await provider.userinfo(token, sub))
   }
 
   return async function userinfo (request) {

@@ -146,7 +146,7 @@ t.test('R32 at most 10,000 results of refreshes are shared, each for a minute', 
   }
   const refreshes = createRefreshes({
     log: Fastify().log,
-    telemetry: await createTelemetry(false),
+    telemetry: await createTelemetry({ telemetry: false, resolveProvider: undefined }),
     store: undefined,
     kept: nothingKept
   })

@@ -43,7 +43,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
     const context = { returnTo: defaultReturnTo, request, reply }
     const accepted = await acceptLogin(provider, { tokens, claims }, context)
     if (accepted === null) return null
-    telemetry.login()
+    telemetry.login(provider.name)
     const { scopes, ...login } = describeLogin(claims, tokens.scope ?? provider.settings.scope)
     const { user: _, ...known } = accepted
     const subject = { provider, ...known, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
@@ -60,7 +60,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
       demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
       const provider = await providers.get(request, device.provider)
       const loginAt = Date.now()
-      const tokenSet = await telemetry.exchangeTokens(async () => {
+      const tokenSet = await telemetry.exchangeTokens(provider.name, async () => {
         return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
       })
       if (broker === undefined) return toTokenResponse(tokenSet.tokens)
