@@ -64,7 +64,6 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const urls = createUrls(settings, app.prefix)
   const ownOrigin = createOwnOrigin(settings)
   const pages = createPages(settings)
-  const errorResponses = createErrorResponses({ urls, pages, telemetry, defaultReturnTo, onError })
   const store = await openSealedStore(app, settings, sealer)
   const connections = createConnections()
   app.addHook('onClose', async () => connections.close())
@@ -79,6 +78,9 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   app.addHook('onClose', async () => space.leave())
   const cookies = createSessionCookies(settings, sealer, space)
   const sessions = createSessions(settings.session, { cookies, providers, endedSessions, records, reportEnd })
+  const errorResponses = createErrorResponses({
+    urls, pages, telemetry, digestOf: sessions.digest, defaultReturnTo, onError
+  })
   const kept = records === undefined ? createKeptTokens(store) : nothingKept
   const userClaims = createUserClaims({ settings, log, telemetry })
   const refreshes = createRefreshes({ log, telemetry, store, kept, userinfo: userClaims.renewedUserinfo })

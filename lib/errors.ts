@@ -138,6 +138,15 @@ export function reasonOf ({ code, detail }: OidcError): Pick<OidcError, 'code' |
   return { code, detail }
 }
 
+/**
+ * What an error of other software says, for the log. Node.js has no message, but a code, where it has tried several
+ * addresses.
+ */
+export function messageOf (cause: unknown): string {
+  const { message, code } = Object(cause) as { message?: unknown, code?: unknown }
+  return String(message || code || 'failed')
+}
+
 /** Throws an OidcError with this detail unless the condition holds. */
 export type Check = (condition: boolean, detail: string) => asserts condition
 

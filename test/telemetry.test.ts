@@ -4,10 +4,16 @@ import {
 } from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import t from 'tap'
+import { sessionDigest } from '../lib/http/completed.ts'
 import { createTelemetry } from '../lib/telemetry.ts'
-import { client, startProvider } from '../lib/testing/index.ts'
+import { client, startClock, startProvider } from '../lib/testing/index.ts'
 import { absent } from '../lib/util/absent.ts'
-import { BASE_URL, buildApp, optionsFor, registrationOf, startApp } from './support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, optionsFor, registrationOf, startApp } from './support/app.ts'
+import {
+  DEVICE, EXCHANGE, REDIRECT_URI, clientsOf, exchange, followToNative, pkce, refresh, refusal,
+  start as startBroker, startExchange
+} from './support/broker.ts'
+import { captureLog } from './support/protocol.ts'
 import type { OidcOptions } from '../index.ts'
 
 /** The real SDK with its in-memory exporters. */
@@ -263,4 +269,164 @@ t.test('V38 R37 no secret in any log line of a full cycle, at the level trace', 
   for (const leak of ['leaky', 'alice@example.com']) t.notOk(log.includes(leak), leak)
   t.ok(lines.every((line) => line.length < 3000 && !line.slice(0, -1).includes('\n')))
   t.match(log, /"code":"FST_OIDC_CODE"/)
+})
+
+interface Entry {
+  level: number
+  act?: string
+  session?: string
+  [field: string]: unknown
+}
+
+/** Captures the log. `next` returns the new lines of the plugin, from the level info on. */
+function captureActs () {
+  const { lines, server } = captureLog()
+  const OTHERS = /^(?:incoming request|register these redirect URIs)/
+  let seen = 0
+  const next = (): Entry[] => {
+    const entries = lines().slice(seen).trim().split('\n').filter(Boolean).map((line) => JSON.parse(line) as Entry)
+    seen = lines().length
+    return entries
+      .filter(({ level, msg, res }) => level >= 30 && res === undefined && !OTHERS.test(String(msg)))
+      .map(({ time: _time, pid: _pid, hostname: _hostname, reqId: _reqId, level, ...entry }) => ({ level, ...entry }))
+  }
+  return { server, next, lines }
+}
+
+function line (act: string, facts: object): object {
+  return { level: 30, act, provider: 'default', ...facts, msg: `${act} completed` }
+}
+
+for (const inStore of [false, true]) {
+  t.test(`one line for each login, refresh and logout, sessions in ${inStore ? 'the store' : 'cookies'}`, async (t) => {
+    const log = captureActs()
+    const { app, provider, browser } = await startApp(t, {
+      scope: 'openid profile email offline_access',
+      session: { key: SESSION_KEY, sameSite: 'none', ...(inStore && { store: true }) },
+      ...(inStore && { store: 'memory:' })
+    }, {}, log.server)
+    app.get('/token', async (request) => await app.oidc.accessToken(request, { refresh: true }))
+    app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
+    log.next()
+
+    const enter = async (): Promise<{ digest: string, sid: string, id: string }> => {
+      t.equal((await browser.goto('/me?private=query')).status, 200)
+      const { session } = (await browser.fetch('/me')).json() as { session: { id: string, sid: string } }
+      const digest = sessionDigest(session.id)
+      t.same(log.next(), [line('login', { session: digest })])
+      return { digest, ...session }
+    }
+
+    const first = await enter()
+    t.match(first.digest, /^[\w-]{12}$/)
+    const answers = await Promise.all([1, 2, 3].map(async () => await browser.fetch('/token')))
+    t.same(answers.map(({ status }) => status), [200, 200, 200])
+    t.same(log.next(), [line('refresh', { session: first.digest })], 'one for all requests that share it')
+
+    t.equal((await app.inject('/me')).statusCode, 401)
+    t.equal((await browser.fetch('/admin')).status, 403)
+    const old = browser.cookies.header(BASE_URL)
+    t.match(log.next(), [
+      { level: 30, code: 'FST_OIDC_LOGIN_REQUIRED', session: undefined },
+      { level: 30, code: 'FST_OIDC_FORBIDDEN', session: first.digest }
+    ], 'a refusal of a session names it')
+    await browser.post('/auth/logout?return_to=/')
+    t.same(log.next(), [line('logout', { session: first.digest, reason: 'logout' })])
+    t.equal((await app.inject({ url: '/me', headers: { cookie: old } })).statusCode, 401)
+    t.match(log.next(), [{ code: 'FST_OIDC_LOGIN_REQUIRED', session: first.digest }], 'also one that has ended')
+    await browser.post('/auth/logout')
+    t.same(log.next(), [], 'no session has ended')
+
+    const second = await enter()
+    provider.fault({ ...refusal('invalid_grant'), times: 1 })
+    t.equal((await browser.fetch('/token')).status, 401)
+    t.match(log.next(), [
+      { level: 30, code: 'FST_OIDC_LOGIN_REQUIRED', session: second.digest, msg: /could not be refreshed/ }
+    ])
+
+    const third = await enter()
+    const query = new URLSearchParams({ iss: provider.issuer, sid: third.sid }).toString()
+    await browser.step(`/auth/frontchannel-logout?${query}`, { from: provider.issuer, dest: 'iframe' })
+    t.same(log.next(), [line('logout', { session: third.digest, reason: 'frontchannel' })])
+
+    const fourth = await enter()
+    await app.oidc.sessions.revoke({ id: fourth.id })
+    t.match(log.next(), [{
+      ...line('logout', { session: fourth.digest, reason: 'revoked', sessions: Number(inStore) }),
+      provider: inStore ? 'default' : undefined
+    }])
+
+    const fifth = await enter()
+    const known = inStore ? { session: fifth.digest, sessions: 1 } : { sessions: 0 }
+    const { status } = await provider.sendLogoutToken(`${BASE_URL}/auth/backchannel-logout`, { app, sid: fifth.sid })
+    t.equal(status, 200)
+    t.same(log.next(), [line('logout', { ...known, reason: 'backchannel' })])
+    await app.oidc.sessions.revoke({ sub: 'alice' })
+    t.match(log.next(), [{ act: 'logout', session: undefined, reason: 'revoked', sessions: 0 }])
+
+    for (const secret of ['alice', 'return_to', 'code=', 'state=', first.id, fifth.sid]) {
+      t.notOk(log.lines().includes(secret), secret)
+    }
+    t.same(log.lines().match(/auth\/[\w-]+\?/g), null, 'no query of the routes of the plugin')
+  })
+}
+
+t.test('one line for each grant', async (t) => {
+  const log = captureActs()
+  const world = await startBroker(t, { broker: { refreshTokenTtl: 3600 } }, { deviceInterval: 1 }, log.server)
+  const { browser, byDevice, token } = world
+  log.next()
+  const tokens = await byDevice()
+  const [issued, ...others] = log.next()
+  t.same([issued, others], [line('grant', { grantType: DEVICE, session: issued?.session }), []])
+  t.match(issued?.session, /^[\w-]{12}$/)
+
+  const renewed = (await refresh(world, tokens)).json() as typeof tokens
+  const again = line('grant', { grantType: 'refresh_token', session: issued?.session })
+  t.same(log.next(), [again])
+  t.equal((await refresh(world, tokens)).statusCode, 200, 'the response may have been lost')
+  t.same(log.next(), [again])
+  const clock = startClock()
+  t.teardown(() => clock.restore())
+  clock.advance(300)
+  t.equal((await refresh(world, renewed)).statusCode, 200)
+  t.equal((await refresh(world, tokens)).statusCode, 400)
+  t.match(log.next(), [
+    again,
+    { level: 40, session: issued?.session, msg: /a refresh token was used again/ },
+    { level: 30, code: 'FST_OIDC_GRANT' }
+  ])
+
+  const { verifier, challenge } = pkce()
+  const native = { client_id: 'cli', redirect_uri: REDIRECT_URI }
+  const target = await followToNative(browser, {
+    ...native, response_type: 'code', code_challenge: challenge, code_challenge_method: 'S256', state: 'state-of-native'
+  })
+  t.same(log.next(), [line('login', {})], 'a native application has no session')
+  const code = target.searchParams.get('code') as string
+  const answer = await token({ ...native, grant_type: 'authorization_code', code, code_verifier: verifier })
+  t.equal(answer.statusCode, 200)
+  const [redeemed] = log.next()
+  t.match(redeemed, line('grant', { grantType: 'authorization_code', session: /^[\w-]{12}$/ }))
+  t.not(redeemed?.session, issued?.session)
+  const { access_token: accessToken } = answer.json() as typeof tokens
+  for (const secret of ['alice', 'state-of-native', accessToken, tokens.refresh_token, verifier]) {
+    t.notOk(log.lines().includes(secret), secret)
+  }
+})
+
+t.test('one line for each token exchange, and for each grant that is passed on', async (t) => {
+  const log = captureActs()
+  const world = await startExchange(t, {}, log.server)
+  log.next()
+  t.equal((await exchange(world, world.subject())).statusCode, 200)
+  t.match(log.next(), [line('grant', { grantType: EXCHANGE, session: /^[\w-]{12}$/ })])
+
+  const passing = captureActs()
+  const routes = { token: 'token', device: 'device' }
+  const { app, provider } = await startApp(t, { routes }, { deviceInterval: 1 }, passing.server)
+  passing.next()
+  const { byDevice } = clientsOf(app, provider)
+  t.match(await byDevice(), { access_token: String })
+  t.same(passing.next(), [line('grant', { grantType: DEVICE })])
 })

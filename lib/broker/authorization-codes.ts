@@ -5,8 +5,8 @@ import { now } from '../util/time.ts'
 import type { NativeLogin } from '../login/pending-login.ts'
 import type { Sealer } from '../sealer.ts'
 import type { EntryName, SealedStore } from '../store/sealed-store.ts'
-import type { Broker, Issued, Subject } from './broker.ts'
-import type { TokenResponse } from './token-response.ts'
+import type { Broker, Subject } from './broker.ts'
+import type { Issued } from './token-response.ts'
 
 /** The login that an authorization code stands for. */
 export interface CodeContent extends Omit<Subject, 'provider' | 'clientId'> {
@@ -27,7 +27,7 @@ export interface SentCode {
 export interface AuthorizationCodes {
   create: (content: CodeContent) => Promise<string>
   /** The tokens for a code. A code that is used again ends the grant of its tokens. Throws FST_OIDC_GRANT. */
-  redeem: (sent: SentCode, issue: (content: CodeContent) => Promise<Issued>) => Promise<TokenResponse>
+  redeem: (sent: SentCode, issue: (content: CodeContent) => Promise<Issued>) => Promise<Issued>
 }
 
 export interface AuthorizationCodesParts {
@@ -78,7 +78,7 @@ export function createAuthorizationCodes ({ store, sealer, broker }: Authorizati
       const issued = await issue(content)
       // The second use may have come before this grant existed. Then the grant ends here.
       const isOnlyUse = (await store.create(usedName(id), issued.id, now() + USED_LIFETIME)) !== null
-      return isOnlyUse ? issued.response : await endGrant(issued.id)
+      return isOnlyUse ? issued : await endGrant(issued.id)
     }
   }
 }

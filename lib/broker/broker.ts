@@ -5,6 +5,7 @@ import { createGrantEnd } from './end-grants.ts'
 import { createGrantRecords } from './grant-records.ts'
 import { createRefreshGrant, withRefreshToken } from './refresh-grant.ts'
 import { createSigningKeys } from './signing-keys.ts'
+import { toIssued } from './token-response.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { OidcError } from '../errors.ts'
@@ -23,7 +24,7 @@ import type { GrantEnd } from './end-grants.ts'
 import type { GrantRecord } from './grant-records.ts'
 import type { RefreshGrant } from './refresh-grant.ts'
 import type { SigningKeys } from './signing-keys.ts'
-import type { TokenResponse } from './token-response.ts'
+import type { Issued } from './token-response.ts'
 import type { OidcClaims } from '../../types/claims.ts'
 
 /** The user that tokens are issued for, and the login that allows it. */
@@ -32,12 +33,6 @@ export interface Subject extends Pick<
   'claims' | 'sources' | 'clientId' | 'scope' | 'sid' | 'authTime' | 'acr' | 'loginAt' | 'tokens'
 > {
   provider: Provider
-}
-
-/** Tokens, and the grant that they belong to. */
-export interface Issued {
-  id: string
-  response: TokenResponse
 }
 
 /** Issues this application's own tokens. Each function throws FST_OIDC_GRANT, and FST_OIDC_STORE_UNAVAILABLE. */
@@ -49,7 +44,7 @@ export interface Broker {
   /** Tokens for a user who has logged in. */
   issue: (subject: Subject, context: IssueRequest) => Promise<Issued>
   /** An access token in exchange for a provider's token that is valid until `expiresAt`. */
-  exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<TokenResponse>
+  exchange: (subject: Subject, expiresAt: number, context: IssueRequest) => Promise<Issued>
   refresh: RefreshGrant
   /** The claims of an access token of this broker. Throws FST_OIDC_TOKEN. */
   verify: AccessTokens['verify']
@@ -150,14 +145,14 @@ export function createBroker (settings: Settings, broker: BrokerSettings, parts:
       const response = await accessTokens.issue(record, context)
       const { token, hash } = records.newRefreshToken(record.id)
       await create({ ...record, current: hash })
-      return { id: record.id, response: withRefreshToken(response, token, record) }
+      return toIssued(record, withRefreshToken(response, token, record))
     },
 
     async exchange (subject, expiresAt, context) {
       const record = newRecord(subject, Math.min(expiresAt, now() + broker.accessTokenTtl))
       const response = await accessTokens.issue(record, context)
       await create(record)
-      return response
+      return toIssued(record, response)
     },
 
     refresh,

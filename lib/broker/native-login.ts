@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { OidcError } from '../errors.ts'
+import { logCompleted } from '../http/completed.ts'
 import { redirectAway } from '../http/redirect.ts'
 import { outageCode } from '../provider/oauth-error.ts'
 import { sha256 } from '../util/crypto.ts'
@@ -82,6 +83,7 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
         tokens: { ...tokens, resource }
       })
       telemetry.login(name)
+      logCompleted(reply.request.log, 'login', { provider: name })
       await respond(native, { code }, reply)
     },
 

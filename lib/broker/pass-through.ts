@@ -1,18 +1,18 @@
 import { demand } from '../provider/oauth-error.ts'
 import { parseUrl } from '../util/url.ts'
 import { providerOf } from './request-params.ts'
-import { toTokenResponse } from './token-response.ts'
+import { toGranted } from './token-response.ts'
 import type { Urls } from '../http/urls.ts'
 import type { Providers } from '../provider/providers.ts'
 import type { Telemetry } from '../telemetry.ts'
 import type { GrantContext } from './grant-types/grant-type.ts'
-import type { TokenResponse } from './token-response.ts'
+import type { Granted } from './token-response.ts'
 
 /**
  * Without a broker, the token endpoint returns the provider's own tokens. This application adds its client
  * authentication. `names` are the parameters that it passes on.
  */
-export type PassThrough = (context: GrantContext, grantType: string, names: string[]) => Promise<TokenResponse>
+export type PassThrough = (context: GrantContext, grantType: string, names: string[]) => Promise<Granted>
 
 export interface PassThroughParts {
   providers: Providers
@@ -30,6 +30,6 @@ export function createPassThrough ({ providers, urls, telemetry }: PassThroughPa
     const sent = Object.fromEntries(given.map((name) => [name, params.get(name) as string]))
     const { tokens } = await telemetry.exchangeTokens(provider.name, async () =>
       await provider.grant(grantType, sent))
-    return toTokenResponse(tokens)
+    return toGranted(provider.name, tokens)
   }
 }

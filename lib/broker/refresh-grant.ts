@@ -1,3 +1,4 @@
+import { sessionDigest } from '../http/completed.ts'
 import { demand, oauthError } from '../provider/oauth-error.ts'
 import { endsLogin } from '../session/refresh-once.ts'
 import { asksUserinfo } from '../session/user-claims.ts'
@@ -5,6 +6,7 @@ import { now } from '../util/time.ts'
 import { splitWords } from '../util/words.ts'
 import { REUSE_GRACE } from './grant-records.ts'
 import { narrowScope } from './request-params.ts'
+import { toIssued } from './token-response.ts'
 import type { FastifyRequest } from 'fastify'
 import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -16,7 +18,7 @@ import type { Entry } from '../store/sealed-store.ts'
 import type { AccessTokens, IssueRequest } from './access-tokens.ts'
 import type { GrantEnd } from './end-grants.ts'
 import type { GrantRecord, GrantRecords } from './grant-records.ts'
-import type { TokenResponse } from './token-response.ts'
+import type { Issued, TokenResponse } from './token-response.ts'
 import type { OidcTokens } from '../../types/claims.ts'
 
 export interface RefreshRequest extends IssueRequest {
@@ -25,7 +27,7 @@ export interface RefreshRequest extends IssueRequest {
 }
 
 /** New tokens for a refresh token, with a new refresh token (RFC 9700, section 4.14.2). Throws FST_OIDC_GRANT. */
-export type RefreshGrant = (token: string, context: RefreshRequest) => Promise<TokenResponse>
+export type RefreshGrant = (token: string, context: RefreshRequest) => Promise<Issued>
 
 export interface RefreshGrantParts {
   records: GrantRecords
@@ -74,7 +76,7 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
   }
 
   /** Replaces the refresh token of a grant; `null` when another request was faster. */
-  async function rotate (found: Entry<GrantRecord>, context: RefreshRequest): Promise<TokenResponse | null> {
+  async function rotate (found: Entry<GrantRecord>, context: RefreshRequest): Promise<Issued | null> {
     const { content: before } = found
     const provider = await providerOf(before, context.request)
     const fresh = await askProvider(provider, before)
@@ -103,12 +105,13 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
     const { token, hash } = records.newRefreshToken(renewed.id)
     const previous = { hash: before.current as string, until: now() + REUSE_GRACE, next: token }
     const after = { ...renewed, sources: undefined, ...known, current: hash, previous }
-    return (await save(after)) ? withRefreshToken(response, token, after) : null
+    return (await save(after)) ? toIssued(after, withRefreshToken(response, token, after)) : null
   }
 
   async function endReused (id: string, { request }: RefreshRequest): Promise<never> {
     await grantEnd.endById(id)
-    request.log.warn({ sid: id }, 'a refresh token was used again: it may be stolen, and the grant has ended')
+    const facts = { session: sessionDigest(id) }
+    request.log.warn(facts, 'a refresh token was used again: it may be stolen, and the grant has ended')
     throw oauthError('invalid_grant', 'The refresh token was used before.')
   }
 
@@ -125,10 +128,11 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
       await grantEnd.refuseEnded(record)
       const granted = narrowScope(record.scope, scope)
       if (lookup.status === 'repeated') {
-        return withRefreshToken(await accessTokens.issue({ ...record, scope: granted }, context), lookup.next, record)
+        const response = await accessTokens.issue({ ...record, scope: granted }, context)
+        return toIssued(record, withRefreshToken(response, lookup.next, record))
       }
-      const response = await rotate(lookup.found, context)
-      if (response !== null) return response
+      const issued = await rotate(lookup.found, context)
+      if (issued !== null) return issued
     }
   }
 }

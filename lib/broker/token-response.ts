@@ -16,8 +16,28 @@ export interface TokenResponse {
   issued_token_type?: string
 }
 
+/** The answer of the token endpoint, and what the log says of it. */
+export interface Granted {
+  response: TokenResponse
+  /** The name of the provider. */
+  provider: string
+  /** The identifier of the grant. The tokens of the provider itself have none. */
+  id?: string
+}
+
+/** Tokens of a grant. */
+export type Issued = Required<Granted>
+
+export function toIssued ({ id, provider }: Omit<Issued, 'response'>, response: TokenResponse): Issued {
+  return { id, provider, response }
+}
+
 /** The provider's own tokens as an answer. */
-export function toTokenResponse (tokens: OidcTokens): TokenResponse {
+export function toGranted (provider: string, tokens: OidcTokens): Granted {
+  return { provider, response: toTokenResponse(tokens) }
+}
+
+function toTokenResponse (tokens: OidcTokens): TokenResponse {
   const { access_token, refresh_token, scope, expires_at: expires } = tokens
   return {
     access_token,

@@ -32,18 +32,21 @@ export interface ErrorResponseParts extends Pick<Settings, 'defaultReturnTo' | '
   urls: Pick<Urls, 'login'>
   pages: Pages
   telemetry: Pick<Telemetry, 'refused'>
+  /** What stands in the log for the session of a request. */
+  digestOf: (request: FastifyRequest) => string | undefined
 }
 
 export function createErrorResponses ({
   urls,
   pages,
   telemetry,
+  digestOf,
   defaultReturnTo,
   onError
 }: ErrorResponseParts): ErrorResponses {
   function report (cause: unknown, request: FastifyRequest): OidcError {
     const error = toOidcError(cause)
-    log(error, request)
+    log(error, request, digestOf(request))
     telemetry.refused(error.code)
     return error
   }
@@ -134,8 +137,9 @@ const IN_FRAME = 'the page is in a frame: inside of another site, browsers send 
   '"session.sameSite" none, and many not even then'
 
 // The cause of an error that the plugin does not expect is the only hint to the fault.
-function log ({ code, statusCode, level, detail, cause, message }: OidcError, request: FastifyRequest): void {
+function log (error: OidcError, request: FastifyRequest, session: string | undefined): void {
+  const { code, statusCode, level, detail, cause, message } = error
   const isUnexpected = code === 'FST_OIDC_UNEXPECTED'
   const reason = detail ?? (statusCode === 401 && isFramed(request) ? IN_FRAME : undefined)
-  request.log[level]({ code, detail: reason?.slice(0, 500), ...(isUnexpected && { err: cause }) }, message)
+  request.log[level]({ code, detail: reason?.slice(0, 500), session, ...(isUnexpected && { err: cause }) }, message)
 }

@@ -9,6 +9,6 @@ export function markOwnRoutes (scope: FastifyInstance): void {
 }
 
 /** Whether a request is for a route of the plugin. The route says so, not the path, which others can have too. */
-export function isForOwnRoute ({ server }: FastifyRequest): boolean {
-  return kOwnRoutes in server
+export function isForOwnRoute (request: FastifyRequest): boolean {
+  return kOwnRoutes in request.server && request.method !== 'OPTIONS' // which the plugin does not answer
 }

@@ -1,5 +1,7 @@
+import { logCompleted, sessionDigest } from '../http/completed.ts'
 import { check } from '../options/check.ts'
 import { ALWAYS, markOf } from '../session/ended-sessions.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Broker } from '../broker/broker.ts'
 import type { Bearer } from '../guard/bearer.ts'
 import type { Settings } from '../options/settings.ts'
@@ -12,11 +14,12 @@ import type { LogoutContext } from '../../types/options.ts'
 /**
  * Ends the sessions that match the filter and did not begin after `at` (in milliseconds since the epoch), in every
  * process. Returns those that were found in the store. Sessions in cookies end as well, but cannot be listed.
- * Throws FST_OIDC_OPTION when the filter does not say which sessions.
+ * Throws FST_OIDC_OPTION when the filter does not say which sessions. Writes one line into the log for all of them.
  */
 export type EndSessions = (
   filter: SessionFilter,
   reason: LogoutContext['reason'],
+  log: FastifyBaseLogger,
   at?: number
 ) => Promise<SessionRecord[]>
 
@@ -63,13 +66,20 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
     return ended
   }
 
-  return async (filter, reason, at = Date.now()) => {
+  return async (filter, reason, log, at = Date.now()) => {
     // Access tokens that were verified before the logout are verified again.
     bearer?.forget()
     if (filter.id === undefined) await endUntil(filter, at)
     else if (records === undefined) await endUnlisted(filter.id, filter)
     const ended = records === undefined ? [] : await endFound(records, filter, at)
     await Promise.all(ended.map(async ({ session }) => await reportEnd(session, reason, null)))
+    const id = ended.length === 1 ? ended[0]?.session.id : filter.id
+    logCompleted(log, 'logout', {
+      provider: filter.provider ?? ended[0]?.session.provider,
+      ...(id !== undefined && { session: sessionDigest(id) }),
+      reason,
+      sessions: ended.length
+    })
     return ended
   }
 }

@@ -1,4 +1,5 @@
 import { reasonOf } from '../errors.ts'
+import { logCompleted } from '../http/completed.ts'
 import { isScript } from '../http/fetch-metadata.ts'
 import { redirect, redirectAway } from '../http/redirect.ts'
 import { postPage } from '../pages/pages.ts'
@@ -119,7 +120,9 @@ export function createLogout (parts: LogoutParts): Logout {
     const tokens = await sessions.tokens(request)
     pendingLogins.clear(request, reply)
     guardedLogins.clear(request, reply)
+    const facts = { provider: sessions.origin(request)?.name, session: sessions.digest(request), reason: 'logout' }
     const isEnded = await sessions.end(request, 'logout')
+    if (isEnded) logCompleted(request.log, 'logout', facts)
     if (provider === null) return sendHome(request, reply, homeOf(returnTo))
     if (isEnded) endTokens(provider, request, tokens, federated)
     const url = federated ? await endSessionUrl(provider, request, tokens.id_token, returnTo) : null

@@ -1,11 +1,16 @@
 import { check, checkFilter } from '../options/check.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { SessionFilter, SessionRecords } from '../session/session-records.ts'
 import type { EndSessions } from './end-sessions.ts'
 import type { ListedSession, Oidc } from '../../types/fastify.ts'
 
 /** `app.oidc.sessions` */
 export function createSessionAdmin (
-  { endSessions, records }: { endSessions: EndSessions, records: SessionRecords | undefined }
+  { endSessions, records, log }: {
+    endSessions: EndSessions
+    records: SessionRecords | undefined
+    log: FastifyBaseLogger
+  }
 ): Oidc['sessions'] {
   return {
     async list (filter) {
@@ -16,7 +21,7 @@ export function createSessionAdmin (
     },
 
     async revoke (filter) {
-      const ended = await endSessions(parseFilter(filter), 'revoked')
+      const ended = await endSessions(parseFilter(filter), 'revoked', log)
       return ended.length
     }
   }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { OidcError } from '../errors.ts'
+import { OidcError, messageOf } from '../errors.ts'
 import { check } from '../options/check.ts'
 import { isProviderName, WELL_KNOWN } from '../options/provider.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
@@ -170,8 +170,7 @@ async function callResolve (
   try {
     return await resolve(request, name) ?? null
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : 'failed'
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `resolveProvider: ${reason}` })
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `resolveProvider: ${messageOf(cause)}` })
   }
 }
 

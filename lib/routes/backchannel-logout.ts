@@ -32,10 +32,9 @@ export function backchannelLogoutEndpoint (
     if (await seenLogoutTokens.has(seen)) return
     // The token may come late, after a failure. It does not end sessions that began in the meantime.
     const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
-    const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', at)
+    const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', request.log, at)
     await seenLogoutTokens.add(seen, now() + replayTime(provider.settings))
     revokeInBackground(request.log, ended.filter(isOnlineOnly).map((record) => revocationOf(provider, record)))
-    request.log.info({ provider: name, sessions: ended.length }, 'the provider has logged a user out')
   }
 
   // Section 2.8: the status is 400 for every error, and the body tells the provider what went wrong.

@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import { logCompleted } from '../http/completed.ts'
 import { isPrefetch } from '../http/fetch-metadata.ts'
 import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
@@ -169,6 +170,7 @@ function createCompletion (parts: CallbackParts) {
       before
     })
     telemetry.login(provider.name)
+    logCompleted(request.log, 'login', { provider: provider.name, session: sessions.digest(request) })
     if (login.guarded === true) guardedLogins.add(request, reply, login)
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
     if (settings.session.sameSite === 'strict') await pages.send(reply, continuePage(returnTo, 'loggedIn'))

@@ -9,8 +9,8 @@ export type Endpoint = Partial<Record<'GET' | 'POST', RouteHandlerMethod>>
 export type ProviderNameOf = (request: FastifyRequest) => string
 
 /**
- * Adds the routes of an endpoint. Other methods get 405. Otherwise Fastify would answer HEAD like GET, which uses up a
- * login, and the application's handler for unknown routes would log the codes in the query.
+ * Adds the routes of an endpoint. Other methods get 405, and OPTIONS 404. Otherwise Fastify would answer HEAD like GET,
+ * which uses up a login, and the application's handler for unknown routes would log the codes in the query.
  */
 export function serve (scope: FastifyInstance, url: string, endpoint: Endpoint): void {
   addRoutes(scope, url, endpoint, forbidCachingAtLast)
@@ -42,4 +42,19 @@ function addRoutes (scope: FastifyInstance, url: string, endpoint: Endpoint, onS
     throw new OidcError('FST_OIDC_METHOD')
   }
   scope.route({ ...common, method: others, onRequest: rejectMethod as never, handler: rejectMethod })
+  scope.route({ ...common, method: 'OPTIONS', handler: answerAsUnknown })
+}
+
+/**
+ * For a preflight that no plugin for CORS has answered. Without a route, the request would be logged as one of the
+ * application, with the codes in its query. Fastify's handler for unknown routes writes the address into the log, too.
+ */
+function answerAsUnknown ({ raw }: FastifyRequest, reply: FastifyReply): void {
+  raw.url = withoutQuery(raw.url as string)
+  reply.callNotFound()
+}
+
+/** The path of an address. Fastify may also take a semicolon for the begin of the query. */
+export function withoutQuery (url: string): string {
+  return url.split(/[?;]/, 1)[0] as string
 }

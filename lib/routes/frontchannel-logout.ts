@@ -1,3 +1,4 @@
+import { logCompleted } from '../http/completed.ts'
 import { sendEmptyPage } from '../http/pages.ts'
 import { queryParams } from '../http/params.ts'
 import { parseUrl } from '../util/url.ts'
@@ -32,8 +33,12 @@ export function frontchannelLogoutEndpoint (
     async GET (request, reply) {
       const provider = await providers.get(request, nameOf(request))
       const problem = findProblem(request, provider)
-      if (problem === undefined) await sessions.end(request, 'frontchannel')
-      else request.log.info({ provider: provider.name, detail: problem }, 'a front-channel logout ended no session')
+      const facts = { provider: provider.name, session: sessions.digest(request) }
+      if (problem !== undefined) {
+        request.log.info({ ...facts, detail: problem }, 'a front-channel logout ended no session')
+      } else if (await sessions.end(request, 'frontchannel')) {
+        logCompleted(request.log, 'logout', { ...facts, reason: 'frontchannel' })
+      }
       sendEmptyPage(reply, originOf(provider))
       return reply
     }

@@ -5,7 +5,7 @@ import { authorizationServerEndpoint } from './authorization-server.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
 import { callbackEndpoint } from './callback.ts'
 import { deviceEndpoint } from './device.ts'
-import { serve, servePublic } from './endpoint.ts'
+import { serve, servePublic, withoutQuery } from './endpoint.ts'
 import { frontchannelLogoutEndpoint } from './frontchannel-logout.ts'
 import { initiateLoginEndpoint } from './initiate-login.ts'
 import { introspectionEndpoint } from './introspection.ts'
@@ -126,5 +126,5 @@ function nameInPath ({ params }: FastifyRequest): string {
 
 // The query of these routes holds codes and states: it stays out of the log.
 function logRequest ({ method, url, host, ip }: FastifyRequest): Record<string, string> {
-  return { method, url: url.split(/[?;]/, 1)[0] as string, host, remoteAddress: ip }
+  return { method, url: withoutQuery(url), host, remoteAddress: ip }
 }

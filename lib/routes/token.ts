@@ -1,5 +1,6 @@
 import { findGrantType } from '../broker/grant-types/index.ts'
 import { clientIdOf } from '../broker/request-params.ts'
+import { logCompleted, sessionDigest } from '../http/completed.ts'
 import { oauthEndpoint } from './oauth-endpoint.ts'
 import type { Parts } from '../compose.ts'
 import type { Params } from '../http/params.ts'
@@ -14,7 +15,12 @@ export function tokenEndpoint (
     const params = withStandardNames(sent)
     const { grantType, handle } = findGrantType(grantTypes, params)
     const clientId = clientIdOf(settings, params)
-    return await telemetry.grant(grantType, async () => await handle({ params, clientId, request, reply }))
+    const granted = await telemetry.grant(grantType, async () => await handle({ params, clientId, request, reply }))
+    if (granted === null) return null
+    const { response, provider, id } = granted
+    const session = id === undefined ? undefined : sessionDigest(id)
+    logCompleted(request.log, 'grant', { grantType, provider, session })
+    return response
   })
 }
 

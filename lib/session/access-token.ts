@@ -48,7 +48,7 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
   ): Promise<string> {
     const { claims: { sub }, session: { authTime } } = session
     const provider = sessions.provider(request)
-    const fresh = await refreshes.refresh(provider, tokens, { sub, authTime })
+    const fresh = await refreshes.refresh(provider, tokens, { sub, authTime, session: sessions.digest(request) })
     await save(request, provider, { session, tokens }, fresh)
     return fresh.tokens.access_token
   }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
 import { OidcError, checkWith, reasonOf } from '../errors.ts'
+import { logCompleted } from '../http/completed.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { equal, sha256 } from '../util/crypto.ts'
@@ -9,6 +10,7 @@ import { now } from '../util/time.ts'
 import { digestOf } from './kept-tokens.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Check, OidcErrorCode } from '../errors.ts'
+import type { ActFacts } from '../http/completed.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
 import type { Entry, EntryName, SealedStore } from '../store/sealed-store.ts'
@@ -36,6 +38,8 @@ export interface Refreshes {
 export interface Login {
   sub: string
   authTime: number | undefined
+  /** The digest of the session, for the log. A grant has a line of its own, which says more. */
+  session?: string | undefined
 }
 
 export interface RefreshesParts {
@@ -78,10 +82,14 @@ export function createRefreshes ({ log, telemetry, store, kept, userinfo }: Refr
   }
 
   async function ask (provider: Provider, tokens: SessionTokens, login: Login): Promise<TokenSet> {
+    const facts = { provider: provider.name, session: login.session }
     try {
-      return await telemetry.exchangeTokens(provider.name, async () => await askProvider(provider, tokens, login))
+      const fresh = await telemetry.exchangeTokens(provider.name, async () =>
+        await askProvider(provider, tokens, login))
+      if (login.session !== undefined) logCompleted(log, 'refresh', facts)
+      return fresh
     } catch (error) {
-      report(log, error as OidcError)
+      report(log, error as OidcError, facts)
       throw error
     }
   }
@@ -124,8 +132,8 @@ export function createRefreshes ({ log, telemetry, store, kept, userinfo }: Refr
   }
 }
 
-function report (log: FastifyBaseLogger, error: OidcError): void {
-  log[error.level](reasonOf(error), 'the tokens could not be refreshed')
+function report (log: FastifyBaseLogger, error: OidcError, facts: ActFacts): void {
+  log[error.level]({ ...reasonOf(error), ...facts }, 'the tokens could not be refreshed')
 }
 
 /** Whether the error of a refresh ends the session or grant: the provider has refused, or named another login. */

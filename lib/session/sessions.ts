@@ -1,4 +1,5 @@
 import { OidcError } from '../errors.ts'
+import { sessionDigest } from '../http/completed.ts'
 import { replaceSetCookies, replaceSetCookiesEarly } from '../http/cookies.ts'
 import { preventCaching, preventCachingEarly } from '../http/headers.ts'
 import { now } from '../util/time.ts'
@@ -57,6 +58,8 @@ export interface Sessions {
   ) => Promise<void>
   /** The provider of the session in the browser's cookie, also of one that has ended or expired. */
   origin: (request: FastifyRequest) => { name: string, id: string } | undefined
+  /** What stands in the log for the session of a request, also for one that has ended or expired. */
+  digest: (request: FastifyRequest) => string | undefined
   /**
    * Ends the session. Copies of its cookies are no longer accepted either.
    * Returns `true` when there was a session and no other request has ended it.
@@ -279,6 +282,12 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     origin (request) {
       const opened = cookies.open(request.headers.cookie)
       return opened == null ? undefined : { name: opened.session.session.provider, id: opened.session.issuedBy }
+    },
+
+    digest (request) {
+      const lookup = request[key]?.lookup
+      const known = lookup?.status === 'live' ? lookup : cookies.open(request.headers.cookie)
+      return known == null ? undefined : sessionDigest(known.session.session.id)
     },
 
     async end (request, reason) {

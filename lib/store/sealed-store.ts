@@ -1,4 +1,4 @@
-import { OidcError } from '../errors.ts'
+import { OidcError, messageOf } from '../errors.ts'
 import { sha256 } from '../util/crypto.ts'
 import type { Sealer } from '../sealer.ts'
 import type { EntryOptions, Store } from '../../types/store.ts'
@@ -164,6 +164,5 @@ async function withTimeout<T> (call: () => Promise<T>): Promise<T> {
 }
 
 function throwUnavailable (cause: unknown): never {
-  const reason = cause instanceof Error ? cause.message : 'failed'
-  throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { cause, detail: `the store: ${reason}` })
+  throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { cause, detail: `the store: ${messageOf(cause)}` })
 }

@@ -76,4 +76,15 @@ t.test('a certificate authority of your own', async (t) => {
   await logInWith(t, app, tls.cert)
 })
 
+t.test('a log without queries', async (t) => {
+  const lines: string[] = []
+  Object.assign(globalThis, { logLines: { write: (line: string) => { lines.push(line) } } })
+  const change = (code: string): string =>
+    code.replace('serializers: {', 'stream: (globalThis as any).logLines, serializers: {')
+  const app = await page.run(t, 'serializers: {', { change })
+  t.match((await app.inject('/auth/calback?code=the-code')).json(), { statusCode: 404, error: 'Not Found' })
+  t.match(lines.join(''), '"url":"/auth/calback"')
+  t.notMatch(lines.join(''), 'the-code')
+})
+
 t.test('every block of code is tested above', async (t) => t.same(page.untested(), []))

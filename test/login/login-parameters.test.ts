@@ -377,7 +377,9 @@ t.test('silent: the page opens without the provider, and the log has the reason'
   const clear = provider.fault({ on: 'metadata', status: 500 })
   const page = await browser.goto('/page')
   t.match([page.status, page.json()], [200, { sub: 'nobody' }])
-  t.match(lines(), /"level":40.*the silent login could not start/)
+  const entry = lines().split('\n').find((line) => line.includes('the silent login could not start')) as string
+  const detail = `metadata ${provider.url}: status 500`
+  t.match(JSON.parse(entry), { level: 40, code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail })
   clear()
   clock.advance(601)
   refuseWith(provider, 'login_required')

@@ -1,12 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import cors from '@fastify/cors'
 import Fastify from 'fastify'
 import t from 'tap'
 import oidc from '../../index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp } from '../support/app.ts'
 import { times } from '../support/crowd.ts'
-import { CALLBACK, SESSION_COOKIE, anotherApp, untilCallback } from '../support/protocol.ts'
+import { CALLBACK, SESSION_COOKIE, anotherApp, captureLog, untilCallback } from '../support/protocol.ts'
 import { startProvider } from '../../lib/testing/index.ts'
-import type { InjectOptions } from 'fastify'
+import type { FastifyInstance, InjectOptions } from 'fastify'
 import type { OidcError } from '../../index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
@@ -125,6 +126,42 @@ t.test('R15 S21 other methods get 405, and their queries are not logged', async 
   }
   t.equal((await app.inject({ method: 'DELETE', url: '/auth/logout' })).headers.allow, 'GET, POST')
   t.notMatch(lines.join(''), /the-code|the-state/)
+})
+
+t.test('R15 S21 OPTIONS is no method of the plugin, and its query is in no line', async (t) => {
+  const provider = await startProvider()
+  t.teardown(async () => await provider.close())
+  const url = '/auth/callback?code=the-code&state=the-state'
+  const origin = 'https://www.example.com'
+  const preflight = { origin, 'access-control-request-method': 'POST' }
+  type SetUp = (app: FastifyInstance) => unknown
+  const setUps: Record<string, [before: SetUp, after: SetUp]> = {
+    none: [() => {}, () => {}],
+    'cors first': [(app) => app.register(cors, { origin }), () => {}],
+    'cors last': [() => {}, (app) => app.register(cors, { origin })],
+    'a handler for unknown routes': [() => {}, (app) => {
+      app.setNotFoundHandler(async (request, reply) => await reply.code(404).send({ own: request.url }))
+    }]
+  }
+  for (const [name, [before, after]] of Object.entries(setUps)) {
+    const { lines, server } = captureLog()
+    const app = Fastify(server)
+    t.teardown(async () => await app.close())
+    await before(app)
+    await app.register(oidc, optionsFor(provider))
+    await after(app)
+    const answer = await app.inject({ method: 'OPTIONS', url, headers: preflight })
+    if (name.startsWith('cors')) {
+      t.match([answer.statusCode, answer.headers['access-control-allow-origin']], [204, origin], name)
+    } else {
+      t.equal(answer.statusCode, 404, name)
+      t.equal(answer.headers.allow, undefined)
+      t.notMatch(answer.body, 'the-code')
+    }
+    if (name.startsWith('a handler')) t.same(answer.json(), { own: '/auth/callback' })
+    t.match(lines(), '"url":"/auth/callback"', name)
+    t.notMatch(lines(), /the-code|the-state/, name)
+  }
 })
 
 t.test(

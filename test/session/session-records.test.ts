@@ -689,6 +689,14 @@ t.test('the option store: an address, a store, and invalid values', async (t) =>
     }),
     { code: 'FST_OIDC_STORE_UNAVAILABLE', detail: 'the store: failed' }
   )
+  const refused = Object.assign(new AggregateError([new Error('connect ECONNREFUSED')]), { code: 'ECONNREFUSED' })
+  const unreachable = { ...createMemoryStore(), get: async () => await Promise.reject(refused) }
+  await t.rejects(
+    (await buildApp(t, optionsFor(provider, { store: unreachable, session: inStore }))).oidc.sessions.revoke({
+      sub: 'alice'
+    }),
+    { code: 'FST_OIDC_STORE_UNAVAILABLE', detail: 'the store: ECONNREFUSED' }
+  )
   const broken = {
     ...createMemoryStore(),
     has: () => {

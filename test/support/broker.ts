@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { startApp } from './app.ts'
-import type { FastifyInstance, FastifyRequest, LightMyRequestResponse } from 'fastify'
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import type { BrokerOptions, OidcOptions } from '../../index.ts'
 import type { Fault, Provider, ProviderOptions, TestBrowser } from '../../lib/testing/index.ts'
@@ -41,7 +41,8 @@ export type Options = Partial<Omit<OidcOptions, 'broker'>> & { broker?: Partial<
 export async function start (
   t: Test,
   { broker, ...options }: Options = {},
-  providerOptions: ProviderOptions = {}
+  providerOptions: ProviderOptions = {},
+  server: FastifyServerOptions = {}
 ): Promise<TestBroker> {
   const { app, provider, browser } = await startApp(
     t,
@@ -50,7 +51,8 @@ export async function start (
       ...options,
       broker: { audience: AUDIENCE, nativeClients: { clientIds: ['cli'] }, ...broker }
     },
-    { deviceInterval: 1, ...providerOptions }
+    { deviceInterval: 1, ...providerOptions },
+    server
   )
   return { provider, browser, ...clientsOf(app, provider) }
 }
@@ -122,9 +124,10 @@ export async function exchange (
 /** Like `start`, with access tokens of the provider to exchange. */
 export async function startExchange (
   t: Test,
-  options: Options = {}
+  options: Options = {},
+  server: FastifyServerOptions = {}
 ): Promise<TestBroker & { subject: (overrides?: Record<string, unknown>) => string }> {
-  const world = await start(t, { bearer: { audience: PROVIDER_API }, ...options })
+  const world = await start(t, { bearer: { audience: PROVIDER_API }, ...options }, {}, server)
   return {
     ...world,
     subject: (overrides = {}) =>

@@ -1,7 +1,7 @@
 import { describeLogin } from '../../login/claims.ts'
 import { DEVICE_GRANT as GRANT_TYPE } from '../../provider/device-authorization.ts'
 import { demand } from '../../provider/oauth-error.ts'
-import { toTokenResponse } from '../token-response.ts'
+import { toGranted } from '../token-response.ts'
 import type { AcceptLogin } from '../../login/accept-login.ts'
 import type { Provider } from '../../provider/provider.ts'
 import type { Providers } from '../../provider/providers.ts'
@@ -9,7 +9,7 @@ import type { TokenSet } from '../../provider/token-request.ts'
 import type { Telemetry } from '../../telemetry.ts'
 import type { Broker } from '../broker.ts'
 import type { DeviceCode, DeviceCodes } from '../device-codes.ts'
-import type { TokenResponse } from '../token-response.ts'
+import type { Granted } from '../token-response.ts'
 import type { GrantContext, GrantType } from './grant-type.ts'
 
 export interface DeviceCodeParts {
@@ -38,7 +38,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
     broker: Broker,
     { provider, tokenSet: { tokens, claims }, loginAt }: DeviceLogin,
     { clientId = provider.settings.clientId, request, reply }: GrantContext
-  ): Promise<TokenResponse | null> {
+  ): Promise<Granted | null> {
     demand(claims !== undefined, 'invalid_grant', 'The identity provider does not name the user.')
     const context = { returnTo: defaultReturnTo, request, reply }
     const accepted = await acceptLogin(provider, { tokens, claims }, context)
@@ -47,8 +47,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
     const { scopes, ...login } = describeLogin(claims, tokens.scope ?? provider.settings.scope)
     const { user: _, ...known } = accepted
     const subject = { provider, ...known, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
-    const { response } = await broker.issue(subject, { grantType: GRANT_TYPE, request })
-    return response
+    return await broker.issue(subject, { grantType: GRANT_TYPE, request })
   }
 
   return {
@@ -63,7 +62,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
       const tokenSet = await telemetry.exchangeTokens(provider.name, async () => {
         return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
       })
-      if (broker === undefined) return toTokenResponse(tokenSet.tokens)
+      if (broker === undefined) return toGranted(provider.name, tokenSet.tokens)
       return await issue(broker, { provider, tokenSet, loginAt }, context)
     }
   }

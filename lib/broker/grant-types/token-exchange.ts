@@ -47,8 +47,8 @@ export function createTokenExchange ({ broker, bearer, maxAge }: TokenExchangePa
       const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
       const client = clientId ?? provider.settings.clientId
       const subject = { provider, claims, sid, authTime, acr, scope, clientId: client, loginAt }
-      const response = await broker.exchange(subject, token.expiresAt, { grantType: GRANT_TYPE, request })
-      return { ...response, issued_token_type: ACCESS_TOKEN }
+      const issued = await broker.exchange(subject, token.expiresAt, { grantType: GRANT_TYPE, request })
+      return { ...issued, response: { ...issued.response, issued_token_type: ACCESS_TOKEN } }
     }
   }
 }
