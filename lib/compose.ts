@@ -50,6 +50,7 @@ import type { Connections } from './provider/connections.ts'
 import type { SharedMarks } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
 import type { SealedStore } from './store/sealed-store.ts'
+import type { Telemetry } from './telemetry.ts'
 
 /** The parts of one registration of the plugin. */
 export type Parts = Awaited<ReturnType<typeof compose>>
@@ -64,10 +65,10 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const urls = createUrls(settings, app.prefix)
   const ownOrigin = createOwnOrigin(settings)
   const pages = createPages(settings)
-  const store = await openSealedStore(app, settings, sealer)
+  const store = await openSealedStore(app, settings, sealer, telemetry.storeCall)
   const connections = createConnections()
   app.addHook('onClose', async () => connections.close())
-  const providers = createProviders(settings, log, connections)
+  const providers = createProviders(settings, log, connections, telemetry.requestsTo)
 
   const records = store !== undefined && settings.session.inStore ? createSessionRecords(store) : undefined
   const endedSessions = createEndedSessions(settings.session, sharedMarks(store, records))
@@ -101,11 +102,18 @@ export async function compose (app: FastifyInstance, settings: Settings) {
       store,
       sealer,
       connections,
+      requestsTo: telemetry.requestsTo,
       providers,
       endedSessions,
       refreshes: createRefreshes({ log, telemetry, store, kept: nothingKept }),
       userClaims
     })
+
+  const stopWatching = telemetry.watchKeys({
+    providers: () => providers.all().map(({ name, keysAge }) => [name, keysAge()]),
+    signing: () => broker?.keys.age()
+  })
+  app.addHook('onClose', async () => stopWatching())
 
   const bearer = settings.bearer === undefined
     ? undefined
@@ -205,7 +213,7 @@ const NO_BROKER = { broker: undefined, codes: undefined, peers: [] }
 function composeBroker (
   settings: Settings,
   brokerSettings: BrokerSettings,
-  { connections, ...parts }: BrokerParts & { connections: Connections }
+  { connections, requestsTo, ...parts }: BrokerParts & Pick<Telemetry, 'requestsTo'> & { connections: Connections }
 ) {
   const { log, store, sealer } = parts
   const broker = createBroker(settings, brokerSettings, parts)
@@ -213,7 +221,7 @@ function composeBroker (
     broker,
     codes: createAuthorizationCodes({ store, sealer, broker }),
     peers: createTrustedIssuers(brokerSettings, {
-      transport: createTransport(settings.transport, connections),
+      transport: createTransport(settings.transport, connections, () => 'jwks uri', requestsTo?.()),
       store,
       log
     })

@@ -1,10 +1,13 @@
+import { readFileSync } from 'node:fs'
 import { SpanKind, metrics, trace } from '@opentelemetry/api'
 import {
-  AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader
+  AggregationTemporality, DataPointType, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader
 } from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import t from 'tap'
+import { MESSAGES } from '../lib/errors.ts'
 import { sessionDigest } from '../lib/http/completed.ts'
+import { createMemoryStore } from '../lib/store/memory.ts'
 import { createTelemetry } from '../lib/telemetry.ts'
 import { client, startClock, startProvider } from '../lib/testing/index.ts'
 import { absent } from '../lib/util/absent.ts'
@@ -13,8 +16,12 @@ import {
   DEVICE, EXCHANGE, REDIRECT_URI, clientsOf, exchange, followToNative, pkce, refresh, refusal,
   start as startBroker, startExchange
 } from './support/broker.ts'
+import { createGate } from './support/gate.ts'
+import { openPage } from './support/pages.ts'
 import { captureLog } from './support/protocol.ts'
+import { until } from './support/until.ts'
 import type { OidcOptions } from '../index.ts'
+import type { Store } from '../types/store.ts'
 
 /** The real SDK with its in-memory exporters. */
 function startSdk () {
@@ -23,23 +30,35 @@ function startSdk () {
   const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
   const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 2 ** 30 })
   const meterProvider = new MeterProvider({ readers: [reader] })
+  const metrics = async () => {
+    await reader.forceFlush()
+    return exporter.getMetrics().at(-1)?.scopeMetrics[0]?.metrics ?? []
+  }
   return {
     tracerProvider,
     meterProvider,
+    /** The option `telemetry`. */
+    telemetry: { tracer: tracerProvider.getTracer('test'), meter: meterProvider.getMeter('test') },
     spans: () => spans.getFinishedSpans(),
+    metrics,
     async counters () {
-      await reader.forceFlush()
-      const metrics = exporter.getMetrics().at(-1)?.scopeMetrics[0]?.metrics ?? []
-      return Object.fromEntries(metrics.flatMap(({ descriptor: { name, unit }, dataPoints }) =>
+      const counters = (await metrics()).filter(({ dataPointType }) => dataPointType === DataPointType.SUM)
+      return Object.fromEntries(counters.flatMap(({ descriptor: { name, unit }, dataPoints }) =>
         dataPoints.map(({ attributes, value }) => [[name, unit, JSON.stringify(attributes)].join(' '), value])
       ))
+    },
+    /** Each time series of a metric: its attributes, and how often it was recorded, or its value. */
+    async series (metric: string) {
+      const found = (await metrics()).filter(({ descriptor: { name } }) => name === metric)
+      return found.flatMap(({ dataPoints }) => dataPoints.map(({ attributes, value }) =>
+        [attributes, typeof value === 'number' ? value : value.count] as const))
     }
   }
 }
 
 t.test('the token endpoint: a span, and a counter by grant', async (t) => {
   const sdk = startSdk()
-  const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }
+  const { telemetry } = sdk
   const { app, provider } = await startApp(
     t,
     { telemetry, store: 'memory:', broker: { audience: 'https://api.example.com' } },
@@ -76,7 +95,7 @@ t.test('the token endpoint: a span, and a counter by grant', async (t) => {
 
 t.test('a login, a refusal, a logout: spans and counters', async (t) => {
   const sdk = startSdk()
-  const telemetry = { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') }
+  const { telemetry } = sdk
   const { app, browser, provider } = await startApp(t, {
     telemetry,
     scope: 'openid profile email offline_access',
@@ -126,11 +145,14 @@ t.test('V38 the tenants of resolveProvider are in spans only: counters must have
   const { issuer, clientId, clientSecret, ...common } = optionsFor(provider)
   const app = await buildApp(t, {
     ...common,
-    telemetry: { tracer: sdk.tracerProvider.getTracer('test'), meter: sdk.meterProvider.getMeter('test') },
+    telemetry: sdk.telemetry,
     resolveProvider: (_request, name) => ({ name: name ?? 'acme', ...registrationOf(provider) })
   })
   const browser = client({ app, baseUrl: BASE_URL })
+  const clock = startClock()
+  t.teardown(() => clock.restore())
   for (const tenant of ['acme', 'other']) {
+    clock.advance(100)
     t.equal((await browser.goto(`/auth/${tenant}/login?return_to=/me`)).status, 200, tenant)
   }
   t.same(sdk.spans().map(({ attributes }) => attributes['oidc.provider']), [
@@ -141,6 +163,60 @@ t.test('V38 the tenants of resolveProvider are in spans only: counters must have
     'oidc.logins {login} {}': 2,
     'oidc.session.ended {session} {"oidc.session.end_reason":"login"}': 1
   })
+  const requests = await sdk.series('oidc.client.request.duration')
+  t.ok(requests.every(([attributes]) => Object.keys(attributes).join() === 'oidc.endpoint'))
+  const ages = await sdk.series('oidc.key_set.age')
+  t.same(ages.map(([attributes]) => attributes), [{}])
+  t.ok((ages[0]?.[1] as number) >= 100, 'the oldest keys count')
+  await app.close()
+  clock.advance(100)
+  t.same(await sdk.series('oidc.key_set.age'), ages, 'nothing is observed any more')
+})
+
+/** The names in a cell of a table. */
+const namesIn = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string)
+
+/** The metrics of the documentation: the name, the unit, the attributes. */
+function documentedMetrics (): Array<[name: string, unit: string, attributes: string[]]> {
+  return [...openPage('docs/operations.md').rowsOf('metric')].map(([name, row]) => {
+    const [unit, attributes] = row.split('|')
+    return [namesIn(name)[0] as string, namesIn(unit)[0] as string, namesIn(attributes).sort()]
+  })
+}
+
+t.test('each metric of the documentation is emitted with its unit and attributes, and no other one', async (t) => {
+  const sdk = startSdk()
+  const memory = createMemoryStore()
+  let isDown = false
+  const failing = async <T>(call: () => Promise<T>): Promise<T> => {
+    if (isDown) throw new Error('the store is down')
+    return await call()
+  }
+  const store: Store = {
+    ...memory,
+    get: async (key) => await failing(async () => await memory.get(key)),
+    has: async (key) => await failing(async () => await memory.has(key))
+  }
+  const { app, provider, browser, token, byDevice } = await startBroker(t, {
+    telemetry: sdk.telemetry,
+    store,
+    session: { key: SESSION_KEY, store: true }
+  })
+  t.equal((await browser.goto('/me')).status, 200)
+  provider.fault({ on: 'token', status: 503, times: 1 })
+  t.equal((await client({ app, baseUrl: BASE_URL }).goto('/me')).status, 503)
+  t.match(await byDevice(), { access_token: String })
+  t.equal((await token({ grant_type: 'refresh_token', refresh_token: 'forged' })).statusCode, 400)
+  isDown = true
+  t.equal((await browser.fetch('/me')).status, 503)
+  isDown = false
+  await browser.post('/auth/logout')
+  const emitted = (await sdk.metrics()).map(({ descriptor: { name, unit }, dataPoints }) => {
+    return [name, unit, [...new Set(dataPoints.flatMap(({ attributes }) => Object.keys(attributes)))].sort()]
+  })
+  t.same(emitted.sort(), documentedMetrics().sort())
+  const buckets = (await sdk.metrics()).find(({ descriptor: { name } }) => name === 'oidc.client.request.duration')
+  t.match(buckets?.dataPoints[0]?.value, { buckets: { boundaries: [0.005, 0.01] } }, 'in seconds')
 })
 
 t.test('V38 spans contain no personal data and no secret', async (t) => {
@@ -191,6 +267,99 @@ t.test('telemetry: false measures nothing, and neither does a missing package; t
   t.equal(await without.span('x', {}, async () => 7), 7)
   t.equal(await without.exchangeTokens('x', async () => 8), 8)
   t.equal(await without.grant('x', async () => 9), 9)
+})
+
+t.test('the dashboard and the alerts name what the code emits', async (t) => {
+  const metrics = new Map(documentedMetrics().flatMap(([name, unit, attributes]) => {
+    const labels = attributes.map((attribute) => attribute.replaceAll('.', '_'))
+    return prometheusNames(name, unit).map((text) => [text, labels] as const)
+  }))
+  const dashboard = JSON.parse(readFileSync('docs/grafana/dashboard.json', 'utf8')) as {
+    panels: Array<{ targets: Array<{ expr: string }> }>
+  }
+  const alerts = readFileSync('docs/grafana/alerts.yml', 'utf8')
+  const onDashboard = dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
+  const inAlerts = [...alerts.matchAll(/expr: \|\n((?: {10,}.*\n)+)/g)].map(([, expr]) => expr as string)
+  t.same([onDashboard.length, inAlerts.length], [13, alerts.split('- alert:').length - 1])
+  for (const expr of [...onDashboard, ...inAlerts]) {
+    const found = selectorsOf(expr)
+    t.ok(found.length > 0, expr)
+    for (const { metric, labels } of found) {
+      const known = metrics.get(metric)
+      t.ok(known, `${metric} is emitted`)
+      t.same(labels.filter((label) => known?.includes(label) !== true), [], `the attributes of ${metric}`)
+    }
+    const grouped = [...expr.matchAll(/(?:by|on) \(([^)]*)\)/g)].flatMap(([, names]) => String(names).split(', '))
+    const attributes = new Set(['le', ...found.flatMap(({ metric }) => metrics.get(metric) ?? [])])
+    t.same(grouped.filter((label) => !attributes.has(label)), [], 'what it groups by')
+  }
+  const shown = new Set(onDashboard.flatMap((expr) => selectorsOf(expr).map(({ metric }) => metric)))
+  t.same([...shown].sort(), [...metrics.keys()].sort(), 'all of them')
+  const codes = new Set([...onDashboard, alerts].join().match(/FST_OIDC_\w+/g))
+  t.same([...codes].filter((code) => !(code in MESSAGES)), [])
+  const names = [...alerts.matchAll(/- alert: (\w+)/g)].map(([, name]) => `\`${name}\``)
+  t.same([...openPage('docs/operations.md').rowsOf('alert').keys()], names)
+})
+
+/** The names at Prometheus, without `_seconds`, which not all exporters add. */
+function prometheusNames (name: string, unit: string): string[] {
+  const base = name.replaceAll('.', '_')
+  if (unit !== 's') return [base.endsWith('_total') ? base : `${base}_total`]
+  return base.endsWith('_duration') ? [`${base}_bucket`, `${base}_count`] : [base]
+}
+
+/** What an expression of PromQL selects: the metrics, and the labels that they must have. */
+function selectorsOf (expr: string): Array<{ metric: string, labels: string[] }> {
+  return [...expr.replaceAll('(_seconds)?', '').matchAll(/(\w+)?\{([^}]*)\}|(\w+_total)/g)]
+    .map(([, before, matchers = '', bare]) => {
+      const labels = [...matchers.matchAll(/(\w+)(?:=~|!=|=)"([^"]*)"/g)].map(([, label, value]) => [label, value])
+      const named = labels.find(([label]) => label === '__name__')?.[1]
+      return {
+        metric: String(before ?? named ?? bare),
+        labels: labels.map(([label]) => String(label)).filter((label) => label !== '__name__')
+      }
+    })
+}
+
+t.test('a call to the store that takes longer than the plugin waits is one failure', async (t) => {
+  const sdk = startSdk()
+  const { setTimeout: wait } = globalThis
+  const sooner = (callback: () => void, delay: number, ...given: []): unknown => wait(callback, delay / 400, ...given)
+  globalThis.setTimeout = sooner as typeof setTimeout
+  t.teardown(() => { globalThis.setTimeout = wait })
+  const { storeCall } = await createTelemetry({ telemetry: sdk.telemetry, resolveProvider: undefined })
+  const gate = createGate()
+  const call = storeCall?.('get', gate.pass)
+  const series = async () => await sdk.series('oidc.store.operation.duration')
+  const failure = { 'oidc.store.operation': 'get', 'error.type': 'FST_OIDC_STORE_UNAVAILABLE' }
+  await until(async () => (await series()).length > 0)
+  gate.open()
+  await call
+  t.same(await series(), [[failure, 1]])
+})
+
+t.test('an endpoint without a known name is _OTHER: a provider can publish any name', async (t) => {
+  const sdk = startSdk()
+  const { requestsTo } = await createTelemetry({ telemetry: sdk.telemetry, resolveProvider: undefined })
+  for (const endpoint of ['made_up_endpoint', undefined, 'jwks_uri']) {
+    await requestsTo?.()(endpoint, async () => new Response())
+  }
+  t.same(await sdk.series('oidc.client.request.duration'), [
+    [{ 'oidc.endpoint': '_OTHER' }, 2], [{ 'oidc.endpoint': 'jwks_uri' }, 1]
+  ])
+})
+
+t.test('nothing is measured without a meter of an SDK, or by one that only counts', async (t) => {
+  let count = 0
+  const meter = { createCounter: () => ({ add: () => { count += 1 } }) }
+  for (const telemetry of [undefined, { meter }]) {
+    const { storeCall, requestsTo, watchKeys } = await createTelemetry({ telemetry, resolveProvider: undefined })
+    t.same([storeCall, requestsTo], [undefined, undefined])
+    watchKeys({ providers: () => [], signing: () => undefined })()
+  }
+  const { browser } = await startApp(t, { telemetry: { meter } })
+  t.equal((await browser.goto('/me')).status, 200)
+  t.equal(count, 2, 'the token request and the login')
 })
 
 t.test('an unexpected error has its own code in telemetry', async (t) => {

@@ -706,6 +706,9 @@ export interface Tracer {
 /** A meter of OpenTelemetry, as `metrics.getMeter` of `@opentelemetry/api` returns it. */
 export interface Meter {
   createCounter: (...parameters: never[]) => unknown
+  /** Without this and the next one, the plugin counts, and measures no times. */
+  createHistogram?: (...parameters: never[]) => unknown
+  createObservableGauge?: (...parameters: never[]) => unknown
 }
 
 /**

@@ -20,6 +20,8 @@ export interface SigningKeys {
   verifier: () => Promise<JWTVerifyGetKey>
   /** The `verifier`, if it is known without asking the store. It is another object when the keys have changed. */
   known: () => unknown
+  /** How long the key has signed that signs now, in seconds. `undefined` when the keys are not known yet. */
+  age: () => number | undefined
   /** Adds a key. It is published at once, and signs after PUBLISHED_BEFORE. */
   rotate: () => Promise<void>
 }
@@ -98,6 +100,11 @@ export function createSigningKeys (
     return [...keys.map(withUse).filter(isNeeded), ...(isDue ? [await newKey()] : [])]
   }
 
+  function currentOf (stored: StoredKey[]): StoredKey {
+    const begun = stored.filter(({ signsFrom }) => signsFrom <= now())
+    return (begun.filter(isOwn).at(-1) ?? begun.at(-1) ?? stored[0]) as StoredKey
+  }
+
   // Other processes may be configured with another algorithm. They sign with keys of that algorithm.
   function isOwn ({ alg }: StoredKey): boolean {
     return alg === signingAlg
@@ -134,14 +141,14 @@ export function createSigningKeys (
   return {
     async current () {
       const { stored, signing } = await ring.get()
-      const begun = stored.filter(({ signsFrom }) => signsFrom <= now())
-      const { kid: newest } = (begun.filter(isOwn).at(-1) ?? begun.at(-1) ?? stored[0]) as StoredKey
-      return signing.find(({ kid }) => kid === newest) as SigningKey
+      const { kid: current } = currentOf(stored)
+      return signing.find(({ kid }) => kid === current) as SigningKey
     },
 
     jwks: async () => (await ring.get()).jwks,
     verifier: async () => (await ring.get()).verifier,
     known: () => ring.fresh()?.verifier,
+    age: () => opened === undefined ? undefined : now() - currentOf(opened.stored).signsFrom,
 
     async rotate () {
       const addKey = async (): Promise<StoredKey[]> =>

@@ -9,6 +9,7 @@ import { readMetadata } from './metadata.ts'
 import { createTransport, describeResponse, isJson } from './transport.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
+import type { MeasureRequest } from '../telemetry.ts'
 import type { Cached } from '../util/cached.ts'
 import type { Connections } from './connections.ts'
 import type { KeySet } from './key-set.ts'
@@ -30,10 +31,11 @@ const TIMES = { maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000 }
 export function createDiscovery (
   settings: ProviderSettings,
   log: FastifyBaseLogger,
-  connections: Connections
+  connections: Connections,
+  measure?: MeasureRequest
 ): Cached<Discovered> {
   let names = namesOf(settings, {})
-  const transport = createTransport(settings, connections, (url) => names.get(new URL(url).href))
+  const transport = createTransport(settings, connections, (url) => names.get(new URL(url).href), measure)
   const keySetAt = createKeySets(transport, log)
   const warn = createWarning(settings, log)
 

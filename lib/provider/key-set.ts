@@ -19,6 +19,8 @@ export interface KeySet {
   load: () => Promise<boolean>
   /** The keys, unless they are missing or too old. The same object as long as the keys are the same. */
   known: () => unknown
+  /** Since when the keys are known, in seconds. `undefined` when there are none yet. */
+  age: () => number | undefined
 }
 
 type Verify = (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
@@ -37,6 +39,7 @@ const ATTEMPTS = 3
 export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBaseLogger): KeySet {
   const warn = createWarning(jwksUri, log)
   let last: { text: string, keys: FittingKeys } | undefined
+  let loadedAt: number | undefined
   const cached = createCached(load, TIMES)
 
   // The same keys stay the same object: caches of verified tokens compare it.
@@ -45,6 +48,7 @@ export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBas
     warn(leftOut)
     const text = JSON.stringify(usable)
     if (text !== last?.text) last = { text, keys: createFittingKeys(usable) }
+    loadedAt = Date.now()
     return last.keys
   }
 
@@ -73,6 +77,7 @@ export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBas
     verify: createVerify(),
     ofLogins: { verify: createVerify() },
     known: cached.fresh,
+    age: () => loadedAt === undefined ? undefined : (Date.now() - loadedAt) / 1000,
     async load () {
       await cached.get()
       return cached.fresh() !== undefined

@@ -15,6 +15,7 @@ import type { JWTPayload } from 'jose'
 import type { OidcError } from '../errors.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { ProviderSettings } from '../options/provider.ts'
+import type { MeasureRequest } from '../telemetry.ts'
 import type { Cached } from '../util/cached.ts'
 import type { AccessTokenVerifier } from './access-token.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
@@ -71,6 +72,8 @@ export interface Provider extends TokenIssuer {
    * does not have one.
    */
   endSessionUrl: (params: Record<string, string>) => Promise<URL | null>
+  /** How old its keys are, in seconds. `undefined` when there are none yet. */
+  keysAge: () => number | undefined
   /** Whether logins can work. Fetches metadata and keys that are not known or too old. */
   health: () => Promise<ProviderHealth>
 }
@@ -78,9 +81,10 @@ export interface Provider extends TokenIssuer {
 export function createProvider (
   settings: ProviderSettings,
   log: FastifyBaseLogger,
-  connections: Connections
+  connections: Connections,
+  measure?: MeasureRequest
 ): Provider {
-  const discovery = createDiscovery(settings, log, connections)
+  const discovery = createDiscovery(settings, log, connections, measure)
 
   /** The act as a function of the provider: discovery comes first. */
   function afterDiscovery<Args extends unknown[], Result> (
@@ -125,6 +129,7 @@ export function createProvider (
     // The metadata may be too old here. The keys are not: their time is shorter, and every fetch of keys looks at the
     // age of the metadata first.
     keys: () => discovery.last()?.keySet.known(),
+    keysAge: () => discovery.last()?.keySet.age(),
     endSessionUrl: afterDiscovery(endSessionUrl),
     health: async () => await healthOf(discovery)
   }

@@ -9,6 +9,7 @@ import { createProvider } from './provider.ts'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { Settings } from '../options/settings.ts'
+import type { Telemetry } from '../telemetry.ts'
 import type { Cached } from '../util/cached.ts'
 import type { Provider } from './provider.ts'
 import type { OidcOptions, ResolvedProvider } from '../../types/options.ts'
@@ -34,10 +35,12 @@ export interface Providers {
 export function createProviders (
   settings: Settings,
   log: FastifyBaseLogger,
-  connections = createConnections()
+  connections = createConnections(),
+  requestsTo?: Telemetry['requestsTo']
 ): Providers {
   const { resolveProvider } = settings
-  const create = (provider: ProviderSettings): Provider => createProvider(provider, log, connections)
+  const create = (provider: ProviderSettings): Provider =>
+    createProvider(provider, log, connections, requestsTo?.(provider.name))
   const lookup = resolveProvider === undefined
     ? createFixed(settings, create)
     : createTenants(settings, resolveProvider, create)

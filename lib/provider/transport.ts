@@ -5,21 +5,25 @@ import { describeFailure } from './failure.ts'
 import { readBody } from './response-body.ts'
 import { createSend } from './send.ts'
 import type { TransportSettings } from '../options/transport.ts'
+import type { MeasureRequest } from '../telemetry.ts'
 import type { Connections } from './connections.ts'
 import type { Answer } from './send.ts'
 import type { Fetch } from '../../types/options.ts'
 
 /**
  * Every request to a provider has a timeout and a limit for the size of the response, and does not follow redirects.
- * `nameOf` names what is called, for the log. Throws FST_OIDC_PROVIDER_UNAVAILABLE or FST_OIDC_PROVIDER_RESPONSE.
+ * `nameOf` names what is called, for the log and for `measure`. Throws FST_OIDC_PROVIDER_UNAVAILABLE or
+ * FST_OIDC_PROVIDER_RESPONSE.
  */
 export function createTransport (
   settings: TransportSettings,
   connections: Connections = createConnections(),
-  nameOf: (url: string) => string | undefined = () => undefined
+  nameOf: (url: string) => string | undefined = () => undefined,
+  measure?: MeasureRequest
 ): Fetch {
   const send = createSend(settings, connections)
-  return async function transport (url, init) {
+
+  async function transport (url: string, init: RequestInit): Promise<Response> {
     const signal = AbortSignal.timeout(settings.timeout * 1000)
     const name = nameOf(url)
     const target = `${name === undefined ? '' : `${name} `}${new URL(url).origin}`
@@ -37,6 +41,9 @@ export function createTransport (
       throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `${target}: ${reason}` })
     }
   }
+
+  if (measure === undefined) return transport
+  return async (url, init) => await measure(nameOf(url)?.replaceAll(' ', '_'), async () => await transport(url, init))
 }
 
 /** Whether the content type of a response is JSON (RFC 8259), or a type with the suffix +json (RFC 6839). */

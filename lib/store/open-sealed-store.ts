@@ -1,10 +1,12 @@
 import { reasonOf } from '../errors.ts'
+import { measureStore } from './measured-store.ts'
 import { openStore } from './open.ts'
 import { createSealedStore } from './sealed-store.ts'
 import type { FastifyInstance } from 'fastify'
 import type { OidcError } from '../errors.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
+import type { MeasureCall } from '../telemetry.ts'
 import type { SealedStore } from './sealed-store.ts'
 
 /** How often expired entries are removed, in milliseconds. */
@@ -14,10 +16,12 @@ const PURGE_INTERVAL = 600_000
 export async function openSealedStore (
   app: FastifyInstance,
   { store, baseUrl, prefix, session: { formerName } }: Settings,
-  sealer: Sealer
+  sealer: Sealer,
+  measure?: MeasureCall
 ): Promise<SealedStore | undefined> {
   if (store === undefined) return undefined
-  const sealedStore = createSealedStore(await openStore(store), sealer, [baseUrl, prefix, formerName])
+  const opened = measureStore(await openStore(store), measure)
+  const sealedStore = createSealedStore(opened, sealer, [baseUrl, prefix, formerName])
   const timer = setInterval(() => {
     sealedStore.purge().catch((error: OidcError) => {
       app.log.warn(reasonOf(error), 'the store could not be purged')
