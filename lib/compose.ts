@@ -89,11 +89,11 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const userinfo = createUserinfo({ sessions, accessToken, telemetry })
 
   const pendingLogins = createPendingLogins(settings, { sealer, taken: createSeen(store), space })
-  const login = createLogin({ session: settings.session, urls, pages, pendingLogins, sessions, telemetry })
+  const stepUp = createStepUp(sealer, pendingLogins)
+  const login = createLogin({ session: settings.session, urls, pages, pendingLogins, stepUp, sessions, telemetry })
   const silentLogin = createSilentLogin({ session: settings.session, sealer, sessions, login, urls })
   const guardedLogins = createGuardedLogins({ session: settings.session, sealer })
-  const stepUp = createStepUp(sealer)
-  const acceptLogin = createAcceptLogin({ onClaims, userClaims })
+  const acceptLogin = createAcceptLogin({ onClaims, userClaims, urls })
 
   const { broker, codes, peers } = store === undefined || settings.broker === undefined
     ? NO_BROKER

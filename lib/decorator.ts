@@ -29,7 +29,7 @@ function createLoginFunction ({ login, providers, urls }: Pick<Parts, 'login' | 
     const returnTo = urls.returnTo(options.returnTo)
     const parameters = parseLoginOptions(options)
     const provider = name === undefined ? await providers.ofRequest(request) : await providers.get(request, name)
-    if (provider === null) login.choose(request, reply, returnTo)
+    if (provider === null) login.choose(request, reply, { ...parameters, returnTo })
     else await login.start(provider, request, reply, { ...parameters, returnTo })
     return reply
   }

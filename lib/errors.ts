@@ -112,11 +112,12 @@ function levelOf (code: OidcErrorCode): LogLevel {
 }
 
 /**
- * The error with which a hook of the application refuses a user or a token: `throw refuse('not invited')`. It answers
- * 403 with the code FST_OIDC_CLAIMS. The reason is only for the log; `message` replaces the text that the user sees.
+ * The error with which a hook of the application refuses a user or a token:
+ * `throw refuse('Ask your manager for access.')`. It answers 403 with the code FST_OIDC_CLAIMS. The user sees the
+ * message; the log has `detail` or, without one, the message.
  */
-export function refuse (reason?: string, { message }: Pick<OidcErrorOptions, 'message'> = {}): OidcError {
-  return new OidcError('FST_OIDC_CLAIMS', { detail: reason, message })
+export function refuse (message?: string, { detail = message }: Pick<OidcErrorOptions, 'detail'> = {}): OidcError {
+  return new OidcError('FST_OIDC_CLAIMS', { message, detail })
 }
 
 /** The OidcError in a chain of causes. Libraries wrap the errors that the transport throws. */

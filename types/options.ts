@@ -380,6 +380,17 @@ export interface ClaimsContext {
   userinfo: () => Promise<UserinfoClaims>
   /** Where the browser goes after the login: an absolute URL on the origin of the application. */
   returnTo: string
+  /**
+   * Sends the browser there instead of to `returnTo`, with the session that the login began: a path, or a URL on the
+   * origin of `baseUrl`, such as the page that welcomes a new user. The last call counts. At the login of a program
+   * (`broker`: a native application, a device) it has no effect, because such a login leads back to the program.
+   *
+   * @throws TypeError when the address is not on the origin of `baseUrl`. Unless it is caught, the login fails with
+   * `FST_OIDC_UNEXPECTED` (500)
+   */
+  redirectTo: (target: string) => void
+  /** The `appState` that `app.oidc.login` got for this login. `undefined` at every other login. */
+  appState: unknown
   request: FastifyRequest
   reply: FastifyReply
 }
@@ -680,6 +691,13 @@ export interface LoginOptions {
   resource?: string | string[]
   /** More parameters of the authorization request. Must not contain a parameter that the plugin sets. */
   authorizationParams?: Record<string, string>
+  /**
+   * What the application wants to know again when this login has succeeded, such as the code of an invitation:
+   * `onClaims` gets it as `context.appState`. Any JSON value of at most 128 bytes. It is encrypted in the `state`, so
+   * each of several logins at the same time has its own, and only the browser that began the login can use it. A larger
+   * one is refused with `FST_OIDC_OPTION`. Default: none.
+   */
+  appState?: unknown
 }
 
 /** Options of `app.oidc.logout`. */
@@ -776,7 +794,8 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
   /**
    * Your own page where the user chooses a provider: a path or URL on the origin of `baseUrl`. Its query has
    * `return_to`, and `provider` with the names to choose from, separated by spaces, when the route does not accept all.
-   * Default: a page of the plugin.
+   * Its links to the logins must pass on `return_to` and, where the query has it, `step_up`. Default: a page of the
+   * plugin.
    */
   loginPage?: string
   /**
@@ -825,9 +844,9 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    * The value that it returns is kept as `request.oidcUser`; it must be JSON. When it sends a reply, that reply
    * replaces the login.
    *
-   * `throw refuse('…')` refuses the login with `FST_OIDC_CLAIMS` (403), and an `OidcError` with its own code. Any other
-   * error is a fault of the application: `FST_OIDC_UNEXPECTED` with status 500, or with the status of the error if it
-   * is 500 to 599.
+   * `throw refuse('…')` refuses the login with `FST_OIDC_CLAIMS` (403) and this message for the user, an `OidcError`
+   * with its own code. Any other error is a fault of the application: `FST_OIDC_UNEXPECTED` with status 500, or with
+   * the status of the error if it is 500 to 599.
    *
    * It is also called when a program logs in (`broker`), which has no session. In a device login, `request` is that of
    * the program. It is not called for a token exchange, which only calls `broker.claims` and `broker.onIssue`.

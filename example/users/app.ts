@@ -35,7 +35,7 @@ export async function buildApp (
     onClaims: async (claims, { userinfo }): Promise<User> => {
       const { name } = await userinfo()
       const user = users.logIn(claims, String(name ?? claims.sub))
-      if (user === null) throw refuse('the user is blocked', { message: 'Your account is blocked.' })
+      if (user === null) throw refuse('Your account is blocked.')
       return user
     }
   })

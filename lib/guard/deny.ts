@@ -75,7 +75,7 @@ export function createDeny (parts: DenyParts): (constraints: Constraints) => Den
     const providers = constraints.providers?.(request)
     try {
       const provider = await loginProvider(constraints, request)
-      if (provider === null) return login.choose(request, reply, returnTo, providers)
+      if (provider === null) return login.choose(request, reply, { returnTo, providers })
       const wanted = { returnTo, ...requirementsOf(constraints) }
       if (guardedLogins.has(request, { ...wanted, provider: provider.id })) {
         return await refuseAgain(problem, request, reply)

@@ -20,7 +20,9 @@ export interface Urls {
   publicUrl: (path: string) => string
   /** The public URL of a request if that is safe, else `defaultReturnTo`. */
   request: (request: FastifyRequest) => string
-  /** `value` as a URL on the application's own origin if that is safe, else `defaultReturnTo`. */
+  /** `value` as a URL on the application's own origin if that is safe, else `null`. */
+  safe: (value: unknown) => string | null
+  /** The same, with `defaultReturnTo` instead of `null`. */
   returnTo: (value: unknown) => string
 }
 
@@ -50,7 +52,8 @@ export function createUrls (settings: Settings, scope: string): Urls {
   const page = loginPage ?? (routes.login === null ? null : route(routes.login))
   // With one provider there is nothing to choose.
   const isSingle = providers.size === 1
-  const returnTo = (value: unknown): string => safeUrl(value, baseUrl, origin) ?? defaultReturnTo
+  const safe = (value: unknown): string | null => safeUrl(value, baseUrl, origin)
+  const returnTo = (value: unknown): string => safe(value) ?? defaultReturnTo
   return {
     route,
     publicUrl,
@@ -62,6 +65,7 @@ export function createUrls (settings: Settings, scope: string): Urls {
     },
     resourceMetadata: route(wellKnown(RESOURCE_METADATA, settings, resourceOf(settings), prefix)),
     request: ({ originalUrl }) => originalUrl.startsWith('/') ? returnTo(publicUrl(originalUrl)) : defaultReturnTo,
+    safe,
     returnTo
   }
 }

@@ -4,17 +4,18 @@ import {
 } from '../options/authorization-params.ts'
 import { check, checkKeys, optional, strings, text } from '../options/check.ts'
 import { parseMaxAge } from '../options/constraints.ts'
-import { isRecord, parseJson } from '../util/json.ts'
+import { isRecord, parseJson, toJsonText } from '../util/json.ts'
+import { MAX_APP_STATE } from './pending-logins.ts'
 import type { Params } from '../http/params.ts'
 import type { LoginRequest } from './login.ts'
 import type { LoginOptions } from '../../types/options.ts'
 
 /** What the authorization request of a login asks for. */
-type LoginParameters = Pick<LoginRequest, 'maxAge' | 'acrValues' | 'resource' | 'authorizationParams'>
+type LoginParameters = Pick<LoginRequest, 'maxAge' | 'acrValues' | 'resource' | 'authorizationParams' | 'appState'>
 
 const LOGIN_OPTIONS = [
   'provider', 'returnTo', 'maxAge', 'acrValues', 'prompt', 'loginHint', 'uiLocales', 'claims', 'audience',
-  'resource', 'authorizationParams'
+  'resource', 'authorizationParams', 'appState'
 ]
 
 /** The options of `app.oidc.login`. Throws FST_OIDC_OPTION. */
@@ -25,6 +26,7 @@ export function parseLoginOptions (options: LoginOptions): LoginParameters {
     maxAge: parseMaxAge(options.maxAge),
     acrValues: optional(options.acrValues, 'acrValues', strings),
     resource: optional(options.resource, 'resource', parseResource),
+    appState: optional(options.appState, 'appState', parseAppState),
     authorizationParams: {
       ...parseAuthorizationParams(authorizationParams, 'authorizationParams'),
       ...namedParams(options)
@@ -43,6 +45,15 @@ function namedParams ({ prompt, loginHint, uiLocales, claims, audience }: LoginO
   }
   const given = Object.entries(params).filter(([, value]) => value !== undefined)
   return Object.fromEntries(given.map(([name, value]) => [name, text(value, name)]))
+}
+
+// It is in the `state`: what is larger belongs into a store of the application.
+function parseAppState (value: unknown, key: string): LoginRequest['appState'] {
+  const json = toJsonText(value)
+  check(json !== undefined, `"${key}" must be a JSON value`)
+  const bytes = Buffer.byteLength(json)
+  check(bytes <= MAX_APP_STATE, `"${key}" has ${bytes} bytes as JSON, at most ${MAX_APP_STATE} are allowed`)
+  return { value: JSON.parse(json) }
 }
 
 function toJson (value: unknown, key: string): string {

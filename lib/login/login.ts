@@ -9,8 +9,9 @@ import type { SessionSettings } from '../options/session.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Sessions } from '../session/sessions.ts'
 import type { Telemetry } from '../telemetry.ts'
-import type { NativeLogin } from './pending-login.ts'
+import type { AppState, NativeLogin } from './pending-login.ts'
 import type { NewLogin, PendingLogins } from './pending-logins.ts'
+import type { StepUp } from './step-up.ts'
 import type { OidcSession } from '../../types/claims.ts'
 
 export interface LoginRequest {
@@ -31,6 +32,14 @@ export interface LoginRequest {
   otherAccount?: boolean | undefined
   /** The session that the browser had when the first of several attempts began. */
   before?: OidcSession | undefined
+  /** What the application gives to the login, for `onClaims`. */
+  appState?: AppState | undefined
+}
+
+/** What a login asks for before the user has chosen a provider. */
+export type LoginChoice = Pick<LoginRequest, 'returnTo' | 'maxAge' | 'acrValues' | 'appState'> & {
+  /** The names of the providers from which the user may choose. Default: all. */
+  providers?: readonly string[] | undefined
 }
 
 export interface Login {
@@ -39,8 +48,8 @@ export interface Login {
    * 3.1.2.1).
    */
   start: (provider: Provider, request: FastifyRequest, reply: FastifyReply, login: LoginRequest) => Promise<void>
-  /** Sends the user to the page for choosing one of these providers, or one of all providers. */
-  choose: (request: FastifyRequest, reply: FastifyReply, returnTo: string, providers?: readonly string[]) => void
+  /** Sends the user to the page for choosing a provider. */
+  choose: (request: FastifyRequest, reply: FastifyReply, choice: LoginChoice) => void
 }
 
 export interface LoginParts {
@@ -48,11 +57,14 @@ export interface LoginParts {
   urls: Urls
   pages: Pages
   pendingLogins: PendingLogins
+  stepUp: StepUp
   sessions: Sessions
   telemetry: Telemetry
 }
 
-export function createLogin ({ session, urls, pages, pendingLogins, sessions, telemetry }: LoginParts): Login {
+export function createLogin (parts: LoginParts): Login {
+  const { session, urls, pages, pendingLogins, stepUp, sessions, telemetry } = parts
+
   /** Whether browsers treat the callback as a request from another site, without cookies (RFC 6265bis, section 5.2). */
   function comesWithoutCookies ({ settings: { responseMode } }: Provider): boolean {
     return session.sameSite === 'strict' || responseMode === 'form_post'
@@ -92,7 +104,8 @@ export function createLogin ({ session, urls, pages, pendingLogins, sessions, te
       silent: params['prompt'] === 'none',
       promptsLogin: promptsOf(params).includes('login'),
       restarted: login.restarted ?? false,
-      guarded: login.guarded ?? false
+      guarded: login.guarded ?? false,
+      appState: login.appState
     }
   }
 
@@ -102,8 +115,9 @@ export function createLogin ({ session, urls, pages, pendingLogins, sessions, te
         await start(provider, ...login))
     },
 
-    choose (request, reply, returnTo, providers) {
-      const url = urls.login({ returnTo, providers })
+    choose (request, reply, { returnTo, providers, maxAge, acrValues, appState }) {
+      const linked = appState && { ...appState, id: pendingLogins.mark(request, reply) }
+      const url = urls.login({ returnTo, providers, stepUp: stepUp.seal({ maxAge, acrValues, appState: linked }) })
       if (url === null) {
         throw new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no page for choosing a provider' })
       }

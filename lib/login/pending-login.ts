@@ -19,7 +19,14 @@ export interface PendingLogin extends Omit<AuthorizationRequest, 'redirectUri' |
   guarded?: boolean | undefined
   /** The session that the browser had, for a callback that comes without its cookies. */
   before?: OidcSession | undefined
+  /** What the application gave to the login, for `onClaims`. */
+  appState?: AppState | undefined
   startedAt: number
+}
+
+/** Any JSON value, also `null`. */
+export interface AppState {
+  value: unknown
 }
 
 /** The login of an application on the user's own machine (RFC 8252). It gets an authorization code of the broker. */
@@ -34,18 +41,36 @@ export interface NativeLogin {
 /** What the plugin keeps of a used login. A repeated callback continues to `returnTo`, or starts the login again. */
 export type LoginTrace = Pick<PendingLogin,
   'state' | 'provider' | 'returnTo' | 'silent' | 'restarted' | 'guarded' | 'promptsLogin' | 'maxAge' | 'acrValues' |
-  'resource' | 'native'>
+  'resource' | 'native' | 'appState'>
 
 /** How long a login may take, in seconds. */
 export const LIFETIME = 600
 /** The length of the time at the start of an identifier, in milliseconds and base 36: enough until the year 115,000. */
 const TIME_LENGTH = 10
-/** The length of the identifier at the start of a state: the time, and 128 random bits. */
+/** The length of the part of an identifier that the logins of a browser share, in characters: 48 random bits. */
+const BROWSER_LENGTH = 8
+/** The length of the identifier at the start of a state: the time, that part, and 84 random bits. */
 export const ID_LENGTH = 32
 
-/** A new identifier of a login. */
-export function newLoginId (): string {
-  return Date.now().toString(36).padStart(TIME_LENGTH, '0') + randomBytes(16).toString('base64url')
+/** A new identifier of a login, in the browser of another one. */
+export function newLoginId (other?: string): string {
+  const browser = other === undefined ? '' : browserOf(other)
+  const random = randomBytes(16).toString('base64url').slice(browser.length)
+  return Date.now().toString(36).padStart(TIME_LENGTH, '0') + browser + random
+}
+
+/** The identifier at the start of a state. */
+export function idOf (state: string): string {
+  return state.slice(0, ID_LENGTH)
+}
+
+/** Whether two logins have begun in the same browser, for identifiers of which one comes from its cookies. */
+export function areOfOneBrowser (id: string, other: string): boolean {
+  return browserOf(id) === browserOf(other)
+}
+
+function browserOf (id: string): string {
+  return id.slice(TIME_LENGTH, TIME_LENGTH + BROWSER_LENGTH)
 }
 
 /** The time when the login with this state or identifier began, in seconds since the epoch. */
@@ -67,6 +92,7 @@ export interface PackedTrace {
   a?: string[]
   o?: string[]
   n?: NativeLogin
+  d?: unknown
 }
 
 /** What is sealed in the `state`, after the identifier. */
@@ -78,7 +104,7 @@ export interface PackedState extends PackedTrace {
 
 export function packTrace (login: LoginTrace, origin: string): PackedTrace {
   const { state, provider, returnTo, silent, restarted, guarded, promptsLogin } = login
-  const { maxAge, acrValues, resource, native } = login
+  const { maxAge, acrValues, resource, native, appState } = login
   return {
     s: state,
     p: provider,
@@ -90,7 +116,8 @@ export function packTrace (login: LoginTrace, origin: string): PackedTrace {
     ...(maxAge !== undefined && { m: maxAge }),
     ...(acrValues !== undefined && { a: acrValues }),
     ...(resource !== undefined && { o: resource }),
-    ...(native !== undefined && { n: native })
+    ...(native !== undefined && { n: native }),
+    ...(appState !== undefined && { d: appState.value })
   }
 }
 
@@ -107,12 +134,14 @@ export function unpackTrace (packed: PackedTrace, origin: string): LoginTrace {
     maxAge,
     acrValues,
     resource,
-    native
+    native,
+    appState: 'd' in packed ? { value: packed.d } : undefined
   }
 }
 
 export function traceOf (login: LoginTrace): LoginTrace {
   const { state, provider, returnTo, silent, restarted, guarded, promptsLogin } = login
-  const { maxAge, acrValues, resource, native } = login
-  return { state, provider, returnTo, silent, restarted, guarded, promptsLogin, maxAge, acrValues, resource, native }
+  const { maxAge, acrValues, resource, native, appState } = login
+  const demands = { maxAge, acrValues, resource, native, appState }
+  return { state, provider, returnTo, silent, restarted, guarded, promptsLogin, ...demands }
 }

@@ -8,14 +8,17 @@ import { now } from '../util/time.ts'
 import { createFormerLogins } from './former-logins.ts'
 import { DONE_LENGTH } from './guarded-logins.ts'
 import { MARK_LENGTH, createLoginMarks } from './login-marks.ts'
-import { ID_LENGTH, LIFETIME, newLoginId, packTrace, startOf, traceOf, unpackTrace } from './pending-login.ts'
+import {
+  ID_LENGTH, LIFETIME, areOfOneBrowser, idOf, newLoginId, packTrace, startOf, traceOf, unpackTrace
+} from './pending-login.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { CookieShares, CookieSpace } from '../http/cookie-space.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { CookieAttributes, Sealer } from '../sealer.ts'
 import type { Seen } from '../store/seen.ts'
-import type { LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
+import type { Mark } from './login-marks.ts'
+import type { AppState, LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
 
 /**
  * What a callback finds:
@@ -23,11 +26,12 @@ import type { LoginTrace, PackedState, PendingLogin } from './pending-login.ts'
  * - `over`: this browser began the login, but it is too old, was taken before, or a parallel login has its slot.
  * - `unknown`: this browser did not begin the login, as far as its cookies tell.
  *
- * `reason` is for the log. `isTooOld`: the browser no longer keeps the cookie of the login.
+ * `reason` is for the log. `owesAppState`: `onClaims` has not got the `appState` of the login; only the first callback
+ * is told so. `isTooOld`: the browser no longer keeps the cookie of the login.
  */
 export type TakenLogin =
   { status: 'fresh', login: PendingLogin } |
-  { status: 'over', reason: string } & LoginTrace |
+  { status: 'over', reason: string, owesAppState: boolean } & LoginTrace |
   UnknownLogin
 
 interface UnknownLogin {
@@ -52,9 +56,14 @@ export interface PendingLogins {
   save: (request: FastifyRequest, reply: FastifyReply, provider: Provider, login: BegunLogin) => void
   /**
    * Takes the login of a state, once: the second caller gets `over`, whatever cookie it sends.
-   * Throws FST_OIDC_RESPONSE_ISSUER when the login began with another provider.
+   * Throws FST_OIDC_RESPONSE_ISSUER when the login began with another provider, and FST_OIDC_STATE when it has an
+   * `appState` and nothing proves that this browser began it.
    */
   take: (request: FastifyRequest, reply: FastifyReply, provider: Provider, state: string) => Promise<TakenLogin>
+  /** Marks the browser, so that `isOfBrowser` recognizes it later. Returns an identifier, for a link. */
+  mark: (request: FastifyRequest, reply: FastifyReply) => string
+  /** Whether this browser got the identifier, or began the login with it, as far as its cookies tell. */
+  isOfBrowser: (request: FastifyRequest, id: string) => boolean
   /** The page of the only silent login of a provider that waits in this browser. It goes on waiting. */
   pageOfSilent: (request: FastifyRequest, provider: Provider) => string | undefined
   /** Makes room beside a session whose cookies have this size, in bytes. */
@@ -70,8 +79,12 @@ const COOKIE_LIFETIME = 7200
 /** How many cookies one response removes. The plugin never sets that many: the others do not come from it. */
 const MAX_REMOVED = 40
 const SLOTS = '0123456789ab'
-/** The longest address in a `state`, in characters: some providers refuse a `state` of more than 500. */
+/**
+ * How many characters a `state` has for an address and an `appState`: some providers refuse a `state` of more than 500.
+ */
 const MAX_IN_STATE = 200
+/** The largest `appState`, in bytes of JSON. */
+export const MAX_APP_STATE = 128
 /** What `=` and `; ` add to a cookie in the header, in bytes. */
 const SEPARATORS = 3
 /** The rank of a slot after those of all logins. */
@@ -126,6 +139,28 @@ export function createPendingLogins (
     return [...SLOTS.slice(0, Math.max(count, 1))]
   }
 
+  /** What the browser shows of its logins. */
+  function marksIn (header: string | undefined): Array<Mark & { slot: string }> {
+    return slots().flatMap((slot) => {
+      const value = readCookie(header, nameOf(slot))
+      const mark = value === undefined ? null : marks.open(slot, value)
+      return mark === null ? [] : [{ ...mark, slot }]
+    })
+  }
+
+  /**
+   * An identifier for a slot. It tells the browser as the one that it replaces did, so that a login whose slot was
+   * taken still has its proof.
+   */
+  function newIdFor (slot: string, header: string | undefined): string {
+    const known = marksIn(header)
+    return newLoginId((known.find((mark) => mark.slot === slot) ?? known[0])?.id)
+  }
+
+  function isOfBrowser (header: string | undefined, id: string): boolean {
+    return marksIn(header).some((mark) => areOfOneBrowser(mark.id, id))
+  }
+
   /** A free slot while there is room, else one of a used login, else the one of the oldest login. */
   function chooseSlot (header: string | undefined): string {
     const all = slots()
@@ -145,15 +180,16 @@ export function createPendingLogins (
   }
 
   /** The address, as far as it fits into a `state`: without its query, if it is long. */
-  function shorten (returnTo: string): string {
+  function shorten ({ returnTo, appState }: Pick<PendingLogin, 'returnTo' | 'appState'>): string {
     const relative = returnTo.slice(origin.length)
     const path = relative.split(/[?#]/, 1)[0] as string
-    const short = [relative, path].find(({ length }) => length <= MAX_IN_STATE)
+    const room = MAX_IN_STATE - sizeOf(appState)
+    const short = [relative, path].find(({ length }) => length <= room)
     return short === undefined ? defaultReturnTo : origin + short
   }
 
-  function isShort ({ returnTo }: Pick<PendingLogin, 'returnTo'>): boolean {
-    return shorten(returnTo) === returnTo
+  function isShort (login: Pick<PendingLogin, 'returnTo' | 'appState'>): boolean {
+    return shorten(login) === login.returnTo
   }
 
   function readState (state: string): PackedState | undefined {
@@ -181,10 +217,7 @@ export function createPendingLogins (
 
   /** Whether another login of this browser waits: at any moment, it may bring a session. */
   function waitsElsewhere (header: string | undefined, { slot: newSlot }: BegunLogin): boolean {
-    return slots().filter((slot) => slot !== newSlot).some((slot) => {
-      const mark = marks.open(slot, readCookie(header, nameOf(slot)) ?? '')
-      return mark?.isUsed === false && isInTime(startOf(mark.id))
-    })
+    return marksIn(header).some(({ slot, id, isUsed }) => slot !== newSlot && !isUsed && isInTime(startOf(id)))
   }
 
   /** How many bytes an address may have. */
@@ -225,6 +258,7 @@ export function createPendingLogins (
     login: PendingLogin | LoginTrace
     /** Why the login is over, if it does not wait. */
     reason: string
+    isUsed: boolean
     /** Sets the cookie of a used login. */
     markUsed: (reply: FastifyReply, attributes: CookieAttributes) => void
   }
@@ -240,6 +274,7 @@ export function createPendingLogins (
     return {
       login,
       reason: USED,
+      isUsed: true,
       markUsed: (reply, attributes) => set(reply, name, former.used(traceOf(login)), attributes)
     }
   }
@@ -258,9 +293,12 @@ export function createPendingLogins (
     const address = readAddress(header)
     const r = address?.s === id ? address.r : packed.r
     const trace = { ...unpackTrace({ ...packed, r }, origin), state }
-    const isWaiting = mark.id === id && !mark.isUsed
+    const isOverwritten = mark.id !== id
+    if (isOverwritten && trace.appState !== undefined && !isOfBrowser(header, id)) throw notOfBrowser()
+    const isWaiting = !isOverwritten && !mark.isUsed
     return {
-      reason: mark.id === id ? USED : 'a later login has taken its place',
+      reason: isOverwritten ? 'a later login has taken its place' : USED,
+      isUsed: !isOverwritten && mark.isUsed,
       login: isWaiting ? { ...trace, ...mark.secrets, before, startedAt: startOf(id) } : trace,
       markUsed (reply, attributes) {
         set(reply, nameOf(slot), marks.used(slot, id), attributes)
@@ -271,10 +309,11 @@ export function createPendingLogins (
 
   return {
     begin (request, login) {
-      const id = newLoginId()
-      const slot = chooseSlot(request.headers.cookie)
+      const { cookie } = request.headers
+      const slot = chooseSlot(cookie)
+      const id = newIdFor(slot, cookie)
       const packed: PackedState = {
-        ...packTrace({ ...login, state: id, returnTo: shorten(login.returnTo) }, origin),
+        ...packTrace({ ...login, state: id, returnTo: shorten(login) }, origin),
         c: slot,
         ...(login.before !== undefined && { b: login.before })
       }
@@ -295,24 +334,37 @@ export function createPendingLogins (
     async take (request, reply, provider, state) {
       const found = find(request.headers.cookie, state)
       if ('status' in found) return found
-      const { login, reason, markUsed } = found
+      const { login, markUsed } = found
       // A mix-up (RFC 9700, section 4.4): the code of one provider must not reach another.
       if (login.provider !== provider.id) {
         throw new OidcError('FST_OIDC_RESPONSE_ISSUER', { detail: 'the login began with another provider' })
       }
-      const over = (reason: string): TakenLogin => ({ status: 'over', reason, ...traceOf(login) })
-      if (!('nonce' in login)) return over(reason)
-      if (!isInTime(login.startedAt)) return over(`it began ${now() - login.startedAt} s ago`)
-      const isFirst = await taken.claim(['login', idOf(state)], login.startedAt + LIFETIME + 1)
-      if (!isFirst) return over(USED)
+      const claim = async (expiresAt: number): Promise<boolean> => await taken.claim(['login', idOf(state)], expiresAt)
+      const over = (reason: string, owesAppState: boolean): TakenLogin =>
+        ({ status: 'over', reason, owesAppState, ...traceOf(login) })
+      if (!('nonce' in login) || !isInTime(login.startedAt)) {
+        const reason = 'nonce' in login ? `it began ${now() - login.startedAt} s ago` : found.reason
+        const hasWaited = login.appState !== undefined && !found.isUsed
+        return over(reason, hasWaited && await claim(now() + COOKIE_LIFETIME))
+      }
+      if (!await claim(login.startedAt + LIFETIME + 1)) return over(USED, false)
       markUsed(reply, { maxAge: LIFETIME, sameSite: sameSiteOf(provider) })
       return { status: 'fresh', login }
     },
 
+    mark (request, reply) {
+      const { cookie } = request.headers
+      const slot = chooseSlot(cookie)
+      const id = newIdFor(slot, cookie)
+      // As that of a used login: it does not wait for anything, and a login may take its place.
+      set(reply, nameOf(slot), marks.used(slot, id), { maxAge: COOKIE_LIFETIME, sameSite: 'lax' })
+      return id
+    },
+
+    isOfBrowser: (request, id) => isOfBrowser(request.headers.cookie, id),
+
     pageOfSilent ({ headers: { cookie } }, provider) {
-      const silent = slots()
-        .map((slot) => marks.open(slot, readCookie(cookie, nameOf(slot)) ?? ''))
-        .filter((mark) => mark?.isSilent === true && isInTime(startOf(mark.id)))
+      const silent = marksIn(cookie).filter(({ isSilent, id }) => isSilent && isInTime(startOf(id)))
       const address = readAddress(cookie)
       const isOfOnly = silent.length === 1 && address?.s === silent[0]?.id && address?.p === provider.id
       return isOfOnly ? origin + address.r : undefined
@@ -336,15 +388,21 @@ export function createPendingLogins (
 
     clear (request, reply) {
       const { cookie } = request.headers
-      const own = slots().filter((slot) => marks.open(slot, readCookie(cookie, nameOf(slot)) ?? '') !== null)
+      const own = marksIn(cookie).map(({ slot }) => nameOf(slot))
       const address = readAddress(cookie) === undefined ? [] : [addressName]
-      remove(reply, [...own.map(nameOf), ...address, ...former.names(cookie)])
+      remove(reply, [...own, ...address, ...former.names(cookie)])
     }
   }
 }
 
-function idOf (state: string): string {
-  return state.slice(0, ID_LENGTH)
+/** What an `appState` adds to the JSON of a `state`, in bytes. */
+function sizeOf (appState: AppState | undefined): number {
+  return appState === undefined ? 0 : Buffer.byteLength(`,"d":${JSON.stringify(appState.value)}`)
+}
+
+function notOfBrowser (): OidcError {
+  const detail = 'a later login has taken its place, and its "appState" is only for the browser that began it'
+  return new OidcError('FST_OIDC_STATE', { detail })
 }
 
 // Providers must return a `state` unchanged. Some do not when it has characters that URLs encode.

@@ -4,6 +4,7 @@ import { isPrefetch } from '../http/fetch-metadata.ts'
 import { formParams, printable, queryParams } from '../http/params.ts'
 import { redirect } from '../http/redirect.ts'
 import { describeLogin } from '../login/claims.ts'
+import { idOf } from '../login/pending-login.ts'
 import { en } from '../pages/languages/en.ts'
 import { continuePage } from '../pages/pages.ts'
 import { UNMET } from '../provider/id-token.ts'
@@ -151,27 +152,29 @@ function createCompletion (parts: CallbackParts) {
     tokenSet: TokenSet & { claims: IdTokenClaims },
     { provider, request, reply }: Callback
   ): Promise<void> {
-    const { native, resource, returnTo, before } = login
-    const accepted = await acceptLogin(provider, tokenSet, { returnTo, request, reply })
+    const { native, resource, before, appState } = login
+    const context = { returnTo: login.returnTo, appState: appState?.value, request, reply }
+    const accepted = await acceptLogin(provider, tokenSet, context)
     if (accepted === null) return
+    const { kept, user, returnTo } = accepted
     const { tokens } = tokenSet
     const description = describeLogin(tokenSet.claims, tokens.scope ?? provider.settings.scope)
     if (native !== undefined) {
-      const { user: _, ...known } = accepted
-      const finished = { native, loginAt, resource, ...known, description, tokens }
+      const finished = { native, loginAt, resource, ...kept, description, tokens }
       await nativeLogins?.finish(provider, finished, reply)
       return
     }
     await sessions.begin(request, provider, {
       loginAt,
       session: description,
-      ...accepted,
+      ...kept,
+      user,
       tokens: { ...tokens, resource, nonce_hash: hashOfNonce(login.nonce) },
       before
     })
     telemetry.login(provider.name)
     logCompleted(request.log, 'login', { provider: provider.name, session: sessions.digest(request) })
-    if (login.guarded === true) guardedLogins.add(request, reply, login)
+    if (login.guarded === true) guardedLogins.add(request, reply, { ...login, returnTo })
     // Browsers send no SameSite=Strict cookie on the redirects of a navigation that another site began.
     if (settings.session.sameSite === 'strict') await pages.send(reply, continuePage(returnTo, 'loggedIn'))
     else redirect(request, reply, returnTo)
@@ -212,8 +215,9 @@ function canAskAgain ({ silent, promptsLogin }: PendingLogin, { oauthError }: Oi
 
 /** A login that asks for the same as an earlier one. */
 function sameLogin (login: PendingLogin | LoginTrace): LoginRequest {
-  const { returnTo, maxAge, acrValues, resource, native, restarted, guarded = false, promptsLogin = false } = login
-  return { returnTo, maxAge, acrValues, resource, native, restarted, guarded, promptsLogin }
+  const { returnTo, maxAge, acrValues, resource, native, appState, restarted } = login
+  const { guarded = false, promptsLogin = false } = login
+  return { returnTo, maxAge, acrValues, resource, native, appState, restarted, guarded, promptsLogin }
 }
 
 function codeOf (response: AuthorizationResponse): string {
@@ -241,8 +245,8 @@ function describeError (error: string, description: string): string {
 }
 
 /**
- * For a callback that comes late or again: if the user is logged in, the browser goes to its page.
- * Otherwise the login starts again. The second time, it is an error.
+ * For a callback that comes late or again: if the user is logged in, the browser goes to its page, unless `onClaims`
+ * has not got the `appState` of this login. Otherwise the login starts again. The second time, it is an error.
  */
 function createResumption ({ settings, sessions, login, pendingLogins }: CallbackParts) {
   /**
@@ -265,7 +269,8 @@ function createResumption ({ settings, sessions, login, pendingLogins }: Callbac
     const returnTo = taken.status === 'over' ? taken.returnTo : settings.defaultReturnTo
     const native = nativeOf(taken)
     const isSilent = taken.status === 'over' && taken.silent
-    const goesOn = native === undefined && (sessions.read(request) !== null || isSilent)
+    const owesAppState = taken.status === 'over' && taken.owesAppState
+    const goesOn = native === undefined && ((sessions.read(request) !== null && !owesAppState) || isSilent)
     if (goesOn) return redirect(request, reply, returnTo)
     if (taken.status === 'unknown') throw unknownState(taken, settings, callback)
     if (taken.restarted) {
@@ -298,13 +303,15 @@ const NO_COOKIES = { message: en.noCookies }
 
 /**
  * For an error: a page that offers a new login. If the provider refuses the code and another tab has logged in,
- * the browser goes to its page instead.
+ * the browser goes to its page instead, unless that would lose an `appState`.
  */
 function createFailure ({ sessions, stepUp, nativeLogins, errorResponses: { sendError } }: CallbackParts) {
-  /** Single sign-on would log in the same account again. */
-  function otherAccount (error: unknown): Pick<NextLogin, 'stepUp' | 'otherAccount'> {
+  /** A login for the same. Single sign-on would log in the same account again. */
+  function nextLogin (login: LoginTrace | undefined, error: unknown): NextLogin {
     const isRefused = error instanceof OidcError && REFUSED.has(error.code)
-    return isRefused ? { stepUp: stepUp.seal({ otherAccount: true }), otherAccount: true } : {}
+    const account = isRefused ? { otherAccount: true } : {}
+    const appState = login?.appState && { ...login.appState, id: idOf(login.state) }
+    return { returnTo: login?.returnTo, stepUp: stepUp.seal({ ...account, appState }), ...account }
   }
 
   return async (taken: TakenLogin, error: unknown, callback: Callback): Promise<void> => {
@@ -312,11 +319,12 @@ function createFailure ({ sessions, stepUp, nativeLogins, errorResponses: { send
     const login = taken.status === 'fresh' ? taken.login : undefined
     if (login?.native !== undefined) return await nativeLogins?.refuse(login.native, error, request, reply)
     const isCodeRefused = error instanceof OidcError && error.code === 'FST_OIDC_CODE'
-    if (login !== undefined && isCodeRefused && sessions.read(request) !== null) {
+    const canGoOn = isCodeRefused && login?.appState === undefined
+    if (login !== undefined && canGoOn && sessions.read(request) !== null) {
       return redirect(request, reply, login.returnTo)
     }
-    const next = { returnTo: login?.returnTo, providers: [provider.name], ...otherAccount(error) }
-    await sendError(error, request, reply, next)
+    const next = nextLogin(taken.status === 'over' ? taken : login, error)
+    await sendError(error, request, reply, { ...next, providers: [provider.name] })
   }
 }
 

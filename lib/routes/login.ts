@@ -76,12 +76,13 @@ function createLogIn (parts: LoginParts): LogIn {
     if (logInNative !== undefined && params.has('redirect_uri')) {
       return await logInNative(provider, params, request, reply)
     }
-    const parameters = { ...parseLoginQuery(params, loginParams), ...stepUp.open(params.get('step_up')) }
+    const demanded = params.get('step_up')
+    const parameters = { ...parseLoginQuery(params, loginParams), ...stepUp.open(demanded, request) }
     const returnTo = urls.returnTo(params.get('return_to'))
     try {
       await login.start(provider, request, reply, { ...parameters, returnTo })
     } catch (error) {
-      await sendError(error, request, reply, { returnTo, providers: [provider.name] })
+      await sendError(error, request, reply, { returnTo, providers: [provider.name], stepUp: demanded })
     }
   }
 }

@@ -21,6 +21,15 @@ export function hasFewLevels (value: unknown, levels = MAX_LEVELS): boolean {
   return levels > 0 && Object.values(value).every((member) => hasFewLevels(member, levels - 1))
 }
 
+/** The JSON text of a value, or `undefined` when JSON cannot contain it. */
+export function toJsonText (value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
+}
+
 /** The value of a JSON text, or `undefined` when it is not JSON. */
 export function parseJson (text: string): unknown {
   try {

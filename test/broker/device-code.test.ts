@@ -14,8 +14,10 @@ import type { Fault } from '../../lib/testing/index.ts'
 t.test('S79 the device flow passes on the answers of the provider', async (t) => {
   const { provider, post, token, app } = await start(t, {
     telemetry: false,
-    onClaims: (claims) => {
+    onClaims: (claims, { appState, redirectTo }) => {
       if (claims.sub === 'mallory') throw refuse('not here')
+      redirectTo('/welcome') // for browsers
+      t.equal(appState, undefined)
     }
   })
   const device = await post('device', {})

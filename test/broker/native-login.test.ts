@@ -210,6 +210,22 @@ t.test('S4 a native login refuses parameters that do not fit in a cookie', async
   t.equal((await app.inject(`/auth/login?${query.toString()}`)).statusCode, 400)
 })
 
+t.test('a native login goes back to its application, wherever onClaims sends browsers', async (t) => {
+  const seen: unknown[] = []
+  const { browser } = await start(t, {
+    onClaims: (_claims, { appState, redirectTo }) => {
+      seen.push(appState)
+      redirectTo('/welcome')
+    }
+  })
+  const { challenge } = pkce()
+  const query = { redirect_uri: REDIRECT_URI, code_challenge: challenge, code_challenge_method: 'S256' }
+  const back = await followToNative(browser, query)
+  t.equal(back.origin + back.pathname, REDIRECT_URI)
+  t.match(Object.fromEntries(back.searchParams), { code: String, iss: BASE_URL })
+  t.same(seen, [undefined])
+})
+
 t.test('a native login that fails redirects the error to the native application', async (t) => {
   const { app, provider } = await start(t, {
     onClaims: (claims) => {

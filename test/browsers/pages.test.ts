@@ -33,7 +33,7 @@ async function start (t: Test, pages: PageOptions): Promise<string> {
     allowInsecureLoopback: true,
     timeout: 60,
     session: { key: testKey(7) },
-    onClaims: () => { throw refuse('nobody') },
+    onClaims: () => { throw refuse() },
     pages
   })
   app.get('/me', { preHandler: app.oidc.required({ provider: 'guests' }) }, async () => 'me')

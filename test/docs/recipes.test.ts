@@ -136,11 +136,25 @@ t.test('let users see only what is theirs', async (t) => {
 })
 
 t.test('let in only users that you know', async (t) => {
-  const { browser } = await start(t, "'not invited'")
+  const { browser } = await start(t, 'is not invited')
   t.same((await browser.goto('/hello')).json(), { id: 1, name: 'Alice' })
-  const { browser: stranger } = await start(t, "'not invited'", { user: { sub: 'bob' } })
-  t.equal((await stranger.goto('/hello')).status, 403)
+  const { browser: stranger } = await start(t, 'is not invited', { user: { sub: 'bob' } })
+  const refused = await stranger.goto('/hello')
+  t.match([refused.status, refused.text()], [403, 'Ask your manager for access.'])
   t.equal((await stranger.fetch('/auth/session')).status, 401)
+})
+
+t.test('welcome new users', async (t) => {
+  const { browser } = await start(t, "redirectTo('/welcome')")
+  t.equal((await browser.goto('/welcome')).text(), 'Nice to see you.')
+  await browser.post('/auth/logout')
+  t.equal((await browser.goto('/auth/login?return_to=/welcome?again')).url, `${BASE_URL}/welcome?again`)
+})
+
+t.test('remember something during a login', async (t) => {
+  const { browser } = await start(t, 'appState: { invitation: code }')
+  t.same((await browser.goto('/team')).json(), { invitation: null })
+  t.same((await browser.goto('/invitations/abc')).json(), { invitation: 'abc' })
 })
 
 t.test('a logout button', async (t) => {
@@ -318,13 +332,16 @@ t.test('your own page to choose a provider', async (t) => {
     .replace('https://accounts.google.com', provider.issuer)
     .replace('session: { key }', 'session: { key }, allowInsecureLoopback: true')
   const app = await page.run(t, "loginPage: '/welcome'", { context, change })
+  app.get('/confirm', async (request, reply) => await app.oidc.login(request, reply, { maxAge: 60 }))
   app.get('/intranet', { preHandler: app.oidc.required({ provider: ['google', 'corp'] }) }, async () => 'intranet')
   const browser = client({ app, baseUrl: BASE_URL })
   t.equal(new URL((await browser.goto('/intranet')).url).searchParams.get('provider'), 'google corp')
   const { url, text } = await browser.goto('/me')
   t.equal(url, `${BASE_URL}/welcome?return_to=${encodeURIComponent(`${BASE_URL}/me`)}`)
-  const [, link] = /href="([^"]*google[^"]*)"/.exec(text()) as unknown as [string, string]
-  t.match((await browser.goto(link)).json(), { sub: 'alice' })
+  const linkOf = (html: string) => (/href="([^"]*google[^"]*)"/.exec(html) as unknown as [string, string])[1]
+  t.match((await browser.goto(linkOf(text()))).json(), { sub: 'alice' })
+  const { location } = await browser.step(linkOf((await browser.goto('/confirm')).text()))
+  t.equal(new URL(location as string).searchParams.get('max_age'), '60', 'the links pass step_up on')
 })
 
 t.test('your own error page', async (t) => {

@@ -141,7 +141,7 @@ t.test('the theme', async (t) => {
 t.test('a message of the application is shown as it is', async (t) => {
   const { browser } = await startApp(t, {
     pages: { language: 'de' },
-    onClaims: () => { throw refuse('not invited', { message: `Ask your manager ${EVIL}` }) }
+    onClaims: () => { throw refuse(`Ask your manager ${EVIL}`, { detail: 'not invited' }) }
   })
   const page = await browser.goto('/me')
   t.match([page.status, page.text()], [403, /<h1>Ask your manager &#34;&#62;&#60;script[^<]*<\/h1><p><small>FST_OIDC_CLAIMS/])

@@ -1062,8 +1062,8 @@ t.test('K12 onClaims refuses a login by refuse() or an OidcError; other errors a
   const secret = 'the database at 10.0.0.1 said no'
   const throwing: Array<[what: string, thrown: unknown, status: number, code: string]> = [
     ['refuse()', refuse(), 403, 'FST_OIDC_CLAIMS'],
-    ['refuse() with a reason', refuse(secret), 403, 'FST_OIDC_CLAIMS'],
-    ['refuse() with a message', refuse(secret, { message: 'Your account is locked.' }), 403, 'FST_OIDC_CLAIMS'],
+    ['refuse() with a detail', refuse(undefined, { detail: secret }), 403, 'FST_OIDC_CLAIMS'],
+    ['refuse() with a message', refuse('Your account is locked.', { detail: secret }), 403, 'FST_OIDC_CLAIMS'],
     ['an Error', new Error(secret), 500, 'FST_OIDC_UNEXPECTED'],
     ['a bug', new TypeError(secret), 500, 'FST_OIDC_UNEXPECTED'],
     ['text', secret, 500, 'FST_OIDC_UNEXPECTED'],
@@ -1114,6 +1114,9 @@ t.test('K12 onClaims refuses a login by refuse() or an OidcError; other errors a
 t.test('K12 the log says what a hook has done', async (t) => {
   const cases: Array<[thrown: unknown, entry: object]> = [
     [refuse('alice is not invited'), { level: 30, code: 'FST_OIDC_CLAIMS', detail: 'alice is not invited' }],
+    [refuse('Ask your manager.', { detail: 'not on the list' }), {
+      level: 30, code: 'FST_OIDC_CLAIMS', msg: 'Ask your manager.', detail: 'not on the list'
+    }],
     [new TypeError('x is null'), {
       level: 50,
       code: 'FST_OIDC_UNEXPECTED',

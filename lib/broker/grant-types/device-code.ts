@@ -45,8 +45,7 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
     if (accepted === null) return null
     telemetry.login(provider.name)
     const { scopes, ...login } = describeLogin(claims, tokens.scope ?? provider.settings.scope)
-    const { user: _, ...known } = accepted
-    const subject = { provider, ...known, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
+    const subject = { provider, ...accepted.kept, ...login, scope: scopes.join(' '), clientId, loginAt, tokens }
     return await broker.issue(subject, { grantType: GRANT_TYPE, request })
   }
 
