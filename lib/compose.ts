@@ -12,6 +12,7 @@ import { createGuards } from './guard/guards.ts'
 import { createLoginProvider } from './guard/login-provider.ts'
 import { createCookieNames } from './http/cookie-names.ts'
 import { createParseRefresh } from './guard/refresh.ts'
+import { createUpdateUser } from './guard/update-user.ts'
 import { joinCookieSpace } from './http/cookie-space.ts'
 import { createErrorResponses } from './http/error-response.ts'
 import { createOwnOrigin } from './http/own-origin.ts'
@@ -143,6 +144,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     errorResponses,
     denyFor
   })
+  const updateUser = createUpdateUser({ guards, sessions })
 
   const deviceCodes = createDeviceCodes(sealer)
   const passThrough = createPassThrough({ providers, urls, telemetry })
@@ -202,6 +204,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     challenge,
     parseRefresh,
     guards,
+    updateUser,
     logout,
     endSessions,
     seenLogoutTokens

@@ -13,6 +13,7 @@ export function createOidc (parts: Parts): Oidc {
     ...parts.guards,
     accessToken: parts.accessToken,
     userinfo: parts.userinfo,
+    updateUser: parts.updateUser,
     login: createLoginFunction(parts),
     logout: createLogoutFunction(parts),
     sessions: createSessionAdmin(parts),

@@ -8,7 +8,7 @@ import type { Secretbox } from './util/secretbox.ts'
 
 /** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
 export type Purpose =
-  'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device' | 'step-up'
+  'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device' | 'step-up' | 'user'
 
 export interface CookieAttributes {
   /** In seconds; 0 removes the cookie. */
@@ -34,7 +34,7 @@ export interface Opened {
 }
 
 const PURPOSES: readonly Purpose[] = [
-  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up'
+  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user'
 ]
 const NONCE_LENGTH = 32 // characters after the dot
 

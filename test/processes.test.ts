@@ -58,8 +58,16 @@ for (const { name, skip, options } of modes) {
     const browser = client({ app: one as Injectable, baseUrl: BASE_URL })
     const other = client({ app: two as Injectable, baseUrl: BASE_URL })
     t.equal((await browser.goto('/auth/login?return_to=/me')).status, 200, 'the user logs in at one process')
-    for (const { name, value } of browser.cookies.list(BASE_URL)) other.cookies.set(name, value, BASE_URL)
+    const move = (from: TestBrowser, to: TestBrowser): void => {
+      for (const { name, value } of from.cookies.list(BASE_URL)) to.cookies.set(name, value, BASE_URL)
+    }
+    move(browser, other)
     t.match((await other.fetch('/me')).json(), { sub: 'alice' }, 'the other process knows the session')
+    for (const [from, to] of [[browser, other], [other, browser]] as const) {
+      t.equal((await from.fetch('/user', { method: 'POST', json: { from: from === browser } })).status, 200)
+      move(from, to)
+      t.same((await to.fetch('/me')).json().user, { from: from === browser }, 'and the user that updateUser gave')
+    }
 
     provider.options.accessTokenTtl = 3600
     provider.fault({ on: 'token', delay: 100 })
@@ -84,6 +92,8 @@ for (const { name, skip, options } of modes) {
       [401, 401],
       'a logout token sent to one process logs the user out of both'
     )
+    const change = await browser.fetch('/user', { method: 'POST', json: { from: 'the ended session' } })
+    t.same([change.status, change.headers.getSetCookie()], [401, []])
     provider.clearFaults()
     t.equal((await browser.goto('/auth/login?return_to=/me')).status, 200, 'the user can log in again')
   })

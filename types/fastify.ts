@@ -178,6 +178,18 @@ export interface Oidc {
    */
   userinfo: (request: AnyRequest) => Promise<UserinfoClaims>
   /**
+   * Replaces the user of the session, for what changes after the login, and `request.oidcUser` at once. The value must
+   * be JSON; `null` removes the user. The session keeps its identifier, its begin and its end. Other sessions of the
+   * user, and the tokens of the broker, stay as they are. Call it before the reply is sent: the reply carries the user
+   * in a cookie, for which the limits of size are those of `onClaims`.
+   *
+   * @throws OidcError `FST_OIDC_LOGIN_REQUIRED` when there is no session, when it has ended in the meantime, when an
+   * unsafe request came from another site, or when the request has an access token instead of a session;
+   * `FST_OIDC_SESSION_TOO_LARGE` when the user does not fit into the cookies; `FST_OIDC_OPTION` when it is not JSON;
+   * `FST_OIDC_OUTSIDE` in a route outside the scope of the plugin
+   */
+  updateUser: (request: AnyRequest, user: OidcUser | null) => Promise<void>
+  /**
    * Starts a login: redirects the browser to the provider. With several providers and no `provider` option, redirects
    * to the page where the user chooses one.
    *
@@ -252,7 +264,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The validated claims of the user. `null` before a guard has run and for anonymous requests. Frozen. */
     oidcClaims: OidcClaims | null
-    /** The value that `onClaims` returned at login. `null` without a session. Frozen. */
+    /** The value that `onClaims` returned at login, or `updateUser` got. `null` without a session. Frozen. */
     oidcUser: OidcUser | null
     /** The session. `null` before a guard has run, for anonymous requests and for requests with an access token. */
     oidcSession: OidcSession | null

@@ -77,5 +77,5 @@ export function isReserved (name: string): boolean {
 
 // Names may begin alike, such as `oidc.a` and `oidc.a.b`: only what follows tells whose cookie it is.
 function isOf (base: string, name: string): boolean {
-  return name.startsWith(base) && /^(?:$|-tokens-|-login-|-return$|-silent$|-done$)/.test(name.slice(base.length))
+  return name.startsWith(base) && /^(?:$|-tokens-|-user-|-login-|-return$|-silent$|-done$)/.test(name.slice(base.length))
 }

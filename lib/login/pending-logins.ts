@@ -373,7 +373,8 @@ export function createPendingLogins (
     fit (request, reply, sessionBytes) {
       const { cookie } = request.headers
       const name = space.nameFor(cookie)
-      const isOfSession = (other: string): boolean => other === name || other.startsWith(`${name}-tokens-`)
+      const isOfSession = (other: string): boolean =>
+        other === name || [`${name}-tokens-`, `${name}-user-`].some((prefix) => other.startsWith(prefix))
       const shares = space.read(cookie)
       // What the header has of this session is replaced.
       const room = roomBeside(shares, (other) => isOfSession(other) || other.includes('-login-')) - sessionBytes

@@ -1,6 +1,7 @@
 import { OidcError } from '../errors.ts'
 import {
-  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, describeCookies, readCookie, totalBytes
+  ATTRIBUTES_LENGTH, COOKIE_BUDGET, LOGIN_BUDGET, MAX_COOKIE, cookieNames, cookiesNamed, describeCookies, readCookie,
+  totalBytes
 } from '../http/cookies.ts'
 import { createTokenCache, freeze } from '../util/token-cache.ts'
 import { selectTokens } from './session.ts'
@@ -20,7 +21,7 @@ export interface WrittenSession {
   session: Session
   /** The Set-Cookie values. They also remove the cookies of the request that are no longer needed. */
   setCookies: string[]
-  /** The size of the cookies in a request, in bytes. */
+  /** The size of the cookies in a request, in bytes, without that of a user. */
   bytes: number
   /** Whether the ID token is not in the cookies, because they would be too large with it. */
   isWithoutIdToken: boolean
@@ -32,11 +33,37 @@ export interface SessionCookies {
   /** The session of a Cookie header: `undefined` when there is no cookie, `null` when no key opens it. */
   open: (header: string | undefined) => OpenedSession | null | undefined
   openTokens: (header: string | undefined, session: Session) => SessionTokens
-  /** The session and its tokens; `age` in seconds. Throws FST_OIDC_SESSION_TOO_LARGE. */
+  /**
+   * The session and its tokens; `age` in seconds. A user in a cookie of its own stays there.
+   * Throws FST_OIDC_SESSION_TOO_LARGE.
+   */
   write: (header: string | undefined, session: Session, tokens: SessionTokens, age: number) => WrittenSession
   /** The session without its tokens. */
   rewrite: (header: string | undefined, session: Session, age: number) => string
+  /** The user of a session, in a cookie of its own. */
+  writeUser: (header: string | undefined, session: Session, age: number) => WrittenUser
+  /**
+   * Whether a user fits beside the other cookies of its session, which have `otherBytes`.
+   * Throws FST_OIDC_SESSION_TOO_LARGE.
+   */
+  checkUser: (header: string | undefined, user: WrittenUser, otherBytes: number) => void
+  /** Removes the cookie of a user that the request does not show. */
+  forgetUser: (header: string | undefined) => string
+  /** How many bytes of a request the cookies of the session have, without that of its user. */
+  size: (header: string | undefined) => number
   remove: (header: string | undefined) => string[]
+}
+
+export interface WrittenUser {
+  setCookie: string
+  /** The size of the cookie in a request, in bytes. */
+  bytes: number
+}
+
+/** The user that `updateUser` has given to a session. No other response writes it, so none brings the old one back. */
+interface SealedUser {
+  id: string
+  user: Session['user']
 }
 
 /** The tokens of a session, in cookies of their own: they are opened only when they are needed. */
@@ -77,12 +104,14 @@ export function createSessionCookies (
   const { sameSite, tokens: tokenNames, inStore } = settings
   const { nameFor } = space
   const cache = createTokenCache<OpenedSession>(MAX_OPENED)
+  const users = createTokenCache<SealedUser & { rotated: boolean }>(MAX_OPENED)
 
   function setCookie (name: string, value: string, maxAge: number): string {
     return sealer.setCookie(name, value, { maxAge, sameSite })
   }
 
-  const isOf = (base: string, name: string): boolean => name === base || name.startsWith(tokensNameOf(base))
+  const isOf = (base: string, name: string): boolean =>
+    name === base || name === userNameOf(base) || name.startsWith(tokensNameOf(base))
 
   function removals (header: string | undefined, base: string, kept: readonly string[]): string[] {
     const stale = cookieNames(header, base).filter((name) => isOf(base, name) && !kept.includes(name))
@@ -123,17 +152,41 @@ export function createSessionCookies (
     return helps ? smaller : undefined
   }
 
+  function openSession (value: string): OpenedSession | null {
+    const known = cache.get(value)
+    if (known !== undefined) return known
+    const opened = sealer.open('session', value)
+    if (opened === null) return null
+    const session = { session: freeze(opened.content as Session), rotated: opened.rotated }
+    cache.add(value, session)
+    return session
+  }
+
+  function openUser (value: string): SealedUser & { rotated: boolean } | undefined {
+    const known = users.get(value)
+    if (known !== undefined) return known
+    const opened = sealer.open('user', value)
+    if (opened === null) return undefined
+    const user = { ...freeze(opened.content as SealedUser), rotated: opened.rotated }
+    users.add(value, user)
+    return user
+  }
+
   return {
     open (header) {
-      const value = readCookie(header, nameFor(header))
+      const base = nameFor(header)
+      const value = readCookie(header, base)
       if (value === undefined) return undefined
-      const known = cache.get(value)
-      if (known !== undefined) return known
-      const opened = sealer.open('session', value)
-      if (opened === null) return null
-      const session = { session: freeze(opened.content as Session), rotated: opened.rotated }
-      cache.add(value, session)
-      return session
+      const opened = openSession(value)
+      const userValue = readCookie(header, userNameOf(base))
+      if (opened === null || userValue === undefined) return opened
+      const own = openUser(userValue)
+      if (own?.id !== opened.session.session.id) return opened
+      const userBytes = requestSize([[userNameOf(base), userValue]])
+      return {
+        session: { ...opened.session, user: own.user, userBytes },
+        rotated: opened.rotated || own.rotated
+      }
     },
 
     openTokens (header, { session, revision }) {
@@ -150,16 +203,19 @@ export function createSessionCookies (
     },
 
     write (header, session, tokens, age) {
+      const { userBytes = 0 } = session
       const base = nameFor(header)
-      const room = roomIn(header, base)
+      const whole = roomIn(header, base)
+      const room = { ...whole, bytes: whole.bytes - userBytes }
       const all = cookiesOf(base, session, tokens)
       const smaller = withoutIdToken(base, session, tokens, { all, budget: room.bytes })
       const cookies = smaller ?? all
       const names = cookies.map(([name]) => name)
+      const kept = userBytes > 0 ? [...names, userNameOf(base)] : names
       checkSize(cookies, tokens, room)
       return {
         session,
-        setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, base, names)],
+        setCookies: [...cookies.map(([name, value]) => setCookie(name, value, age)), ...removals(header, base, kept)],
         bytes: requestSize(cookies),
         isWithoutIdToken: smaller !== undefined,
         crowd: crowdOf(cookies, room)
@@ -168,13 +224,35 @@ export function createSessionCookies (
 
     rewrite: (header, session, age) => setCookie(nameFor(header), sealSession(sealer, session), age),
 
+    writeUser (header, { session: { id }, user }, age) {
+      const content: SealedUser = { id, user }
+      const cookie: Cookie = [userNameOf(nameFor(header)), sealer.seal('user', content)]
+      return { setCookie: setCookie(...cookie, age), bytes: requestSize([cookie]) }
+    },
+
+    checkUser (header, { bytes }, otherBytes) {
+      const room = roomIn(header, nameFor(header)).bytes - otherBytes
+      if (bytes + ATTRIBUTES_LENGTH <= MAX_COOKIE && bytes <= room) return
+      throw tooLarge(
+        `the user makes a cookie of ${bytes} bytes: ${MAX_COOKIE - ATTRIBUTES_LENGTH} is the limit of browsers, and ` +
+        `the other cookies leave ${Math.max(room, 0)}: keep less in the user, or fewer "session.tokens"`
+      )
+    },
+
+    forgetUser: (header) => setCookie(userNameOf(nameFor(header)), '', 0),
+
+    size (header) {
+      const base = nameFor(header)
+      return totalBytes(cookiesNamed(header, base).filter(({ name }) => isOf(base, name) && name !== userNameOf(base)))
+    },
+
     remove: (header) => removals(header, nameFor(header), [])
   }
 }
 
-function sealSession (sealer: Sealer, session: Session): string {
+function sealSession (sealer: Sealer, { userBytes, ...session }: Session): string {
   try {
-    return sealer.seal('session', session)
+    return sealer.seal('session', userBytes === undefined ? session : { ...session, user: null })
   } catch (cause) {
     throw new OidcError('FST_OIDC_CLAIMS', {
       cause,
@@ -186,6 +264,10 @@ function sealSession (sealer: Sealer, session: Session): string {
 
 function tokensNameOf (base: string): string {
   return `${base}-tokens-`
+}
+
+function userNameOf (base: string): string {
+  return `${base}-user-0`
 }
 
 /** The size of the cookies in a Cookie header, in bytes: `=` and `; ` come with each. */

@@ -17,6 +17,11 @@ export interface Session {
   /** Where the claims come from, where a refresh needs it, or the log. */
   sources?: ClaimOrigins | undefined
   user: OidcUser | null
+  /**
+   * The size of the cookie that has the user, in bytes: `updateUser` has replaced the one of the login. It is not
+   * sealed.
+   */
+  userBytes?: number
   /** When the session began, in milliseconds since the epoch. */
   loginAt: number
   /** When the idle time began, in seconds since the epoch. */

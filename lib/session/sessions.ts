@@ -13,7 +13,7 @@ import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Entry } from '../store/sealed-store.ts'
 import type { ReportEnd } from './report-end.ts'
-import type { OpenedSession } from './session-cookies.ts'
+import type { OpenedSession, WrittenUser } from './session-cookies.ts'
 import type { Lookup, Resolved, SessionLookupParts } from './session-lookup.ts'
 import type { SessionRecord } from './session-records.ts'
 import type { NewSession, Session, SessionTokens } from './session.ts'
@@ -56,6 +56,11 @@ export interface Sessions {
     tokens: OidcTokens & SessionTokens,
     claims: SourcedClaims
   ) => Promise<void>
+  /**
+   * Replaces the user, in a cookie of its own. Throws FST_OIDC_LOGIN_REQUIRED when there is no session or it has ended
+   * in the meantime, and FST_OIDC_SESSION_TOO_LARGE.
+   */
+  replaceUser: (request: FastifyRequest, user: Session['user']) => Promise<void>
   /** The provider of the session in the browser's cookie, also of one that has ended or expired. */
   origin: (request: FastifyRequest) => { name: string, id: string } | undefined
   /** What stands in the log for the session of a request, also for one that has ended or expired. */
@@ -67,7 +72,7 @@ export interface Sessions {
   end: (request: FastifyRequest, reason: LogoutContext['reason']) => Promise<boolean>
   /**
    * Writes the cookies and the caching headers of a response that depends on the session; runs before it is sent.
-   * Returns the size of the session's cookies in bytes when it wrote them all, else 0.
+   * Returns the size of the session's cookies in bytes when it wrote more than the idle time, else 0.
    */
   finish: (request: FastifyRequest, reply: FastifyReply) => number
   /**
@@ -98,6 +103,8 @@ interface RequestSession {
   reply: FastifyReply | null
   /** The cookies that are set on the reply already. */
   shown: readonly string[]
+  /** The cookie of a user that was replaced. */
+  user: WrittenUser | null
 }
 
 declare module 'fastify' {
@@ -115,7 +122,7 @@ export interface SessionParts extends SessionLookupParts {
 /** A response that takes longer than this, in seconds, does not write the old tokens again. */
 const LONG_RESPONSE = 120
 const NOTHING: readonly string[] = []
-const WRITTEN = { setCookies: NOTHING, removals: NOTHING, shown: NOTHING, bytes: 0 }
+const WRITTEN = { setCookies: NOTHING, removals: NOTHING, shown: NOTHING, bytes: 0, user: null }
 const WITHOUT_ID_TOKEN = { detail: 'a logout does not name the session at the provider: "session.store" keeps the token' }
 const CROWDED = 'all cookies of this host together are more than proxies such as nginx take by default (8 KiB), and other ' +
   'processes and other software on this host share this limit: "session.store" keeps the session small'
@@ -153,7 +160,13 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     if (written.isWithoutIdToken) {
       request.log.warn(WITHOUT_ID_TOKEN, 'the refreshed ID token is not kept: it does not fit into the cookies')
     }
-    replaceState(request, liveState(session, provider, { ...written, tokens }))
+    const { user } = current(request)
+    replaceState(request, { ...liveState(session, provider, { ...written, tokens }), user })
+  }
+
+  /** The size of the session's cookies in the next request, without that of its user. */
+  function sizeOf ({ headers: { cookie } }: FastifyRequest, { bytes }: RequestSession): number {
+    return bytes > 0 ? bytes : cookies.size(cookie)
   }
 
   function replaceState (request: FastifyRequest, next: RequestSession): void {
@@ -164,7 +177,8 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
 
   /** Sets the cookies on the reply before it is sent. */
   function show (state: RequestSession): void {
-    const { reply, shown, setCookies, removals } = state
+    const { reply, shown, removals } = state
+    const setCookies = setCookiesOf(state)
     const next = setCookies.length > 0 ? setCookies : removals
     if (reply === null || reply.raw.headersSent || next.length + shown.length === 0) return
     replaceSetCookiesEarly(reply, shown, next)
@@ -243,10 +257,14 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (lookup.status !== 'live') return
       const { session: before, provider, rotated } = lookup
       if (!rotated && time - before.seenAt < idleTimeout / 10) return
+      const { cookie } = request.headers
       const session = { ...before, seenAt: time }
-      const tokens = rotated && records === undefined ? cookies.openTokens(request.headers.cookie, session) : null
+      if (rotated && before.userBytes !== undefined) {
+        state.user = cookies.writeUser(cookie, before, before.session.expiresAt - time)
+      }
+      const tokens = rotated && records === undefined ? cookies.openTokens(cookie, session) : null
       if (tokens !== null && !areReplacedSoon(tokens, time)) write(request, provider, session, tokens)
-      else writeSessionOnly(request.headers.cookie, state, lookup, session)
+      else writeSessionOnly(cookie, state, lookup, session)
     },
 
     writeEarly (request, reply) {
@@ -258,16 +276,21 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     },
 
     async begin (request, provider, content) {
-      const previous = sessionOf(current(request))?.session ?? content.before
+      const { cookie } = request.headers
+      const present = sessionOf(current(request))?.session
+      const previous = present ?? content.before
       const session = newSession(provider, content, maxAge)
-      const written = cookies.write(request.headers.cookie, session, content.tokens, maxAge)
+      const written = cookies.write(cookie, session, content.tokens, maxAge)
+      // The request may come without the cookies of the session that ends: the new ones take their place.
+      const hidden = present === undefined && previous !== undefined ? [cookies.forgetUser(cookie)] : []
       await records?.create(session, selectTokens(content.tokens, tokenNames))
       const ended = await endPrevious(previous, session)
       if (written.isWithoutIdToken) {
         request.log.info(WITHOUT_ID_TOKEN, 'the ID token is not kept: it does not fit into the cookies')
       }
       if (written.crowd !== undefined) request.log.warn(written.crowd, CROWDED)
-      replaceState(request, liveState(session, provider, { ...written, tokens: content.tokens }))
+      const setCookies = [...written.setCookies, ...hidden]
+      replaceState(request, liveState(session, provider, { ...written, setCookies, tokens: content.tokens }))
       if (ended !== null) await reportEnd(ended, 'login', request)
     },
 
@@ -277,6 +300,22 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const next = renewed(lookup.session, tokens, claims)
       await records?.replaceTokens(record, next.session, selectTokens(tokens, tokenNames))
       write(request, lookup.provider, next, tokens)
+    },
+
+    async replaceUser (request, user) {
+      const before = sessionOf(current(request))
+      // A logout may have come since the request began.
+      if (before === null || await endedSessions.isEnded(before)) throw noSession()
+      const state = current(request)
+      const { lookup } = state
+      if (lookup.status !== 'live' || lookup.session.session.id !== before.session.id) throw noSession()
+      const { cookie } = request.headers
+      const session = { ...lookup.session, user }
+      const written = cookies.writeUser(cookie, session, session.session.expiresAt - now())
+      cookies.checkUser(cookie, written, sizeOf(request, state))
+      state.lookup = { ...lookup, session: { ...session, userBytes: written.bytes } }
+      state.user = written
+      show(state)
     },
 
     origin (request) {
@@ -306,7 +345,8 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
     finish (request, reply) {
       const state = request[key]
       if (state == null || !state.asked) return 0
-      const { bytes, setCookies, removals, shown } = state
+      const { bytes, user, removals, shown } = state
+      const setCookies = setCookiesOf(state)
       const session = sessionOf(state)
       // If the session has ended while the request ran, no cookie of this response may restore it.
       const isAlive = setCookies.length > 0 && session !== null && isUnexpired(session) &&
@@ -314,11 +354,18 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       const written = isAlive ? setCookies : removals
       if (written.length === 0 && shown.length === 0) return 0
       replaceSetCookies(reply, shown, written)
+      const isLarger = isAlive && (bytes > 0 || user !== null)
+      const size = isLarger ? sizeOf(request, state) + (session.userBytes ?? 0) : 0
       // An error in a later hook sends another response with the headers of this one.
       Object.assign(state, WRITTEN)
-      return isAlive ? bytes : 0
+      return size
     }
   }
+}
+
+/** What is written while the session is live. */
+function setCookiesOf ({ setCookies, user }: RequestSession): readonly string[] {
+  return user === null ? setCookies : [...setCookies, user.setCookie]
 }
 
 type Live = Extract<Resolved, { status: 'live' }>
@@ -343,7 +390,8 @@ function newState (lookup: Resolved, removals = NOTHING): RequestSession {
     bytes: 0,
     removals,
     reply: null,
-    shown: NOTHING
+    shown: NOTHING,
+    user: null
   }
 }
 
@@ -371,6 +419,10 @@ function outside (): OidcError {
   const detail = 'the route has no cookies and no caching headers of the plugin: register the plugin in the scope of ' +
     'the route or around it, before the route, and not below another prefix'
   return new OidcError('FST_OIDC_OUTSIDE', { detail })
+}
+
+function noSession (): OidcError {
+  return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail: 'there is no session, or it has ended in the meantime' })
 }
 
 function loggedOutMeanwhile (): OidcError {

@@ -157,6 +157,15 @@ t.test('remember something during a login', async (t) => {
   t.same((await browser.goto('/invitations/abc')).json(), { invitation: 'abc' })
 })
 
+t.test('change the user later', async (t) => {
+  const { app, browser } = await start(t, "app.post('/name'")
+  app.get('/user', { preHandler: app.oidc.required() }, async ({ oidcUser }) => oidcUser)
+  t.same((await browser.goto('/user')).json(), { id: 7, name: 'Alice' })
+  const changed = await browser.fetch('/name', { method: 'POST', json: { name: 'Alice B.' } })
+  t.same(changed.json(), { id: 7, name: 'Alice B.' })
+  t.same((await browser.fetch('/user')).json(), { id: 7, name: 'Alice B.' })
+})
+
 t.test('a logout button', async (t) => {
   const { app, browser } = await start(t, "'/account'", { options: { defaultReturnTo: '/account' } })
   t.match((await browser.goto('/account')).text(), '<form method="post" action="/auth/logout">')

@@ -797,13 +797,13 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
   const app = Fastify()
   t.teardown(async () => await app.close())
   const sealer = await createSealer(app, settings)
-  t.equal(derived, 10, 'one for each purpose')
+  t.equal(derived, 11, 'one for each purpose')
   for (const purpose of [
-    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up'
+    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user'
   ] as const) {
     t.same(sealer.open(purpose, sealer.seal(purpose, { purpose }))?.content, { purpose })
   }
-  t.equal(derived, 10)
+  t.equal(derived, 11)
 })
 
 t.test('S82 V28 weak keys are refused', async (t) => {
@@ -1248,6 +1248,10 @@ t.test('R32 a bounded number of ended sessions is remembered', async (t) => {
       rotated: false
     }),
     openTokens: () => ({}),
+    writeUser: () => { throw new Error('not here') },
+    checkUser: () => {},
+    forgetUser: () => '',
+    size: () => 0,
     write: () => { throw new Error('not here') },
     rewrite: () => '',
     remove: () => []

@@ -31,10 +31,15 @@ async function build (options: OidcOptions): Promise<number> {
   const app = Fastify({ forceCloseConnections: true, logger: { level: 'warn' } })
   app.addHook('onRequest', async ({ url }) => { begun.push(url) })
   await app.register(oidc, options)
-  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcSession }) => ({
+  app.get('/me', { preHandler: app.oidc.required() }, async ({ oidcClaims, oidcUser, oidcSession }) => ({
     sub: oidcClaims?.sub,
+    user: oidcUser,
     session: oidcSession
   }))
+  app.post('/user', async (request) => {
+    await app.oidc.updateUser(request, request.body as object)
+    return 'changed'
+  })
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
