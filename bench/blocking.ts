@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { createRedisStore } from '../lib/store/redis.ts'
@@ -11,7 +12,7 @@ import type { Store } from '../types/store.ts'
  */
 
 const COUNT = 100_000
-const ENTRIES = Array.from({ length: COUNT }, (_, index) => `session:${index.toString(36).padStart(40, 'k')}`)
+const ENTRIES = Array.from({ length: COUNT }, (_, index) => `session:${index.toString(36).padStart(43, '0')}`)
 const VALUE = 'x'.repeat(3500)
 const PREFIX = 'oidc_bench_blocking'
 const expiresAt = Math.floor(Date.now() / 1000) + 3600
@@ -24,6 +25,7 @@ async function fill (store: Store, end: number): Promise<void> {
     await Promise.all(ENTRIES.slice(at, at + 500).map(async (key, index) => {
       await store.set(key, VALUE, { expiresAt: end, tags: ['provider', `sub-${at + index}`] })
     }))
+    await nextTurn()
   }
 }
 
@@ -31,6 +33,7 @@ async function listAll (store: Store): Promise<void> {
   let [count, after] = [0, '']
   for (;;) {
     const page = await store.list('provider', { after })
+    await nextTurn()
     if (page.length === 0) break
     count += page.length
     after = page.at(-1)?.key as string
@@ -62,16 +65,19 @@ async function report (name: string, store: Store, measure: Measure, expire: () 
 }
 
 const measureLoop: Measure = async (work) => {
-  const delay = monitorEventLoopDelay({ resolution: 1 })
-  delay.enable()
+  const lag = monitorEventLoopDelay({ resolution: 1 })
+  lag.enable()
+  await delay(10)
+  lag.reset()
   await work()
-  delay.disable()
-  return delay.max / 1e6
+  await delay(10)
+  lag.disable()
+  return lag.max / 1e6
 }
 
 async function reportMemory (): Promise<void> {
   const { now } = Date
-  await report('memory', createMemoryStore(), measureLoop, async () => { Date.now = () => now() + 7_200_000 })
+  await report('memory', createMemoryStore({ max: 2 * COUNT }), measureLoop, async () => { Date.now = () => now() + 7_200_000 })
   Date.now = now
 }
 

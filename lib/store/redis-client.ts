@@ -38,12 +38,12 @@ export function callsOf (client: RedisClient): Call[] {
   return nodes.flatMap((node) => node.call === undefined ? [] : [node.call.bind(node)])
 }
 
-/** An entry is a hash: its value (v), expiry (e) and tags (t), in a cluster also what its index calls it (m). */
+/** An entry is a hash: its value (v), expiry (e) and tags (t), in a cluster also its mark (m). */
 export interface EntryReader {
   get: (key: string) => Promise<string | null>
   has: (key: string) => Promise<boolean>
-  /** With the tags, and what its index calls it. */
-  read: (key: string) => Promise<{ value: string, tags: string, mark: string | null } | null>
+  /** The value of an entry, when it has this mark. */
+  getMarked: (key: string, mark: string) => Promise<string | null>
 }
 
 export function createEntryReader (client: RedisClient, nameOf: (key: string) => string): EntryReader {
@@ -57,9 +57,9 @@ export function createEntryReader (client: RedisClient, nameOf: (key: string) =>
 
     has: async (key) => isLiving((await client.hmget(nameOf(key), 'e'))[0]),
 
-    async read (key) {
-      const [value, expiresAt, tags, mark] = await client.hmget(nameOf(key), 'v', 'e', 't', 'm')
-      return isLiving(expiresAt) ? { value: value as string, tags: tags as string, mark: mark as string | null } : null
+    async getMarked (key, mark) {
+      const [value, expiresAt, found] = await client.hmget(nameOf(key), 'v', 'e', 'm')
+      return isLiving(expiresAt) && found === mark ? value as string : null
     }
   }
 }

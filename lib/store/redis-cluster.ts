@@ -54,7 +54,7 @@ export function createClusterStore (client: RedisClient, prefix: string): Omit<S
   const entryOf = (key: string): string => `${prefix}:entry:${key}`
   const indexOf = (tag: string): string => `${prefix}:tag:${tag}`
   const run = createRunScript(client, LIBRARY)
-  const { get, has, read } = createEntryReader(client, entryOf)
+  const { get, has, getMarked } = createEntryReader(client, entryOf)
 
   /** Returns the mark of what is written next, or '' when it has no tags. */
   async function addToIndexes (key: string, tags: readonly string[], expiresAt: number): Promise<string> {
@@ -123,10 +123,9 @@ export function createClusterStore (client: RedisClient, prefix: string): Omit<S
       let from: string | undefined = after === '' ? '-' : `[${after}!`
       while (from !== undefined && found.length < limit) {
         const { members, next } = await pageOf(tag, from, Math.min(limit - found.length, PAGE_SIZE))
-        const entries = await Promise.all(members.map(async ({ key }) => await read(key)))
-        for (const [at, { key, mark }] of members.entries()) {
-          const entry = entries[at]
-          if (entry?.mark === mark) found.push({ key, value: entry.value })
+        const values = await Promise.all(members.map(async ({ key, mark }) => await getMarked(key, mark)))
+        for (const [at, value] of values.entries()) {
+          if (value !== null) found.push({ key: (members[at] as Member).key, value })
         }
         from = next
       }

@@ -50,21 +50,28 @@ local found = living(KEYS[1])
 local tags = redis.call('HGET', KEYS[1], 't') or ''
 redis.call('DEL', KEYS[1])
 return { found and found[1] or false, tags }`
-/** Keys: the index, the entries. Removes from the index those that have ended, or no longer have the tag. */
-const CLEAN = `
+/**
+ * Keys: the index, the entries. Returns a field of each entry: nothing for those that have ended or no longer have the
+ * tag, and removes these from the index.
+ */
+const READ = `
+local tag, field = ARGV[2], ARGV[3]
+local fields = {}
 for at = 2, #KEYS do
-  local found = redis.call('HMGET', KEYS[at], 'e', 't')
-  local isListed = found[1] and tonumber(found[1]) > now
-    and string.find(' ' .. found[2] .. ' ', ' ' .. ARGV[2] .. ' ', 1, true)
-  if not isListed then redis.call('ZREM', KEYS[1], ARGV[at + 1]) end
-end`
+  local found = redis.call('HMGET', KEYS[at], field, 'e', 't')
+  local isListed = found[1] and tonumber(found[2]) > now
+    and string.find(' ' .. found[3] .. ' ', ' ' .. tag .. ' ', 1, true)
+  if not isListed then redis.call('ZREM', KEYS[1], ARGV[at + 2]) end
+  fields[at - 1] = isListed and found[1] or false
+end
+return fields`
 
 /** A store in one slot, without `close`. `prefix` begins with braces. */
 export function createSlotStore (client: RedisClient, prefix: string): Omit<Store, 'close'> {
   const entryOf = (key: string): string => `${prefix}:entry:${key}`
   const indexOf = (tag: string): string => `${prefix}:tag:${tag}`
   const run = createRunScript(client, LIBRARY)
-  const { get, has, read } = createEntryReader(client, entryOf)
+  const { get, has } = createEntryReader(client, entryOf)
 
   async function write (key: string, value: string, options: EntryOptions, mode: 'set' | 'create'): Promise<boolean> {
     const { expiresAt, tags = [] } = options
@@ -85,11 +92,12 @@ export function createSlotStore (client: RedisClient, prefix: string): Omit<Stor
 
   /** The entry is done: if this fails, `list` or `purge` removes what stays in the indexes. */
   async function forget (key: string, tags: string[]): Promise<void> {
-    await Promise.all(tags.map(async (tag) => await clean(tag, [key]))).catch(() => {})
+    await Promise.all(tags.map(async (tag) => await readFields(tag, 'e', [key]))).catch(() => {})
   }
 
-  async function clean (tag: string, keys: string[]): Promise<void> {
-    if (keys.length > 0) await run(CLEAN, [indexOf(tag), ...keys.map(entryOf)], [tag, ...keys])
+  /** The value (v) or the expiry (e) of each entry that has the tag. */
+  async function readFields (tag: string, field: 'v' | 'e', keys: string[]): Promise<Array<string | null>> {
+    return await run(READ, [indexOf(tag), ...keys.map(entryOf)], [tag, field, ...keys])
   }
 
   async function pageOf (tag: string, from: string, size = PAGE_SIZE): Promise<{ keys: string[], next?: string }> {
@@ -115,13 +123,10 @@ export function createSlotStore (client: RedisClient, prefix: string): Omit<Stor
       let from: string | undefined = after === '' ? '-' : `(${after}`
       while (from !== undefined && found.length < limit) {
         const { keys, next } = await pageOf(tag, from, Math.min(limit - found.length, PAGE_SIZE))
-        const ended: string[] = []
-        for (const [at, entry] of (await Promise.all(keys.map(read))).entries()) {
-          const key = keys[at] as string
-          if (entry !== null && splitWords(entry.tags).includes(tag)) found.push({ key, value: entry.value })
-          else ended.push(key)
+        const values = await readFields(tag, 'v', keys)
+        for (const [at, value] of values.entries()) {
+          if (value !== null) found.push({ key: keys[at] as string, value })
         }
-        await clean(tag, ended)
         from = next
       }
       return found
@@ -129,7 +134,7 @@ export function createSlotStore (client: RedisClient, prefix: string): Omit<Stor
 
     purge: createPurge(client, indexOf(''), async (tag, from) => {
       const { keys, next } = await pageOf(tag, from)
-      await clean(tag, keys)
+      await readFields(tag, 'e', keys)
       return next
     })
   }

@@ -317,9 +317,10 @@ t.test('a cluster', options, async (t) => {
   })
 
   await t.test('what could not be removed from an index is not listed', async (t) => {
+    let fails = true
     const flaky: RedisClient = {
       ...clientOf(client, async (script, ...others) => {
-        if (script.includes('ZREM')) throw new Error('down')
+        if (fails && script.includes('ZREM')) throw new Error('down')
         return await client.eval(script, ...others)
       }),
       isCluster: true
@@ -327,6 +328,7 @@ t.test('a cluster', options, async (t) => {
     const store = await createRedisStore({ client: flaky, prefix: 'oidc' })
     await store.set('session', 'x', { ...later, tags: ['tag'] })
     t.equal(await store.take('session'), 'x', 'the logout has succeeded')
+    fails = false
     t.same([await store.list('tag'), await countIndexed(...nodes)], [[], 1])
   })
 
