@@ -7,6 +7,7 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '
 import t from 'tap'
 import { MESSAGES } from '../lib/errors.ts'
 import { sessionDigest } from '../lib/http/completed.ts'
+import { measureStore } from '../lib/store/measured-store.ts'
 import { createMemoryStore } from '../lib/store/memory.ts'
 import { createTelemetry } from '../lib/telemetry.ts'
 import { client, startClock, startProvider } from '../lib/testing/index.ts'
@@ -136,6 +137,12 @@ t.test('a login, a refusal, a logout: spans and counters', async (t) => {
     'oidc.refusals {refusal} {"error.type":"FST_OIDC_CODE"}': 1,
     'oidc.session.ended {session} {"oidc.session.end_reason":"logout","oidc.provider":"default"}': 1
   })
+  const requests = (await sdk.series('oidc.client.request.duration'))
+    .map(([attributes, count]) => [...Object.values(attributes), count].join(' '))
+  t.same(requests.filter((request) => !request.startsWith('revocation')), [ // which runs in the background
+    'metadata default 1', 'token_endpoint default 1', 'jwks_uri default 1', 'userinfo_endpoint default 1',
+    'token_endpoint default 400 1'
+  ])
 })
 
 t.test('V38 the tenants of resolveProvider are in spans only: counters must have few attributes', async (t) => {
@@ -202,6 +209,8 @@ t.test('each metric of the documentation is emitted with its unit and attributes
     store,
     session: { key: SESSION_KEY, store: true }
   })
+  const begun = await app.inject({ url: '/auth/login', headers: { accept: 'text/html' } })
+  t.match([begun.statusCode, await sdk.series('oidc.key_set.age')], [302, []], 'no keys yet')
   t.equal((await browser.goto('/me')).status, 200)
   provider.fault({ on: 'token', status: 503, times: 1 })
   t.equal((await client({ app, baseUrl: BASE_URL }).goto('/me')).status, 503)
@@ -336,6 +345,28 @@ t.test('a call to the store that takes longer than the plugin waits is one failu
   gate.open()
   await call
   t.same(await series(), [[failure, 1]])
+})
+
+t.test('a measured store is in everything else the store itself', async (t) => {
+  const sdk = startSdk()
+  const { storeCall } = await createTelemetry({ telemetry: sdk.telemetry, resolveProvider: undefined })
+  class Own {
+    readonly #entries = new Map([['key', 'value']])
+    readonly name = 'own'
+    get = async (key: string): Promise<string> => this.#entries.get(key) as string
+    async purge (): Promise<number> { return this.#entries.size }
+    async take (): Promise<string> { throw new Error(`${this.#entries.size} entry`) }
+  }
+  const own = new Own()
+  t.equal(measureStore(own as unknown as Store, undefined), own)
+  const measured = measureStore(own as unknown as Store, storeCall)
+  t.equal((measured as unknown as Own).name, 'own')
+  t.same([await measured.get('key'), await measured.purge()], ['value', 1])
+  await t.rejects(measured.take('key'), { message: '1 entry' })
+  t.same(await sdk.series('oidc.store.operation.duration'), [
+    [{ 'oidc.store.operation': 'get' }, 1],
+    [{ 'oidc.store.operation': 'take', 'error.type': 'FST_OIDC_STORE_UNAVAILABLE' }, 1]
+  ])
 })
 
 t.test('an endpoint without a known name is _OTHER: a provider can publish any name', async (t) => {

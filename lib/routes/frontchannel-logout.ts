@@ -34,11 +34,9 @@ export function frontchannelLogoutEndpoint (
       const provider = await providers.get(request, nameOf(request))
       const problem = findProblem(request, provider)
       const facts = { provider: provider.name, session: sessions.digest(request) }
-      if (problem !== undefined) {
-        request.log.info({ ...facts, detail: problem }, 'a front-channel logout ended no session')
-      } else if (await sessions.end(request, 'frontchannel')) {
-        logCompleted(request.log, 'logout', { ...facts, reason: 'frontchannel' })
-      }
+      const isEnded = problem === undefined && await sessions.end(request, 'frontchannel')
+      if (isEnded) logCompleted(request.log, 'logout', { ...facts, reason: 'frontchannel' })
+      else request.log.info({ ...facts, detail: problem }, 'a front-channel logout ended no session')
       sendEmptyPage(reply, originOf(provider))
       return reply
     }

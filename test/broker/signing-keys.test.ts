@@ -304,3 +304,13 @@ t.test('K16 keys of version 0.1.0 do not say how long they are needed', async (t
   clock.advance(200)
   t.same(await algs(app), ['RS256'])
 })
+
+t.test('how long the key has signed that signs now', async (t) => {
+  const clock = stopClock(t)
+  const { app } = await start(t)
+  const { broker } = partsOf(app.oidc)
+  t.equal(broker?.keys.age(), undefined, 'not known yet')
+  await app.ready()
+  clock.advance(100)
+  t.equal(broker?.keys.age(), 100)
+})
