@@ -43,8 +43,13 @@ export interface Store {
   /**
    * Deletes expired entries, in small steps, and returns how many. Called every ten minutes to free space; expired
    * entries are invisible before that.
+   *
+   * - `limit`: how many entries at most. The caller calls again for the others until fewer are deleted. A store may
+   *   ignore it. Default: all.
    */
-  purge: () => Promise<number>
+  purge: (options?: { limit?: number }) => Promise<number>
+  /** Optional. Counts the expired entries that are not deleted yet, up to `limit`: for the log of a long purge. */
+  countExpired?: (limit: number) => Promise<number>
   /**
    * Optional. Returns whether entries are still there after the server of the store has restarted; `undefined` when the
    * store cannot tell. `app.oidc.health()` asks for it.

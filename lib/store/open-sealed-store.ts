@@ -2,7 +2,7 @@ import { reasonOf } from '../errors.ts'
 import { measureStore } from './measured-store.ts'
 import { openStore } from './open.ts'
 import { createSealedStore } from './sealed-store.ts'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { OidcError } from '../errors.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
@@ -23,7 +23,7 @@ export async function openSealedStore (
   const opened = measureStore(await openStore(store), measure)
   const sealedStore = createSealedStore(opened, sealer, [baseUrl, prefix, formerName])
   const timer = setInterval(() => {
-    sealedStore.purge().catch((error: OidcError) => {
+    purge(app.log, sealedStore).catch((error: OidcError) => {
       app.log.warn(reasonOf(error), 'the store could not be purged')
     })
   }, PURGE_INTERVAL).unref()
@@ -33,4 +33,9 @@ export async function openSealedStore (
     if (typeof store === 'string') await sealedStore.close()
   })
   return sealedStore
+}
+
+async function purge (log: FastifyBaseLogger, store: SealedStore): Promise<void> {
+  const { removed, left } = await store.purge()
+  if (left !== 0) log.warn({ removed, left }, 'the store could not be purged in time: expired entries are left')
 }

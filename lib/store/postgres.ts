@@ -1,6 +1,7 @@
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { absent } from '../util/absent.ts'
+import { removeInSteps } from './purge.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
 /** The part of a pool that the store uses. The pools of `pg` and `@fastify/postgres` (`app.pg`) fit. */
@@ -15,7 +16,7 @@ export type PostgresStoreOptions = ({ url: string } | { pool: PostgresPool }) & 
 }
 
 /** How many entries one statement removes. */
-const PURGE_BATCH = 1000
+const PURGE_STEP = 500
 /** How long the database may take, in milliseconds. */
 const TIMEOUT = 3000
 
@@ -125,14 +126,26 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
       return rows
     },
 
-    async purge () {
-      const expired = `SELECT key FROM ${table} WHERE expires_at <= $1 LIMIT ${PURGE_BATCH}`
-      let removed = 0
-      for (;;) {
-        const { rowCount } = await query(`DELETE FROM ${table} WHERE key IN (${expired})`, [now()])
-        removed += rowCount
-        if (rowCount < PURGE_BATCH) return removed
-      }
+    // SKIP LOCKED: an entry that is being written is not removed, and several processes can purge at once.
+    async purge ({ limit = Infinity } = {}) {
+      return await removeInSteps(limit, PURGE_STEP, async (count) => {
+        const { rowCount } = await query(
+          `WITH expired AS (
+            SELECT key FROM ${table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+          )
+          DELETE FROM ${table} AS t USING expired WHERE t.key = expired.key AND t.expires_at <= $1`,
+          [now(), count]
+        )
+        return rowCount
+      })
+    },
+
+    async countExpired (limit) {
+      const { rows } = await query<{ count: string }>(
+        `SELECT count(*) FROM (SELECT FROM ${table} WHERE expires_at <= $1 LIMIT $2) AS expired`,
+        [now(), limit]
+      )
+      return Number(rows[0]?.count)
     },
 
     close

@@ -1,7 +1,11 @@
-import { OidcError, messageOf } from '../errors.ts'
+import { OidcError } from '../errors.ts'
 import { sha256 } from '../util/crypto.ts'
+import { createPace } from '../util/pace.ts'
+import { withTimeout } from './with-timeout.ts'
+import { purge } from './purge.ts'
 import type { Sealer } from '../sealer.ts'
 import type { EntryOptions, Store } from '../../types/store.ts'
+import type { Purge } from './purge.ts'
 
 /** Names an entry. It becomes a key or a tag with the kind in clear text and the parts hashed. */
 export type EntryName = readonly [kind: string, ...parts: string[]]
@@ -27,21 +31,23 @@ export interface SealedStore {
   replace: (name: EntryName, seen: Entry<unknown>, content: unknown, expiresAt: number) => Promise<boolean>
   /** Returns whether there was an entry. */
   remove: (name: EntryName) => Promise<boolean>
-  /** The contents of all entries with a tag. It leaves out entries that no key opens. */
+  /**
+   * The contents of all entries with a tag. It leaves out entries that no key opens. It rests now and then, so that a
+   * caller who works through many entries leaves room for requests.
+   */
   list: <T>(tag: EntryName) => AsyncGenerator<T>
   has: (name: EntryName) => Promise<boolean>
   /** The highest number written so far, or 0. It is not encrypted, so it stays readable after key rotation. */
   max: (name: EntryName) => Promise<number>
   /** Raises the number of `max` to at least `value`. Returns whether it was lower before. */
   raise: (name: EntryName, value: number, expiresAt: number) => Promise<boolean>
-  purge: () => Promise<void>
   /** Whether entries survive a restart of the store; `undefined` when the store does not tell. */
   isDurable: () => Promise<boolean | undefined>
+  /** Removes expired entries, for half a minute at most. */
+  purge: () => Promise<Purge>
   close: () => Promise<void>
 }
 
-/** How long the store may take, in milliseconds. */
-const TIMEOUT = 4000
 /** How often to try to raise a number while other processes raise it too. */
 const MAX_ATTEMPTS = 100
 
@@ -120,7 +126,9 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
         const page = await withTimeout(() => store.list(keyOf(tag), { after }))
         const last = page.at(-1)
         if (last === undefined) return
+        const pace = createPace()
         for (const { key, value } of page) {
+          await pace()
           const entry = open<T>(key, value)
           if (entry !== null) yield entry.content
         }
@@ -142,27 +150,10 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
       throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { detail })
     },
 
-    async purge () {
-      await withTimeout(() => store.purge())
-    },
+    purge: async () => await purge(store),
 
     isDurable: async () => await withTimeout(async () => await store.isDurable?.()),
 
     close: async () => await store.close()
   }
-}
-
-// A store that does not answer must not keep a request waiting, and must not look like a store without the entry.
-async function withTimeout<T> (call: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), TIMEOUT)
-  })
-  // Within an async function, a call that throws at once also becomes a rejection.
-  const answer = async (): Promise<T> => await call()
-  return await Promise.race([answer(), late]).catch(throwUnavailable).finally(() => clearTimeout(timer))
-}
-
-function throwUnavailable (cause: unknown): never {
-  throw new OidcError('FST_OIDC_STORE_UNAVAILABLE', { cause, detail: `the store: ${messageOf(cause)}` })
 }

@@ -1,7 +1,8 @@
-import { setImmediate, setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
 import { absent } from '../util/absent.ts'
+import { removeInSteps } from './purge.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
 
 /** The part of a database that the store uses. `node:sqlite` (`DatabaseSync`) and `better-sqlite3` (`Database`) fit. */
@@ -30,7 +31,7 @@ CREATE INDEX IF NOT EXISTS oidc_tags_key ON oidc_tags (key);
 CREATE TRIGGER IF NOT EXISTS oidc_entries_removed AFTER DELETE ON oidc_entries BEGIN DELETE FROM oidc_tags WHERE key = OLD.key; END;
 `
 /** How many entries one statement removes. */
-const PURGE_BATCH = 1000
+const PURGE_STEP = 200
 /** How long another process may hold the lock, and the pause between two attempts, in milliseconds. */
 const TIMEOUT = 3000
 const PAUSE = 20
@@ -85,9 +86,8 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
     list: sql(
       'SELECT e.key, e.value FROM oidc_tags t JOIN oidc_entries e ON e.key = t.key WHERE t.tag = ? AND t.key > ? AND e.expires_at > ? ORDER BY t.key LIMIT ?'
     ),
-    purge: sql(
-      `DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ${PURGE_BATCH})`
-    )
+    purge: sql('DELETE FROM oidc_entries WHERE key IN (SELECT key FROM oidc_entries WHERE expires_at <= ? LIMIT ?)'),
+    count: sql('SELECT count(*) AS count FROM (SELECT 1 FROM oidc_entries WHERE expires_at <= ? LIMIT ?)')
   }
   const run = (statement: SqliteStatement, ...parameters: unknown[]): number =>
     Number(statement.run(...(parameters as never[])).changes)
@@ -146,16 +146,13 @@ function storeOf (database: SqliteDatabase, isOwn: boolean): Store {
       return rows.map(({ key, value }) => ({ key, value }))
     },
 
-    async purge () {
-      let removed = 0
-      let count: number
-      do {
-        count = await retryWhileLocked(() => run(statements.purge, now()))
-        removed += count
-        await setImmediate() // lets waiting requests run
-      } while (count === PURGE_BATCH)
-      return removed
+    async purge ({ limit = Infinity } = {}) {
+      return await removeInSteps(limit, PURGE_STEP, async (count) =>
+        await retryWhileLocked(() => run(statements.purge, now(), count)))
     },
+
+    countExpired: async (limit) =>
+      await retryWhileLocked(() => (row<{ count: number }>(statements.count, now(), limit) as { count: number }).count),
 
     async close () {
       if (isOwn) database.close()

@@ -660,6 +660,39 @@ t.test('R32 the plugin purges the store every ten minutes, and closes it at the 
   t.notOk(calls.includes('close'), 'a store of the application is closed by the application')
 })
 
+t.test('R32 a purge that did not end says what is left', async (t) => {
+  const { setInterval: start } = globalThis
+  const timers: Array<{ work: () => void; every: number }> = []
+  globalThis.setInterval = ((work: () => void, every: number) => {
+    timers.push({ work, every })
+    return start(work, every)
+  }) as typeof setInterval
+  const { now: clock } = performance
+  let skew = 0
+  performance.now = () => clock.call(performance) + skew
+  t.teardown(() => {
+    globalThis.setInterval = start
+    performance.now = clock
+  })
+  const store: Store = {
+    ...createMemoryStore(),
+    async purge ({ limit } = {}) {
+      skew += 20_000
+      return limit as number
+    },
+    countExpired: async () => 7
+  }
+  const lines: string[] = []
+  const stream = { write: (line: string) => { if (!line.includes('oopback')) lines.push(line) } }
+  const { app } = await startApp(t, { store, session: inStore }, {}, { logger: { level: 'warn', stream } })
+  const { work } = timers.find(({ every }) => every === 600_000) ?? t.fail('no timer') as never
+  work()
+  await until(() => lines.length > 0)
+  const msg = 'the store could not be purged in time: expired entries are left'
+  t.match(lines.map((line) => JSON.parse(line)), [{ level: 40, msg, removed: 1000, left: 7 }])
+  await app.close()
+})
+
 t.test('the option store: an address, a store, and invalid values', async (t) => {
   const { app, provider } = await startApp(t, { store: 'memory:', session: inStore })
   const cookie = sessionCookie(app)

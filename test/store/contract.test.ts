@@ -33,5 +33,15 @@ for (const [name, { skip, open }] of Object.entries(backends)) {
       await checkIndex(t, store, indexSizes.get(store))
       await store.close()
     })
+
+    await t.test('a purge with a limit, again and again, removes all that has expired', async (t) => {
+      const store = await open(t)
+      for (let index = 0; index < 25; index++) await store.set(`key-${index}`, 'x', { expiresAt: now() - 1 })
+      await store.set('key', 'value', { expiresAt: now() + 60 })
+      for (let steps = 0; await store.purge({ limit: 10 }) >= 10;) t.ok(++steps < 3)
+      t.equal(await store.countExpired?.(100) ?? 0, 0)
+      t.equal(await store.get('key'), 'value')
+      await store.close()
+    })
   })
 }

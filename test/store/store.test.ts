@@ -3,12 +3,15 @@ import t from 'tap'
 import { openStore } from '../../lib/store/open.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import { createPostgresStore, openPool } from '../../lib/store/postgres.ts'
+import { purge } from '../../lib/store/purge.ts'
 import { openClient } from '../../lib/store/redis.ts'
 import { createSqliteStore, openDatabase } from '../../lib/store/sqlite.ts'
 import { now } from '../../lib/util/time.ts'
 import { absent } from '../../lib/util/absent.ts'
+import { createPace } from '../../lib/util/pace.ts'
 import { POSTGRES, skipWithoutSqlite } from '../support/services.ts'
 import { until } from '../support/until.ts'
+import type { Store } from '../../types/store.ts'
 
 t.test('R32 memory: the oldest go when it is full', async (t) => {
   const store = createMemoryStore({ max: 100 })
@@ -123,3 +126,44 @@ t.test(
     other.exec('COMMIT')
   }
 )
+
+t.test('a purge goes in steps until its time is over, and says what is left', async (t) => {
+  const memory = createMemoryStore()
+  const limits: unknown[] = []
+  const counts = [10, 10, 4]
+  const store: Store = {
+    ...memory,
+    async purge (options) {
+      limits.push(options)
+      return counts.shift() ?? 0
+    },
+    countExpired: async (limit) => Math.min(limit, 123_456)
+  }
+  t.same(await purge(store, { step: 10 }), { removed: 24, left: 0 })
+  t.same(limits, Array(3).fill({ limit: 10 }))
+  counts.push(10, 10)
+  t.same(await purge(store, { step: 10, time: 0 }), { removed: 10, left: 100_000 })
+  const { countExpired, ...others } = store
+  t.same(await purge(others, { step: 10, time: 0 }), { removed: 10, left: undefined }, 'a store that does not count')
+  counts.push(5000)
+  t.same(await purge(store, { step: 10 }), { removed: 5000, left: 0 }, 'a store that removes all at once')
+  const broken = { ...store, purge: async () => { throw new Error('down') } }
+  await t.rejects(purge(broken), { code: 'FST_OIDC_STORE_UNAVAILABLE', detail: 'the store: down' })
+})
+
+t.test('long work rests for as long as it took', async (t) => {
+  let time = performance.now()
+  const real = performance.now
+  t.teardown(() => { performance.now = real })
+  performance.now = () => time
+  const pace = createPace()
+  let turns = 0
+  const timer = setInterval(() => { turns++ }, 0)
+  t.teardown(() => clearInterval(timer))
+  time += 9
+  await pace()
+  t.equal(turns, 0, 'short work does not rest')
+  time += 1
+  await pace()
+  t.ok(turns > 0, 'the event loop turned')
+})
