@@ -55,6 +55,11 @@ export interface Store {
    * store cannot tell. `app.oidc.health()` asks for it.
    */
   isDurable?: () => Promise<boolean | undefined>
+  /**
+   * Optional. Returns what an operator should know or change, a sentence each. Called at start and every ten minutes;
+   * each sentence is logged once, at level `warn`.
+   */
+  warnings?: () => Promise<string[]>
   /** Releases what the store opened itself. A client or pool that the application passed in stays open. */
   close: () => Promise<void>
 }

@@ -1,13 +1,14 @@
 import { OidcError } from '../errors.ts'
 import { now } from '../util/time.ts'
-import { absent } from '../util/absent.ts'
+import { openPool } from './postgres-pool.ts'
+import { prepareTable, warningsOf } from './postgres-table.ts'
+import { listByKey, listByTag } from './postgres-list.ts'
 import { removeInSteps } from './purge.ts'
 import type { Store, StoreEntry } from '../../types/store.ts'
+import type { PostgresPool } from './postgres-pool.ts'
+import type { Table } from './postgres-table.ts'
 
-/** The part of a pool that the store uses. The pools of `pg` and `@fastify/postgres` (`app.pg`) fit. */
-export interface PostgresPool {
-  query: (text: string, values?: unknown[]) => Promise<{ rows: unknown[], rowCount: number | null }>
-}
+export type { PostgresPool } from './postgres-pool.ts'
 
 /** Options of `createPostgresStore`: an address, or a pool of the application, which `close` leaves open. */
 export type PostgresStoreOptions = ({ url: string } | { pool: PostgresPool }) & {
@@ -17,63 +18,45 @@ export type PostgresStoreOptions = ({ url: string } | { pool: PostgresPool }) & 
 
 /** How many entries one statement removes. */
 const PURGE_STEP = 500
-/** How long the database may take, in milliseconds. */
-const TIMEOUT = 3000
+/** The SQLSTATE of a table that is not there. */
+const UNDEFINED_TABLE = '42P01'
 
-/** A store in PostgreSQL. It creates its table. Throws FST_OIDC_OPTION if the package `pg` is missing. */
+/**
+ * A store in PostgreSQL. It creates its table if there is none. Throws FST_OIDC_OPTION if the package `pg` is missing.
+ */
 export async function createPostgresStore (options: PostgresStoreOptions): Promise<Store> {
   const { table = 'oidc_entries' } = options
   if (!/^[a-z_][a-z0-9_]{0,40}$/.test(table)) {
     throw new OidcError('FST_OIDC_OPTION', { message: '"table" must consist of lower-case letters, digits and "_"' })
   }
-  if (!('url' in options)) return storeOf(options.pool, table, async () => {})
+  if (!('url' in options)) return storeOf(options.pool, table, undefined)
   const pool = await openPool(options.url)
   return storeOf(pool, table, async () => await pool.end())
 }
 
-interface OwnPool extends PostgresPool {
-  end: () => Promise<void>
-}
+/** `end` closes a pool of the store's own. */
+function storeOf (pool: PostgresPool, table: string, end: (() => Promise<void>) | undefined): Store {
+  let ready: Promise<Table> | undefined
 
-/** `load` imports the optional peer dependency. */
-export async function openPool (
-  url: string,
-  load: () => Promise<unknown> = async () => await import('pg').catch(absent)
-): Promise<OwnPool> {
-  const module = await load() as { default: typeof import('pg') } | undefined
-  if (module === undefined) {
-    throw new OidcError('FST_OIDC_OPTION', { message: '"store" in PostgreSQL needs the package pg' })
-  }
-  const pool = new module.default.Pool({
-    connectionString: url,
-    connectionTimeoutMillis: TIMEOUT,
-    query_timeout: TIMEOUT,
-    allowExitOnIdle: true
-  })
-  pool.on('error', () => {}) // an idle connection broke: the next query fails too, or opens a new connection
-  return pool
-}
-
-// PostgreSQL fails if several processes create the same table at the same time, so a lock serializes them.
-const createTable = (table: string): string => `
-DO $$ BEGIN
-  PERFORM pg_advisory_xact_lock(hashtext('fastify-oidc ${table}'));
-  CREATE TABLE IF NOT EXISTS ${table} (key text PRIMARY KEY COLLATE "C", value text NOT NULL, expires_at bigint NOT NULL, tags text[] NOT NULL);
-  CREATE INDEX IF NOT EXISTS ${table}_expires_at ON ${table} (expires_at);
-  CREATE INDEX IF NOT EXISTS ${table}_tags ON ${table} USING gin (tags);
-END $$`
-
-function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>): Store {
-  let ready: Promise<unknown> | undefined
-
-  /** Creates the table before the first query. If that fails, the next query tries it again. */
-  async function query <T> (text: string, values: unknown[]): Promise<{ rows: T[], rowCount: number }> {
-    ready ??= pool.query(createTable(table))
-    await ready.catch((error: unknown) => {
+  /** Looks for the table before the first query. If that fails, the next query looks again. */
+  async function prepare (): Promise<Table> {
+    ready ??= prepareTable(pool, table)
+    return await ready.catch((error: unknown) => {
       ready = undefined
       throw error
     })
-    return await pool.query(text, values) as { rows: T[], rowCount: number }
+  }
+
+  async function query <T> (text: string, values: unknown[]): Promise<{ rows: T[], rowCount: number }> {
+    await prepare()
+    const run = async () => await pool.query(text, values) as { rows: T[], rowCount: number }
+    return await run().catch(async (error: { code?: string }) => {
+      if (error.code !== UNDEFINED_TABLE) throw error
+      // The table was dropped, perhaps in order to restore it.
+      ready = undefined
+      await prepare()
+      return await run()
+    })
   }
 
   const insert = `INSERT INTO ${table} AS t (key, value, expires_at, tags) VALUES ($1, $2, $3, $4)
@@ -119,10 +102,9 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
     },
 
     async list (tag, { limit = 1000, after = '' } = {}) {
-      const { rows } = await query<StoreEntry>(
-        `SELECT key, value FROM ${table} WHERE tags @> ARRAY[$1] AND expires_at > $2 AND key > $3 ORDER BY key LIMIT $4`,
-        [tag, now(), after, limit]
-      )
+      const { hasTagIndexes } = await prepare()
+      const text = hasTagIndexes ? listByKey(table) : listByTag(table)
+      const { rows } = await query<StoreEntry>(text, [tag, now(), after, limit])
       return rows
     },
 
@@ -148,6 +130,12 @@ function storeOf (pool: PostgresPool, table: string, close: () => Promise<void>)
       return Number(rows[0]?.count)
     },
 
-    close
+    // Looks again: indexes may have been added, or lost when the table was restored.
+    async warnings () {
+      ready = undefined
+      return warningsOf(table, await prepare(), end !== undefined)
+    },
+
+    close: async () => await end?.()
   }
 }

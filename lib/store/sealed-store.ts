@@ -45,6 +45,8 @@ export interface SealedStore {
   isDurable: () => Promise<boolean | undefined>
   /** Removes expired entries, for half a minute at most. */
   purge: () => Promise<Purge>
+  /** What an operator should know about the store. */
+  warnings: () => Promise<string[]>
   close: () => Promise<void>
 }
 
@@ -153,6 +155,8 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
     purge: async () => await purge(store),
 
     isDurable: async () => await withTimeout(async () => await store.isDurable?.()),
+
+    warnings: async () => await withTimeout(async () => await store.warnings?.() ?? []),
 
     close: async () => await store.close()
   }

@@ -80,6 +80,30 @@ t.test('PostgreSQL', { skip: skipWithoutPostgres }, async (t) => {
   await testLogout(t, world, await buildApp(t, optionsFor(world.provider, { store })))
 })
 
+t.test('the DDL of PostgreSQL is what the store wants', { skip: skipWithoutPostgres }, async (t) => {
+  const { createPostgresStore } = await import('../../lib/store/postgres.ts')
+  const pool = new (await import('pg')).default.Pool({ connectionString: POSTGRES })
+  const table = uniqueName()
+  t.teardown(async () => {
+    await pool.query(`DROP TABLE IF EXISTS ${table}`)
+    await pool.end()
+  })
+  const statements: string[] = []
+  const query = async (text: string, values?: unknown[]) => {
+    statements.push(text)
+    return await pool.query(text, values)
+  }
+  const ddl = (text: string): string => page.blockWith(text).replaceAll('oidc_entries', table)
+  await pool.query(ddl('CREATE TABLE'))
+  const created = await createPostgresStore({ pool: { query }, table })
+  t.same([await created.get('key'), await created.warnings?.()], [null, []])
+  for (const place of [1, 2, 3, 4]) await pool.query(`DROP INDEX ${table}_tag${place}`)
+  for (const statement of ddl('CONCURRENTLY').trim().split('\n')) await pool.query(statement)
+  const migrated = await createPostgresStore({ pool: { query }, table })
+  t.same([await migrated.list('tag'), await migrated.warnings?.()], [[], []])
+  t.notMatch(statements.join(), /CREATE/, 'the store has nothing to add')
+})
+
 t.test('SQLite', { skip: skipWithoutSqlite }, async (t) => {
   const address = `sqlite:${t.testdir()}/oidc.db`
   const world = await startBlock(t, SQLITE, (code) => code.replace('sqlite:./oidc.db', address))

@@ -660,7 +660,7 @@ t.test('R32 the plugin purges the store every ten minutes, and closes it at the 
   t.notOk(calls.includes('close'), 'a store of the application is closed by the application')
 })
 
-t.test('R32 a purge that did not end says what is left', async (t) => {
+t.test('what the store warns of is logged once, and so is a purge that did not end', async (t) => {
   const { setInterval: start } = globalThis
   const timers: Array<{ work: () => void; every: number }> = []
   globalThis.setInterval = ((work: () => void, every: number) => {
@@ -674,8 +674,10 @@ t.test('R32 a purge that did not end says what is left', async (t) => {
     globalThis.setInterval = start
     performance.now = clock
   })
+  let warnings = async (): Promise<string[]> => ['an index is missing', 'there is no time limit']
   const store: Store = {
     ...createMemoryStore(),
+    warnings: async () => await warnings(),
     async purge ({ limit } = {}) {
       skew += 20_000
       return limit as number
@@ -686,10 +688,25 @@ t.test('R32 a purge that did not end says what is left', async (t) => {
   const stream = { write: (line: string) => { if (!line.includes('oopback')) lines.push(line) } }
   const { app } = await startApp(t, { store, session: inStore }, {}, { logger: { level: 'warn', stream } })
   const { work } = timers.find(({ every }) => every === 600_000) ?? t.fail('no timer') as never
+  await until(() => lines.length === 2)
   work()
-  await until(() => lines.length > 0)
-  const msg = 'the store could not be purged in time: expired entries are left'
-  t.match(lines.map((line) => JSON.parse(line)), [{ level: 40, msg, removed: 1000, left: 7 }])
+  await until(() => lines.length === 3)
+  warnings = async () => ['there is no time limit', 'something else']
+  work()
+  await until(() => lines.length === 5)
+  warnings = async () => { throw new Error('down') }
+  work()
+  await until(() => lines.length === 7)
+  const left = 'the store could not be purged in time: expired entries are left'
+  t.match(lines.map((line) => JSON.parse(line)), [
+    { msg: 'an index is missing' },
+    { msg: 'there is no time limit' },
+    { msg: left, removed: 1000, left: 7 },
+    { msg: 'something else' },
+    { msg: left },
+    { msg: 'the store could not be examined', code: 'FST_OIDC_STORE_UNAVAILABLE', detail: 'the store: down' },
+    { msg: left }
+  ])
   await app.close()
 })
 
