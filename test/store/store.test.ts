@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { openStore } from '../../lib/store/open.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
@@ -123,10 +124,60 @@ t.test(
     await written
     t.equal(await store.get('key'), 'value')
     other.exec('BEGIN IMMEDIATE')
-    await t.rejects(store.set('key', 'another', { expiresAt: now() + 60 }), /locked/, 'the wait for the lock ends')
+    const late = [1, 2].map(async () => await store.set('key', 'another', { expiresAt: now() + 60 }))
+    t.match(await Promise.allSettled(late), Array(2).fill({ status: 'rejected', reason: /locked/ }), 'the wait ends')
     other.exec('COMMIT')
   }
 )
+
+t.test('sqlite: one of those who wait for a lock tries, and SQLite itself never waits', { skip: skipWithoutSqlite }, async (t) => {
+  const path = join(t.testdir(), 'oidc.db')
+  const database = await openDatabase(path)
+  database.exec('PRAGMA busy_timeout = 5000')
+  let attempts = 0
+  const store = await createSqliteStore({
+    database: {
+      prepare: (sql) => database.prepare(sql),
+      close: () => database.close(),
+      exec (sql) {
+        if (sql === 'BEGIN IMMEDIATE') attempts++
+        return database.exec(sql)
+      }
+    }
+  })
+  t.match(database.prepare('PRAGMA busy_timeout').get(), { timeout: 0 })
+  const other = await openDatabase(path)
+  t.teardown(() => { other.close(); database.close() })
+  other.exec('BEGIN IMMEDIATE')
+  const written = Promise.all(Array.from({ length: 100 }, async (_, index) => {
+    return await store.create(`key-${index}`, 'x', { expiresAt: now() + 60, tags: ['tag'] })
+  }))
+  await until(() => attempts >= 105)
+  const before = attempts
+  await nextTurn()
+  t.ok(attempts <= before + 1, 'not all of them tried again')
+  t.same(await store.list('tag'), [], 'a reader does not wait for a writer')
+  other.exec('COMMIT')
+  t.same(await written, Array(100).fill(true))
+  t.equal((await store.list('tag')).length, 100)
+})
+
+t.test('sqlite: a full disk is the error of the call, and a disk with room is used again', { skip: skipWithoutSqlite }, async (t) => {
+  const database = await openDatabase(join(t.testdir(), 'oidc.db'))
+  t.teardown(() => database.close())
+  const store = await createSqliteStore({ database })
+  const set = async (key: string): Promise<void> => {
+    await store.set(key, 'x'.repeat(60_000), { expiresAt: now() + 60, tags: ['tag'] })
+  }
+  await set('first')
+  database.exec('PRAGMA max_page_count = 40')
+  await t.rejects(async () => { for (const key of ['a', 'b', 'c', 'd']) await set(key) }, { message: /disk is full/ })
+  t.equal((await store.get('first'))?.length, 60_000)
+  await t.rejects(set('e'), { message: /disk is full/ }, 'and the next one too')
+  await store.take('first')
+  await set('f')
+  t.ok((await store.list('tag')).some(({ key }) => key === 'f'))
+})
 
 t.test('a purge goes in steps until its time is over, and says what is left', async (t) => {
   const memory = createMemoryStore()
