@@ -1,14 +1,16 @@
 import { logCompleted, sessionDigest } from '../http/completed.ts'
 import { check } from '../options/check.ts'
 import { ALWAYS, markOf } from '../session/ended-sessions.ts'
+import { fewAtATime } from '../util/few-at-a-time.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker } from '../broker/broker.ts'
 import type { Bearer } from '../guard/bearer.ts'
 import type { Settings } from '../options/settings.ts'
 import type { EndedSessions } from '../session/ended-sessions.ts'
 import type { ReportEnd } from '../session/report-end.ts'
-import type { SessionFilter, SessionRecord, SessionRecords } from '../session/session-records.ts'
+import type { SessionFilter, SessionRecords } from '../session/session-records.ts'
 import type { EntryName } from '../store/sealed-store.ts'
+import type { OidcSession } from '../../types/claims.ts'
 import type { LogoutContext } from '../../types/options.ts'
 
 /**
@@ -21,7 +23,19 @@ export type EndSessions = (
   reason: LogoutContext['reason'],
   log: FastifyBaseLogger,
   at?: number
-) => Promise<SessionRecord[]>
+) => Promise<EndedSession[]>
+
+/** What is left of a session that has ended. There may be very many. */
+export interface EndedSession {
+  session: OidcSession
+  refreshToken: string | undefined
+}
+
+/** How many sessions are removed from the store at a time, and how many calls of `onLogout` run at a time. */
+const REMOVALS = 8
+const HOOKS = 8
+/** After how many sessions the log says how far it is. */
+const PROGRESS = 1000
 
 export interface EndSessionsParts {
   settings: Pick<Settings, 'providers' | 'resolveProvider'>
@@ -56,12 +70,27 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
     return [...settings.providers.keys()]
   }
 
-  async function endFound (records: SessionRecords, filter: SessionFilter, at: number): Promise<SessionRecord[]> {
-    const ended: SessionRecord[] = []
-    for await (const record of records.list(filter)) {
-      const isMatch = filter.sid !== undefined || filter.id !== undefined || record.loginAt <= at
-      // If several calls end the session, only one of them reports it.
-      if (isMatch && await endedSessions.end(record.session.id)) ended.push(record)
+  /** Ends what the store has, and reports it. */
+  async function endListed (
+    records: SessionRecords,
+    filter: SessionFilter,
+    reason: LogoutContext['reason'],
+    log: FastifyBaseLogger,
+    at: number
+  ): Promise<EndedSession[]> {
+    const ended: EndedSession[] = []
+    // A session that is named ends whatever the clocks say.
+    const isNamed = filter.sid !== undefined || filter.id !== undefined
+    try {
+      await fewAtATime(records.list(filter), REMOVALS, async ({ session, loginAt, tokens }) => {
+        // If several calls end the session, only one of them reports it.
+        if ((loginAt > at && !isNamed) || !(await endedSessions.end(session.id))) return
+        ended.push({ session, refreshToken: tokens.refresh_token })
+        if (ended.length % PROGRESS === 0) log.info({ sessions: ended.length }, 'sessions are being ended')
+      })
+    } finally {
+      // Also if the store fails in between, because the sessions that have ended cannot be found again.
+      await fewAtATime(ended.values(), HOOKS, async ({ session }) => await reportEnd(session, reason, null))
     }
     return ended
   }
@@ -71,8 +100,7 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
     bearer?.forget()
     if (filter.id === undefined) await endUntil(filter, at)
     else if (records === undefined) await endUnlisted(filter.id, filter)
-    const ended = records === undefined ? [] : await endFound(records, filter, at)
-    await Promise.all(ended.map(async ({ session }) => await reportEnd(session, reason, null)))
+    const ended = records === undefined ? [] : await endListed(records, filter, reason, log, at)
     const id = ended.length === 1 ? ended[0]?.session.id : filter.id
     logCompleted(log, 'logout', {
       provider: filter.provider ?? ended[0]?.session.provider,

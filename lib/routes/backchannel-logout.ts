@@ -6,9 +6,9 @@ import { revokeInBackground } from '../provider/revoke.ts'
 import { now } from '../util/time.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Parts } from '../compose.ts'
+import type { EndedSession } from '../logout/end-sessions.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Revocation } from '../provider/revoke.ts'
-import type { SessionRecord } from '../session/session-records.ts'
 import type { EntryName } from '../store/sealed-store.ts'
 import type { Endpoint, ProviderNameOf } from './endpoint.ts'
 
@@ -34,7 +34,7 @@ export function backchannelLogoutEndpoint (
     const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
     const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', request.log, at)
     await seenLogoutTokens.add(seen, now() + replayTime(provider.settings))
-    revokeInBackground(request.log, ended.filter(isOnlineOnly).map((record) => revocationOf(provider, record)))
+    revokeInBackground(request.log, ended.flatMap((session) => revocationsOf(provider, session)))
   }
 
   // Section 2.8: the status is 400 for every error, and the body tells the provider what went wrong.
@@ -58,10 +58,7 @@ export function backchannelLogoutEndpoint (
 }
 
 // Section 2.7: a refresh token without offline access ends with the session.
-function isOnlineOnly ({ session: { scopes }, tokens }: SessionRecord): boolean {
-  return tokens.refresh_token !== undefined && !scopes.includes('offline_access')
-}
-
-function revocationOf (provider: Provider, { tokens }: SessionRecord): Revocation {
-  return { provider, token: tokens.refresh_token as string, hint: 'refresh_token' }
+function revocationsOf (provider: Provider, { session: { scopes }, refreshToken }: EndedSession): Revocation[] {
+  const isOnlineOnly = refreshToken !== undefined && !scopes.includes('offline_access')
+  return isOnlineOnly ? [{ provider, token: refreshToken, hint: 'refresh_token' }] : []
 }

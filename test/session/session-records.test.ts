@@ -710,6 +710,49 @@ t.test('what the store warns of is logged once, and so is a purge that did not e
   await app.close()
 })
 
+t.test('R30 revoke ends and reports a few sessions at a time, and says how far it is', async (t) => {
+  const { store, fault, calls } = faultyStore()
+  const running = { removals: 0, hooks: 0 }
+  const most = { ...running }
+  const during = async (kind: keyof typeof running, work: () => Promise<unknown>): Promise<void> => {
+    most[kind] = Math.max(most[kind], ++running[kind])
+    await work()
+    running[kind]--
+  }
+  const reported = new Set<string>()
+  const lines: string[] = []
+  const { app } = await startApp(t, {
+    store,
+    session: inStore,
+    onLogout: async ({ id }) => await during('hooks', async () => { await nextTurn(); reported.add(id) })
+  }, {}, { logger: { level: 'info', stream: { write: (line: string) => { lines.push(line) } } } })
+  for (let index = 0; index < 1100; index++) sessionCookie(app)
+  fault.verbs = new Set(['take'])
+  fault.work = async () => await during('removals', nextTurn)
+  t.equal(await app.oidc.sessions.revoke({ sub: 'alice' }), 1100)
+  t.same([most, reported.size], [{ removals: 8, hooks: 8 }, 1100])
+  t.equal(calls.filter((verb) => verb === 'take').length, 1100)
+  t.match(lines.filter((line) => line.includes('"sessions":')).map((line) => JSON.parse(line)), [
+    { level: 30, sessions: 1000, msg: 'sessions are being ended' },
+    { level: 30, sessions: 1100, reason: 'revoked' }
+  ])
+})
+
+t.test('R25 a store that fails during revoke: the sessions that have ended are reported', async (t) => {
+  const { store, fault } = faultyStore()
+  const reported = new Set<string>()
+  const { app } = await startApp(t, { store, session: inStore, onLogout: ({ id }) => { reported.add(id) } })
+  for (let index = 0; index < 30; index++) sessionCookie(app)
+  let taken = 0
+  fault.verbs = new Set(['take'])
+  fault.work = async () => { if (++taken > 20) throw new Error('down') }
+  await t.rejects(app.oidc.sessions.revoke({ sub: 'alice' }), { code: 'FST_OIDC_STORE_UNAVAILABLE' })
+  t.equal(reported.size, 20)
+  fault.verbs = null
+  t.equal(await app.oidc.sessions.revoke({ sub: 'alice' }), 10, 'the others end when the store is back')
+  t.equal(reported.size, 30)
+})
+
 t.test('the option store: an address, a store, and invalid values', async (t) => {
   const { app, provider } = await startApp(t, { store: 'memory:', session: inStore })
   const cookie = sessionCookie(app)
