@@ -76,7 +76,13 @@ export type OidcErrorKind =
   /** The provider answered with a redirect. */
   'redirect' |
   /** No key opens an entry of the store. */
-  'unreadable'
+  'unreadable' |
+  /** The provider answered with 429. */
+  'busy' |
+  /** A function of the application has not ended in time. */
+  'late' |
+  /** Too many tokens came that the provider must be asked about. Only some of these errors are logged. */
+  'flood'
 
 /** Every error of the plugin. Its code, status and message are safe to show. */
 export class OidcError extends Error {

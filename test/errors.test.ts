@@ -1,7 +1,11 @@
 import t from 'tap'
 import { asOidcError, checkWith, OidcError } from '../lib/errors.ts'
+import { createErrorResponses } from '../lib/http/error-response.ts'
 import { parseJson } from '../lib/util/json.ts'
+import { stopClock } from './support/app.ts'
+import type { FastifyRequest } from 'fastify'
 import type { Check } from '../lib/errors.ts'
+import type { ErrorResponseParts } from '../lib/http/error-response.ts'
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
@@ -26,4 +30,21 @@ t.test('errors from a library get a code, an OidcError keeps its own', async (t)
 
 t.test('text that is not JSON is `undefined`', async (t) => {
   t.same([parseJson('{"a":1}'), parseJson('null'), parseJson('{'), parseJson('')], [{ a: 1 }, null, undefined, undefined])
+})
+
+t.test('R9 of a flood of tokens some refusals are logged, all are counted, and other errors are logged as before', async (t) => {
+  const clock = stopClock(t)
+  let [logged, counted] = [0, 0]
+  const request = { log: { info: () => { logged += 1 } } } as unknown as FastifyRequest
+  const telemetry = { refused: () => { counted += 1 } }
+  const { report } = createErrorResponses({ telemetry, digestOf: () => undefined } as unknown as ErrorResponseParts)
+  const reportMany = (error: OidcError): void => { for (let count = 0; count < 100; count++) report(error, request) }
+  const flood = new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { kind: 'flood', level: 'info', detail: 'too many' })
+  reportMany(flood)
+  t.same([logged, counted], [10, 100])
+  clock.advance(2)
+  reportMany(flood)
+  t.same([logged, counted], [12, 200])
+  reportMany(new OidcError('FST_OIDC_TOKEN', { detail: 'it has expired' }))
+  t.same([logged, counted], [112, 300])
 })

@@ -1,6 +1,7 @@
 import { checkWith } from '../errors.ts'
 import { isAccessToken, looksLikeOtherToken } from '../provider/access-token.ts'
-import { createKeySet, readJwks } from '../provider/key-set.ts'
+import { checkUsable, createKeySet, readJwks } from '../provider/key-set.ts'
+import { readKeys } from '../provider/keys.ts'
 import { verifyJwt } from '../provider/verify-jwt.ts'
 import { now } from '../util/time.ts'
 import type { FastifyBaseLogger } from 'fastify'
@@ -86,6 +87,7 @@ function keepInStore (transport: Fetch, store: SealedStore): KeptKeys {
       try {
         const response = await transport(url, init)
         const document = await readJwks(response, `${url}: status ${response.status}`)
+        checkUsable(readKeys(document.keys).usable, url)
         isFetched = true
         used = undefined
         // If the store fails, the key set is only fetched again.

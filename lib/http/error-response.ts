@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { OidcError, RETRY_AFTER } from '../errors.ts'
 import { errorPage } from '../pages/pages.ts'
+import { createLimit } from '../util/limit.ts'
 import { isFramed, wantsPage } from './fetch-metadata.ts'
 import { runReplyHook } from './run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -36,6 +37,9 @@ export interface ErrorResponseParts extends Pick<Settings, 'defaultReturnTo' | '
   digestOf: (request: FastifyRequest) => string | undefined
 }
 
+/** How many errors of a flood are logged. */
+const SAMPLES = { burst: 10, perSecond: 1 }
+
 export function createErrorResponses ({
   urls,
   pages,
@@ -44,9 +48,11 @@ export function createErrorResponses ({
   defaultReturnTo,
   onError
 }: ErrorResponseParts): ErrorResponses {
+  const samples = createLimit(SAMPLES)
+
   function report (cause: unknown, request: FastifyRequest): OidcError {
     const error = toOidcError(cause)
-    log(error, request, digestOf(request))
+    if (error.kind !== 'flood' || samples.take()) log(error, request, digestOf(request))
     telemetry.refused(error.code)
     return error
   }

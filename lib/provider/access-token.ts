@@ -18,7 +18,7 @@ const REFUSAL = {
 
 /** What verifies the access tokens of one provider. */
 export interface AccessTokenVerifier {
-  keySet: KeySet
+  keySet: Pick<KeySet, 'verify'>
   /** The names of the provider in access tokens. */
   issuers: string[]
   /** In seconds. */
@@ -41,7 +41,8 @@ export async function verifyAccessToken (
 ): Promise<JWTPayload> {
   const { algorithms, strictType } = rules
   const requiredClaims = strictType ? REQUIRED_CLAIMS : ['exp']
-  const expected = { issuer: issuers, algorithms, clockTolerance, requiredClaims }
+  const isForUs = (claims: JWTPayload): boolean => isForAudience(claims, rules)
+  const expected = { issuer: issuers, algorithms, clockTolerance, requiredClaims, isForUs }
   const { payload, protectedHeader: { typ } } = await verifyJwt(token, keySet, expected, REFUSAL)
   checkAudience(payload, rules)
   check(!looksLikeOtherToken(payload, typ), 'a claim says that it is not an access token')

@@ -6,6 +6,7 @@ import { attempt } from './client-errors.ts'
 import { readResponses } from './endpoint-response.ts'
 import { createKeySet } from './key-set.ts'
 import { readMetadata } from './metadata.ts'
+import { RELOAD } from './reload.ts'
 import { createTransport, describeResponse, isJson } from './transport.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -25,7 +26,7 @@ export interface Discovered extends UsableMetadata {
 }
 
 const HOUR = 3_600_000
-const TIMES = { maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000 }
+const TIMES = { maxAge: HOUR, maxStale: 24 * HOUR, retryAfter: 1000, reload: RELOAD }
 
 /** Loads and checks the metadata of a provider when it is first needed, and again when it is too old. */
 export function createDiscovery (

@@ -1,13 +1,19 @@
-import { errors, jwtVerify } from 'jose'
+import { decodeProtectedHeader, errors, jwtVerify } from 'jose'
 import { OidcError } from '../errors.ts'
+import { atMost } from '../util/at-most.ts'
 import { createCached } from '../util/cached.ts'
 import { isRecord } from '../util/json.ts'
 import { readJson } from './json-response.ts'
 import { createFittingKeys, readKeys } from './keys.ts'
+import { createReloadPermits } from './reload-permits.ts'
+import { PATIENCE, RELOAD, unknownKey } from './reload.ts'
 import { describeResponse } from './transport.ts'
+import { mayFit } from './unverified-claims.ts'
 import type { FastifyBaseLogger } from 'fastify'
-import type { CryptoKey, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import type { CryptoKey, JWK, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import type { Permits } from '../util/cached.ts'
 import type { FittingKeys } from './keys.ts'
+import type { TokenRules } from './unverified-claims.ts'
 import type { Fetch } from '../../types/options.ts'
 
 export interface KeySet {
@@ -15,6 +21,8 @@ export interface KeySet {
   verify: Verify
   /** The same for the tokens of a login or a refresh, which have their own limit: no flood of tokens uses it up. */
   ofLogins: { verify: Verify }
+  /** The same for logout tokens. */
+  ofLogouts: { verify: Verify }
   /** Fetches the keys when they are missing or too old. Returns whether they are fresh now. Throws without keys. */
   load: () => Promise<boolean>
   /** The keys, unless they are missing or too old. The same object as long as the keys are the same. */
@@ -23,22 +31,19 @@ export interface KeySet {
   age: () => number | undefined
 }
 
-type Verify = (token: string, options: JWTVerifyOptions) => Promise<JWTVerifyResult>
+type Verify = (token: string, rules: TokenRules) => Promise<JWTVerifyResult>
 
 const MINUTE = 60_000
-const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000 }
-/** Tokens with unknown keys may cause `burst` fetches at once, then `perSecond`. Logins have a limit of their own. */
-const RELOADS = { burst: 5, perSecond: 1 }
-/** A fetch that began before the token was signed may lack its key. The next fetch has it. */
-const ATTEMPTS = 3
+const TIMES = { maxAge: 10 * MINUTE, maxStale: 24 * 60 * MINUTE, retryAfter: 1000, reload: RELOAD }
 
 /**
  * The keys of one provider. A token with an unknown key or a wrong signature causes a new fetch, so that a key rotation
  * works at once. The number of fetches is limited, so that forged tokens cannot flood the provider with requests.
+ * Access tokens, logins and logouts have a limit each: a flood of one kind does not stop the others.
  */
 export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBaseLogger): KeySet {
   const warn = createWarning(jwksUri, log)
-  let last: { text: string, keys: FittingKeys } | undefined
+  let last: { usable: string, keys: FittingKeys } = { usable: '[]', keys: createFittingKeys([]) }
   let loadedAt: number | undefined
   const cached = createCached(load, TIMES)
 
@@ -47,42 +52,54 @@ export function createKeySet (jwksUri: string, transport: Fetch, log: FastifyBas
     const { usable, leftOut } = readKeys(await fetchKeys(jwksUri, transport))
     warn(leftOut)
     const text = JSON.stringify(usable)
-    if (text !== last?.text) last = { text, keys: createFittingKeys(usable) }
+    if (text !== last.usable) {
+      checkUsable(usable, jwksUri)
+      last = { usable: text, keys: createFittingKeys(usable) }
+    }
     loadedAt = Date.now()
     return last.keys
   }
 
-  function createVerify (): Verify {
-    const mayReload = createLimit(RELOADS.burst, RELOADS.perSecond)
-
-    async function verify (
-      token: string,
-      options: JWTVerifyOptions,
-      keys: FittingKeys,
-      attempts: number
-    ): Promise<JWTVerifyResult> {
-      try {
-        return await verifyWithAny(token, keys, options)
-      } catch (error) {
-        const newer = attempts > 1 && mayBeRotated(error) ? await cached.newerThan(keys, mayReload) : keys
-        if (newer === keys) throw error
-        return await verify(token, options, newer, attempts - 1)
+  /** The keys that are known verify at once. When none fits, a load decides that has begun after the token came. */
+  function createVerify (waitFor: Permits['waitFor']): Verify {
+    const permits = createReloadPermits(waitFor)
+    return async (token, rules) => {
+      const since = cached.begun()
+      let keys = await cached.get()
+      for (;;) {
+        try {
+          return await verifyWithAny(token, keys, rules)
+        } catch (error) {
+          if (!mayBeRotated(error) || !mayFit(token, rules)) throw error
+          const { ofUnknownKey, ofWrongSignature } = permits
+          const permitted = isOfUnknownKey(error, token) ? ofUnknownKey : ofWrongSignature
+          const newer = await cached.newerThan(keys, since, permitted)
+          if (newer === keys) throw error
+          keys = newer
+        }
       }
     }
-
-    return async (token, options) => await verify(token, options, await cached.get(), ATTEMPTS)
   }
 
   return {
-    verify: createVerify(),
-    ofLogins: { verify: createVerify() },
+    // The client of an API can come again. A login or logout that fails is lost, and waits for slow providers.
+    verify: createVerify(async (load) => await atMost(PATIENCE, () => load, unknownKey)),
+    ofLogins: { verify: createVerify(async (load) => await load) },
+    ofLogouts: { verify: createVerify(async (load) => await load) },
     known: cached.fresh,
     age: () => loadedAt === undefined ? undefined : (Date.now() - loadedAt) / 1000,
     async load () {
-      await cached.get()
+      await cached.latest()
       return cached.fresh() !== undefined
     }
   }
+}
+
+/** An empty key set, or one of broken keys, must not replace the keys that are known. */
+export function checkUsable (usable: JWK[], jwksUri: string): void {
+  if (usable.length > 0) return
+  const detail = `${jwksUri}: the JWK Set has no key that can be used, and does not replace the keys from before`
+  throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', { detail })
 }
 
 /**
@@ -117,20 +134,6 @@ function createWarning (jwksUri: string, log: FastifyBaseLogger): (leftOut: stri
   }
 }
 
-/** A token bucket. */
-function createLimit (burst: number, perSecond: number): () => boolean {
-  let tokens = burst
-  let filledAt = Date.now()
-  return () => {
-    const time = Date.now()
-    tokens = Math.min(burst, tokens + Math.max(0, time - filledAt) / 1000 * perSecond)
-    filledAt = time
-    if (tokens < 1) return false
-    tokens -= 1
-    return true
-  }
-}
-
 /** The keys as the provider publishes them. Throws an OidcError. */
 export async function fetchKeys (jwksUri: string, transport: Fetch): Promise<unknown[]> {
   const response = await transport(jwksUri, { headers: { accept: 'application/json, application/jwk-set+json' } })
@@ -144,6 +147,11 @@ export async function readJwks (response: Response, description: string): Promis
   throw new OidcError('FST_OIDC_PROVIDER_RESPONSE', {
     detail: `${description}, not a JWK Set (RFC 7517, section 5)`
   })
+}
+
+// Of keys without a `kid`, a wrong signature is all that shows.
+function isOfUnknownKey (error: unknown, token: string): boolean {
+  return error instanceof errors.JWKSNoMatchingKey || decodeProtectedHeader(token).kid === undefined
 }
 
 function mayBeRotated (error: unknown): boolean {

@@ -32,7 +32,7 @@ export function replayTime ({ clockTolerance }: ProviderSettings): number {
 /** Verifies a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6). Throws FST_OIDC_LOGOUT_TOKEN. */
 export async function verifyLogoutToken (
   token: string,
-  keySet: KeySet,
+  keySet: Pick<KeySet, 'verify'>,
   settings: ProviderSettings
 ): Promise<LogoutToken> {
   const signed = await decryptIfConfigured(token, settings, 'FST_OIDC_LOGOUT_TOKEN')

@@ -98,7 +98,7 @@ export function createProvider (
     return typeof named === 'string' ? named : undefined
   }
 
-  function accessTokenVerifier ({ keySet }: Discovered): AccessTokenVerifier {
+  function accessTokenVerifier (keySet: AccessTokenVerifier['keySet']): AccessTokenVerifier {
     const { issuer, clockTolerance } = settings
     return { keySet, issuers: [issuer, accessTokenIssuer() ?? issuer], clockTolerance }
   }
@@ -117,12 +117,15 @@ export function createProvider (
     authorizeDevice: afterDiscovery(authorizeDevice),
     userinfo: afterDiscovery(fetchUserinfo),
     revoke: afterDiscovery(revoke),
-    verifyLogoutToken: afterDiscovery(async ({ keySet }, token) => await verifyLogoutToken(token, keySet, settings)),
-    verifyAccessToken: afterDiscovery(async (discovered, token, rules) =>
-      await verifyAccessToken(token, accessTokenVerifier(discovered), rules)
+    verifyLogoutToken: afterDiscovery(async ({ keySet: { ofLogouts } }, token) =>
+      await verifyLogoutToken(token, ofLogouts, settings)
     ),
-    verifyOwnAccessToken: afterDiscovery(async (discovered, token, sub) =>
-      await verifyOwnAccessToken(token, accessTokenVerifier(discovered), { clientId: settings.clientId, sub })
+    verifyAccessToken: afterDiscovery(async ({ keySet }, token, rules) =>
+      await verifyAccessToken(token, accessTokenVerifier(keySet), rules)
+    ),
+    // This token comes from the provider, at a login or a refresh.
+    verifyOwnAccessToken: afterDiscovery(async ({ keySet: { ofLogins } }, token, sub) =>
+      await verifyOwnAccessToken(token, accessTokenVerifier(ofLogins), { clientId: settings.clientId, sub })
     ),
     accessTokenIssuer,
     introspect: afterDiscovery(introspect),
@@ -156,7 +159,7 @@ async function endSessionUrl ({ config, metadata }: Discovered, params: Record<s
 
 async function healthOf (discovery: Cached<Discovered>): Promise<ProviderHealth> {
   try {
-    const { keySet } = await discovery.get()
+    const { keySet } = await discovery.latest()
     const isFresh = await keySet.load() && discovery.fresh() !== undefined
     return { status: isFresh ? 'ok' : 'stale' }
   } catch (error) {

@@ -1,5 +1,6 @@
 import { OidcError, RETRY_AFTER } from '../errors.ts'
 import { printable } from '../http/params.ts'
+import { atMost, LateError } from '../util/at-most.ts'
 import { createConnections } from './connections.ts'
 import { describeFailure } from './failure.ts'
 import { readBody } from './response-body.ts'
@@ -24,7 +25,8 @@ export function createTransport (
   const send = createSend(settings, connections)
 
   async function transport (url: string, init: RequestInit): Promise<Response> {
-    const signal = AbortSignal.timeout(settings.timeout * 1000)
+    const controller = new AbortController()
+    const { signal } = controller
     const name = nameOf(url)
     const target = `${name === undefined ? '' : `${name} `}${new URL(url).origin}`
     const call = async (): Promise<Response> => {
@@ -34,7 +36,11 @@ export function createTransport (
       return toBufferedResponse(answer, bytes, name)
     }
     try {
-      return await Promise.race([call(), rejectedBy(signal)])
+      // The `fetch` of an application may ignore the signal. All logins wait for one fetch of the metadata or the keys.
+      return await atMost(settings.timeout, call, () => {
+        controller.abort()
+        return new LateError()
+      })
     } catch (cause) {
       if (cause instanceof OidcError) throw cause
       const reason = signal.aborted ? `timeout after ${settings.timeout} s` : describeFailure(cause)
@@ -64,13 +70,6 @@ export function insteadOf (original: Response, response: Response, remark = ''):
   return Object.assign(response, { description: describeResponse(original) + remark })
 }
 
-// The `fetch` of an application may ignore the signal. All logins wait for one fetch of the metadata or the keys.
-async function rejectedBy (signal: AbortSignal): Promise<never> {
-  return await new Promise((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
-}
-
 function checkStatus (target: string, url: string, answer: Answer): void {
   const { status } = answer
   if (status >= 300 && status < 400) {
@@ -82,6 +81,7 @@ function checkStatus (target: string, url: string, answer: Answer): void {
     answer.discard()
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', {
       detail: `${target}: status ${status}`,
+      kind: status === 429 ? 'busy' : undefined,
       retryAfter: retryAfter(answer)
     })
   }

@@ -22,7 +22,7 @@ export async function fetchUserinfo (
     async () => await client.fetchProtectedResource(config, accessToken, url, 'GET', undefined, headers)
       .catch(challengeOf)
   )
-  return await readUserinfo(response, sub, keySet, settings)
+  return await readUserinfo(response, sub, keySet.ofLogins, settings)
 }
 
 // A response with a challenge is read like every other one.

@@ -24,7 +24,7 @@ export function userinfoType ({ userinfoSigningAlg, userinfoEncryption }: Provid
 export async function readUserinfo (
   response: Response,
   sub: string,
-  keySet: KeySet,
+  keySet: Pick<KeySet, 'verify'>,
   settings: ProviderSettings
 ): Promise<UserinfoClaims> {
   const problem = describeResponse(response)
@@ -57,7 +57,7 @@ function isJwtResponse (response: Response): boolean {
   return /^application\/jwt\b/i.test(response.headers.get('content-type') ?? '')
 }
 
-async function readJwt (jwt: string, keySet: KeySet, settings: ProviderSettings): Promise<unknown> {
+async function readJwt (jwt: string, keySet: Pick<KeySet, 'verify'>, settings: ProviderSettings): Promise<unknown> {
   const { userinfoEncryption, userinfoSigningAlg, decryptionKeys } = settings
   const content = userinfoEncryption === undefined
     ? jwt
@@ -70,7 +70,7 @@ async function readJwt (jwt: string, keySet: KeySet, settings: ProviderSettings)
 async function verify (
   jwt: string,
   alg: string,
-  keySet: KeySet,
+  keySet: Pick<KeySet, 'verify'>,
   { issuer, clientId, clockTolerance }: ProviderSettings
 ): Promise<unknown> {
   const rules = { issuer, audience: clientId, algorithms: [alg], clockTolerance }

@@ -2,10 +2,11 @@ import { decodeProtectedHeader, errors } from 'jose'
 import { OidcError } from '../errors.ts'
 import { printable } from '../http/params.ts'
 import { now } from '../util/time.ts'
-import type { JWTPayload, JWTVerifyOptions, JWTVerifyResult } from 'jose'
+import type { JWTPayload, JWTVerifyResult } from 'jose'
 import type { LogLevel, OidcErrorCode } from '../errors.ts'
 import type { ProviderSettings } from '../options/provider.ts'
 import type { KeySet } from './key-set.ts'
+import type { TokenRules } from './unverified-claims.ts'
 
 /** How the log names the options that a JWT is compared with. */
 export type ComparedOptions = Partial<Record<'alg' | 'iss' | 'aud', string>>
@@ -23,7 +24,7 @@ interface Refusal {
 export async function verifyJwt (
   token: string,
   keySet: Pick<KeySet, 'verify'>,
-  rules: JWTVerifyOptions,
+  rules: TokenRules,
   { code, compared }: Refusal
 ): Promise<JWTVerifyResult> {
   try {
@@ -66,7 +67,7 @@ const FROM_PROVIDER: ReadonlySet<OidcErrorCode> = new Set(['FST_OIDC_ID_TOKEN', 
 function differenceOf (
   cause: unknown,
   token: string,
-  rules: JWTVerifyOptions,
+  rules: TokenRules,
   options: ComparedOptions
 ): string | undefined {
   if (isAboutClaim(cause)) return claimDifference(cause, rules, options)
@@ -88,7 +89,7 @@ function isAboutClaim (cause: unknown): cause is AboutClaim {
 
 function claimDifference (
   { claim, payload }: AboutClaim,
-  rules: JWTVerifyOptions,
+  rules: TokenRules,
   options: ComparedOptions
 ): string | undefined {
   const value = payload[claim]

@@ -1,4 +1,5 @@
 import { OidcError, messageOf } from '../errors.ts'
+import { atMost } from '../util/at-most.ts'
 
 /** How long the store may take, in milliseconds. */
 const TIMEOUT = 4000
@@ -8,13 +9,7 @@ const TIMEOUT = 4000
  * answer must not keep a request waiting, and must not look like a store without the entry.
  */
 export async function withTimeout<T> (call: () => Promise<T>, timeout = TIMEOUT): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), timeout)
-  })
-  // Within an async function, a call that throws at once also becomes a rejection.
-  const answer = async (): Promise<T> => await call()
-  return await Promise.race([answer(), late]).catch(throwUnavailable).finally(() => clearTimeout(timer))
+  return await atMost(timeout / 1000, call, () => new Error('no answer in time')).catch(throwUnavailable)
 }
 
 function throwUnavailable (cause: unknown): never {

@@ -1,9 +1,15 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
+import { OidcError } from '../../lib/errors.ts'
+import { createOpaqueTokens } from '../../lib/guard/opaque-tokens.ts'
 import { BASE_URL, logIn, startApp, stopClock } from '../support/app.ts'
 import { API, call, identity, start } from '../support/bearer.ts'
+import { times } from '../support/crowd.ts'
 import { captureLog } from '../support/protocol.ts'
-import type { LightMyRequestResponse } from 'fastify'
+import type { FastifyRequest, LightMyRequestResponse } from 'fastify'
 import type { BearerOptions } from '../../index.ts'
+import type { BearerSettings } from '../../lib/options/bearer.ts'
+import type { Providers } from '../../lib/provider/providers.ts'
 
 t.test('S73 introspection verifies opaque tokens', async (t) => {
   let refreshToken = ''
@@ -213,6 +219,113 @@ t.test('K8 introspection responses as Ory Hydra, Authelia and Django OAuth Toolk
     { iss: 'https://evil.test' },
     { exp: 1 }
   ]) t.equal((await optional(bad)).status, 401, JSON.stringify(bad))
+})
+
+t.test('R3 a provider that answers an introspection with 429 is left alone, and kept answers still count', async (t) => {
+  const clock = stopClock(t)
+  const { provider, send } = await start(t, { introspection: true })
+  provider.fault({
+    on: 'introspection',
+    answer: (given) => { given.body = JSON.stringify({ active: true, aud: API, sub: 'alice', client_id: 'x' }) }
+  })
+  const ask = async (token: string): Promise<unknown[]> => {
+    const { statusCode, headers } = await send(`Bearer ${token}`)
+    return [statusCode, headers['retry-after'], provider.count('introspection')]
+  }
+  t.same(await ask('known'), [200, undefined, 1])
+  const off = provider.fault({ on: 'introspection', status: 429, headers: { 'retry-after': '7' } })
+  t.same(await ask('second'), [503, '7', 2])
+  t.same([await ask('third'), await ask('second')], [[503, '7', 2], [503, '7', 2]], 'it is not asked')
+  t.same(await ask('known'), [200, undefined, 2])
+  off()
+  clock.advance(5)
+  t.same([await ask('known'), await ask('third')], [[200, undefined, 2], [503, '2', 2]])
+  clock.advance(2)
+  t.same(await ask('third'), [200, undefined, 3])
+
+  const offAgain = provider.fault({ on: 'introspection', status: 429, headers: { 'retry-after': '3600' } })
+  t.same(await ask('fourth'), [503, '3600', 4])
+  offAgain()
+  t.same(await ask('fourth'), [503, '60', 4], 'at most for a minute')
+  clock.advance(-86_400)
+  t.same(await ask('fourth'), [200, undefined, 5], 'R10 a clock that is set back')
+})
+
+interface Introspecting {
+  verify: (token: string) => Promise<unknown>
+  asked: () => number
+  mostAtOnce: () => number
+  /** Makes all tokens inactive. */
+  endAll: () => void
+}
+
+function startIntrospecting (): Introspecting {
+  let [asked, running, mostAtOnce, isActive] = [0, 0, 0, true]
+  const provider = {
+    id: 'provider',
+    async introspect () {
+      asked += 1
+      running += 1
+      mostAtOnce = Math.max(mostAtOnce, running)
+      await nextTurn()
+      running -= 1
+      if (!isActive) throw new OidcError('FST_OIDC_TOKEN')
+      return { sub: 'alice' }
+    }
+  }
+  const tokens = createOpaqueTokens(
+    { introspection: 'default', introspectionMaxAge: 10 } as BearerSettings,
+    { find: async () => provider } as unknown as Providers
+  )
+  return {
+    verify: async (token) =>
+      await tokens.verify(token, {} as FastifyRequest, undefined).catch((error: unknown) => error),
+    asked: () => asked,
+    mostAtOnce: () => mostAtOnce,
+    endAll: () => { isActive = false }
+  }
+}
+
+t.test('R9 R32 introspections of unknown tokens are limited, and tokens that were active have no limit', async (t) => {
+  const clock = stopClock(t)
+  const { verify, asked, mostAtOnce, endAll } = startIntrospecting()
+  const flooded = { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', kind: 'flood', level: 'info', retryAfter: 1 }
+  let tokens = 0
+  const flood = async (count: number): Promise<unknown[]> =>
+    await Promise.all(times(count, async () => await verify(`token-${tokens++}`)))
+
+  const outcomes = await flood(2000)
+  t.equal(asked(), 500, 'so many at once')
+  t.ok(mostAtOnce() <= 50, `${mostAtOnce()} at the same time`)
+  t.match(outcomes.slice(500), times(1500, () => flooded))
+  t.match(outcomes.slice(0, 500), times(500, () => ({ payload: { sub: 'alice' } })))
+  clock.advance(1)
+  await flood(1000)
+  t.equal(asked(), 600, 'and a hundred per second')
+
+  clock.advance(10)
+  await flood(1000)
+  const before = asked()
+  t.match(await Promise.all(times(500, async (index) => await verify(`token-${index}`))), times(500, () => ({ payload: {} })))
+  t.equal(asked(), before + 500, 'tokens that were active are asked about again')
+  t.match(await verify('unknown'), flooded)
+
+  for (let round = 0; round < 20; round++) {
+    clock.advance(5)
+    await flood(500)
+  }
+  clock.advance(10)
+  const newest = tokens - 1
+  await flood(1000)
+  t.match(await verify(`token-${newest}`), { payload: {} })
+  t.match(await verify('token-0'), flooded, 'ten thousand are remembered')
+
+  endAll()
+  clock.advance(10)
+  t.match(await verify(`token-${newest}`), { code: 'FST_OIDC_TOKEN' })
+  clock.advance(11)
+  await flood(2000)
+  t.match(await verify(`token-${newest}`), flooded, 'a token that is not active any more is as an unknown one')
 })
 
 t.test('R4 claims with too many levels are refused, wherever they come from', async (t) => {

@@ -6,11 +6,12 @@ import { createTransport } from '../../lib/provider/transport.ts'
 import { client, faults } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor, providerSettings, stopClock, silentLog } from '../support/app.ts'
 import { inParallel, times } from '../support/crowd.ts'
+import { createGate } from '../support/gate.ts'
 import { anotherApp, assertLoggedIn, assertRefused, attempt, untilCallback } from '../support/protocol.ts'
 import { startedClock, startedProvider } from '../support/started.ts'
 import type { Test } from 'tap'
 import type { KeySet } from '../../lib/provider/key-set.ts'
-import type { Provider } from '../../lib/testing/index.ts'
+import type { Fault, Provider } from '../../lib/testing/index.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
@@ -54,15 +55,23 @@ interface World {
   provider: Provider
   fetches: () => number
   fail: (failing: boolean) => void
+  /** Lets the next fetch hang until the result is called. */
+  hang: () => () => void
 }
+
+type Verifier = Pick<KeySet, 'verify'>
+
+const RULES = { algorithms: ['RS256'] }
 
 async function startKeySet (t: Test): Promise<World> {
   const provider = await startedProvider(t)
   const transport = createTransport(providerSettings(optionsFor(provider)))
   let fetches = 0
   let failing = false
+  let answer = Promise.resolve()
   const counting: typeof transport = async (url, init) => {
     fetches += 1
+    await answer
     if (failing) await nextTurn()
     return failing ? await transport(`${provider.url}/nothing-here`, init) : await transport(url, init)
   }
@@ -72,6 +81,11 @@ async function startKeySet (t: Test): Promise<World> {
     fetches: () => fetches,
     fail: (value) => {
       failing = value
+    },
+    hang: () => {
+      const gate = createGate()
+      answer = gate.pass()
+      return gate.open
     }
   }
 }
@@ -85,12 +99,12 @@ function unknownKid (token: string, index: number): string {
   return `${header}.${claims}.${signature}`
 }
 
-async function flood (keySet: KeySet, token: string, count: number): Promise<unknown[]> {
+async function flood (keySet: Verifier, token: string, count: number): Promise<unknown[]> {
   return await Promise.all(
     times(
       count,
       async (index) =>
-        await keySet.verify(unknownKid(token, index), { algorithms: ['RS256'] }).then(
+        await keySet.verify(unknownKid(token, index), RULES).then(
           () => 'accepted',
           (error: unknown) => error
         )
@@ -98,8 +112,8 @@ async function flood (keySet: KeySet, token: string, count: number): Promise<unk
   )
 }
 
-async function isVerified (keySet: KeySet, token: string): Promise<boolean> {
-  return await keySet.verify(token, { algorithms: ['RS256'] }).then(
+async function isVerified (keySet: Verifier, token: string): Promise<boolean> {
+  return await keySet.verify(token, RULES).then(
     () => true,
     () => false
   )
@@ -134,29 +148,140 @@ t.test(
   }
 )
 
-t.test('R9 within a second a flood causes at most five requests for keys', async (t) => {
-  stopClock(t)
+const TOO_OLD = { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', detail: /is too old/, retryAfter: 1 }
+/** Why 503 is the answer to a token of an unknown key. */
+const UNKNOWN_KEY = { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', statusCode: 503, kind: 'flood', retryAfter: 1, level: 'info' }
+
+/** Forged tokens until no more fetches are left, after the first tokens have fetched the keys. */
+async function floodUntilLimit (keySet: Verifier, token: string): Promise<void> {
+  for (let wave = 0; wave < 5; wave++) await flood(keySet, token, 20)
+}
+
+t.test('R9 tokens of unknown keys wait for the next fetch, and are not refused because of others', async (t) => {
+  const clock = stopClock(t)
   const { keySet, provider, fetches } = await startKeySet(t)
   const token = provider.idToken()
-  for (let round = 0; round < 10; round++) await flood(keySet, token, 100)
-  t.ok(fetches() <= 1 + 5, `${fetches()} requests for keys`)
+  t.ok(await isVerified(keySet, token))
+  await floodUntilLimit(keySet, token)
+  t.equal(fetches(), 1 + 5, 'within a second there are five')
+  clock.advance(0.6)
+  provider.rotateKeys()
+  const waiting = Promise.all([isVerified(keySet, provider.idToken()), flood(keySet, token, 99)])
+  const others = await flood(keySet, token, 50)
+  t.match(others, times(50, () => UNKNOWN_KEY), 'no more than a hundred wait')
+  const [isFreshVerified, outcomes] = await waiting
+  t.ok(isFreshVerified)
+  t.ok(outcomes.every((outcome) => outcome instanceof errors.JWKSNoMatchingKey), 'for these, the answer is final')
+  t.equal(fetches(), 1 + 5 + 1, 'all share one')
+  t.match(await flood(keySet, token, 1), [UNKNOWN_KEY], 'the next one is too far away')
 })
 
-t.test('R9 a login after a key rotation succeeds while a flood has used up the fetches of others', async (t) => {
+t.test('R9 tokens that would be refused in any case neither fetch keys nor wait', async (t) => {
   stopClock(t)
   const { keySet, provider, fetches } = await startKeySet(t)
-  const known = provider.accessToken({ sub: 'alice' })
-  t.ok(await isVerified(keySet, known))
-  for (let wave = 0; wave < 10; wave++) await flood(keySet, known, 20)
-  const before = fetches()
+  const claims = { iss: provider.issuer, aud: 'web', sub: 'alice', exp: Date.now() / 1000 + 60 }
+  const rules = { issuer: [provider.issuer, 'https://other.example'], audience: 'web', algorithms: ['RS256'] }
+  const refusal = async (changed: object, more: object = {}): Promise<unknown> => {
+    const content = Buffer.from(JSON.stringify({ ...claims, ...changed })).toString('base64url')
+    const token = unknownKid(`x.${content}.AAAA`, 0)
+    return await keySet.verify(token, { ...rules, ...more }).catch((error: unknown) => error)
+  }
+  t.ok(await isVerified(keySet, provider.idToken()))
+  const bad: Array<[changed: object, rules?: object]> = [
+    [{ iss: 'https://evil.example' }], [{ iss: undefined }], [{ aud: 'other' }], [{ aud: [] }], [{ aud: undefined }],
+    [{ exp: 1 }], [{ exp: Date.now() / 1000 }], [{ exp: '9e9' }], [{ exp: null }],
+    [{}, { isForUs: () => false }]
+  ]
+  for (const [changed, more] of bad) {
+    for (let count = 0; count < 6; count++) t.type(await refusal(changed, more), errors.JWKSNoMatchingKey)
+  }
+  t.equal(fetches(), 1)
+  const good: Array<[changed: object, rules?: object]> = [
+    [{ exp: undefined }], [{ aud: ['x', 'web'] }], [{ exp: Date.now() / 1000 - 10 }, { clockTolerance: 30 }],
+    [{ iss: 'x', aud: 'x' }, { issuer: undefined, audience: undefined }], [{}, { isForUs: () => true }]
+  ]
+  for (const [changed, more] of good) t.type(await refusal(changed, more), errors.JWKSNoMatchingKey)
+  t.equal(fetches(), 1 + 5, 'each of these fetches them')
+  const noClaims = unknownKid(`x.${Buffer.from('no JSON').toString('base64url')}.AAAA`, 0)
+  await t.rejects(keySet.verify(noClaims, rules), { code: 'ERR_JWT_INVALID' })
+})
+
+t.test('R9 logins and logouts after a key rotation succeed while a flood has used up the fetches of others', async (t) => {
+  const clock = stopClock(t)
+  const { keySet, provider, fetches } = await startKeySet(t)
+  const { ofLogins, ofLogouts } = keySet
+  t.ok(await isVerified(keySet, provider.idToken()))
+  await floodUntilLimit(keySet, provider.idToken())
+  t.equal(fetches(), 1 + 5)
   provider.rotateKeys()
-  const fresh = provider.accessToken({ sub: 'alice' })
-  t.notOk(await isVerified(keySet, fresh), 'nothing is left for other tokens')
-  t.equal(fetches(), before)
-  t.ok(await isVerified({ ...keySet, verify: keySet.ofLogins.verify }, fresh))
-  t.equal(fetches(), before + 1)
-  for (let wave = 0; wave < 10; wave++) await flood({ ...keySet, verify: keySet.ofLogins.verify }, fresh, 20)
-  t.equal(fetches(), before + 5, 'logins have a limit as well')
+  t.ok(await isVerified(ofLogins, provider.idToken()))
+  t.equal(fetches(), 1 + 6)
+  provider.rotateKeys()
+  t.ok(await isVerified(ofLogouts, provider.idToken()))
+  t.equal(fetches(), 1 + 7)
+  clock.advance(0.6)
+  for (const verifier of [ofLogins, ofLogouts]) {
+    const before = fetches()
+    for (let wave = 0; wave < 4; wave++) await flood(verifier, provider.idToken(), 20)
+    t.equal(fetches(), before + 4, 'they have a limit as well')
+    const waiting = flood(verifier, provider.idToken(), 100)
+    t.match(await flood(verifier, provider.idToken(), 1), [UNKNOWN_KEY])
+    await waiting
+    t.equal(fetches(), before + 5)
+  }
+})
+
+t.test('R2 a hanging endpoint of the keys delays no token of a known key', async (t) => {
+  const clock = stopClock(t)
+  const { keySet, provider, fetches, hang } = await startKeySet(t)
+  const token = provider.idToken({ overrides: { exp: Date.now() / 1000 + 86_400 } })
+  t.ok(await isVerified(keySet, token))
+  clock.advance(601)
+  const release = hang()
+  t.same(await Promise.all(times(20, async () => await isVerified(keySet, token))), times(20, () => true))
+  t.equal(fetches(), 2)
+  await t.rejects(keySet.verify(unknownKid(token, 0), RULES), UNKNOWN_KEY, 'an unknown key waits for a second')
+  clock.advance(600)
+  await t.rejects(keySet.verify(token, RULES), TOO_OLD, 'after another ten minutes it does not count')
+  release()
+  t.ok(await keySet.load(), 'the keys have come')
+
+  clock.advance(1300)
+  const goOn = hang()
+  const morning = keySet.verify(token, RULES)
+  provider.rotateKeys()
+  goOn()
+  await t.rejects(morning, { code: 'ERR_JWKS_NO_MATCHING_KEY' }, 'S53 a key that was taken away does not verify the first request')
+})
+
+t.test('S53 R7 an empty or broken key set never replaces good keys', async (t) => {
+  const clock = stopClock(t)
+  const { keySet, provider } = await startKeySet(t)
+  const token = provider.idToken({ overrides: { exp: Date.now() / 1000 + 86_400 } })
+  const bad: Fault[] = [
+    { on: 'jwks', jwks: () => ({ keys: [] }) },
+    { on: 'jwks', jwks: () => ({ keys: [{ kty: 'RSA', n: 'AQAB', e: 'AQAB', kid: 'short' }, 5, null] as never }) },
+    faults['jwks-not-an-array'] as Fault,
+    faults['jwks-html'] as Fault
+  ]
+  t.ok(await isVerified(keySet, token))
+  for (const fault of bad) {
+    const off = provider.fault(fault)
+    clock.advance(3600)
+    t.ok(await isVerified(keySet, token), JSON.stringify(fault))
+    t.notOk(await keySet.load(), 'they are stale')
+    off()
+  }
+  provider.rotateKeys()
+  clock.advance(3600)
+  t.notOk(await isVerified(keySet, token), 'other good keys do')
+  t.ok(await isVerified(keySet, provider.idToken()))
+
+  const fresh = await startKeySet(t)
+  fresh.provider.fault({ ...bad[0] as Fault, times: 2 })
+  t.notOk(await isVerified(fresh.keySet, fresh.provider.idToken()), 'without keys from before, there are none')
+  t.notOk(await isVerified(fresh.keySet, fresh.provider.idToken()))
+  t.ok(await isVerified(fresh.keySet, fresh.provider.idToken()), 'and the first good ones are used at once')
 })
 
 t.test(

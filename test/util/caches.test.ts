@@ -1,9 +1,16 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { OidcError } from '../../lib/errors.ts'
+import { atMost, LateError, limited } from '../../lib/util/at-most.ts'
 import { createBoundedMap } from '../../lib/util/bounded-map.ts'
 import { createCached } from '../../lib/util/cached.ts'
+import { createLimit } from '../../lib/util/limit.ts'
 import { createAdmission } from '../../lib/util/token-cache.ts'
+import { createTurns } from '../../lib/util/turns.ts'
 import { startClock } from '../../lib/testing/index.ts'
 import { stopClock } from '../support/app.ts'
+import { until } from '../support/until.ts'
+import type { Cached, Permits } from '../../lib/util/cached.ts'
 
 t.test('R32 a bounded map forgets expired entries', async (t) => {
   const clock = startClock()
@@ -70,24 +77,262 @@ t.test('a full cache admits a value when it comes again', async (t) => {
   t.ok(admitted > 700 && admitted < 1300, `a quarter gets into a full cache: ${admitted} of 4000`)
 })
 
-t.test('R31 a cached value is loaded once for all who wait, also a newer one', async (t) => {
+interface Source {
+  cached: Cached<{ number: number }>
+  loads: () => number
+  /** Ends the load that runs. */
+  succeed: () => void
+  fail: (error?: Error) => void
+}
+
+const late = new Error('late')
+
+/** A value of ten minutes, from a source that the test controls. */
+function startSource (patience = 0.01): Source {
   let loads = 0
-  let release = (): void => {}
-  const cached = createCached(async () => {
-    const number = ++loads
-    await new Promise<void>((resolve) => { release = resolve })
-    return { number }
-  }, { maxAge: 1000, maxStale: 1000, retryAfter: 1000 })
+  let end = { resolve: (_value: { number: number }): void => {}, reject: (_error: Error): void => {} }
+  const load = async (): Promise<{ number: number }> => {
+    loads += 1
+    return await new Promise((resolve, reject) => { end = { resolve, reject } })
+  }
+  const reload = { answersFor: 600_000, patience, late: () => late }
+  return {
+    cached: createCached(load, { maxAge: 600_000, maxStale: 86_400_000, retryAfter: 1000, reload }),
+    loads: () => loads,
+    succeed: () => end.resolve({ number: loads }),
+    fail: (error = new Error('failed')) => end.reject(error)
+  }
+}
+
+/** The same, with a first value. */
+async function startLoaded (patience?: number): Promise<Source> {
+  const source = startSource(patience)
+  const first = source.cached.get()
+  source.succeed()
+  await first
+  return source
+}
+
+t.test('R31 a value that is known answers at once while it is loaded again', async (t) => {
+  const clock = stopClock(t)
+  const { cached, loads, succeed } = await startLoaded()
+  clock.advance(599)
+  t.same([await cached.get(), loads()], [{ number: 1 }, 1])
+  clock.advance(1)
+  t.equal(cached.fresh(), undefined)
+  t.same([await cached.get(), await cached.get(), loads()], [{ number: 1 }, { number: 1 }, 2])
+  succeed()
+  await until(() => cached.fresh() !== undefined)
+  t.same([await cached.get(), cached.last(), loads()], [{ number: 2 }, { number: 2 }, 2])
+})
+
+t.test('S53 a value of long ago waits for the new one, for a limited time', async (t) => {
+  const clock = stopClock(t)
+  const { cached, loads, succeed, fail } = await startLoaded()
+  clock.advance(1200)
+  const morning = cached.get()
+  succeed()
+  t.same(await morning, { number: 2 }, 'the source answers in time')
+  clock.advance(1200)
+  await t.rejects(cached.get(), late)
+  await t.rejects(cached.get(), late, 'nothing has failed so far')
+  t.equal(loads(), 3)
+  fail()
+  await until(async () => await cached.get().then(() => true, () => false))
+  t.same([await cached.get(), loads()], [{ number: 2 }, 3], 'now it answers, and the source is left alone')
+  clock.advance(1)
+  t.same([await cached.get(), await cached.get()], [{ number: 2 }, { number: 2 }], 'also during the next load')
+  t.equal(loads(), 4)
+  fail()
+  await until(async () => await cached.latest().then(() => true, () => false))
+  clock.advance(3600)
+  t.same([await cached.get(), loads()], [{ number: 2 }, 5], 'a failure of long ago: it waits, and then answers')
+  fail()
+  clock.advance(86_400)
+  await t.rejects(cached.get(), late, 'no longer than a day')
+})
+
+t.test('R31 the first value is waited for, and after a failure for a limited time', async (t) => {
+  const clock = stopClock(t)
+  const { cached, loads, succeed, fail } = startSource(0.001)
+  const first = cached.get()
+  let isOver = false
+  first.finally(() => { isOver = true }).catch(() => {})
+  await delay(10)
+  t.notOk(isOver)
+  fail()
+  await t.rejects(first, /failed/)
+  await t.rejects(cached.get(), /failed/, 'it rests')
+  clock.advance(1)
+  await t.rejects(cached.get(), late)
+  t.equal(loads(), 2)
+  succeed()
+  await until(() => cached.fresh() !== undefined)
+  t.same(await cached.get(), { number: 2 })
+})
+
+t.test('R31 the latest value is waited for to the end', async (t) => {
+  const clock = stopClock(t)
+  const { cached, succeed, fail } = await startLoaded()
+  t.same(await cached.latest(), { number: 1 })
+  clock.advance(601)
+  const latest = cached.latest()
+  succeed()
+  t.same(await latest, { number: 2 })
+  clock.advance(601)
+  const failing = cached.latest()
+  fail()
+  t.same(await failing, { number: 2 })
+})
+
+t.test('a call that did not end does not count as a failure of the source', async (t) => {
+  stopClock(t)
+  const { cached, loads, succeed, fail } = startSource()
+  const first = cached.get()
+  fail(new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { kind: 'late' }))
+  await t.rejects(first, { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', kind: 'late' })
+  const second = cached.get()
+  succeed()
+  t.same([await second, loads()], [{ number: 2 }, 2], 'the next one is made at once')
+})
+
+t.test('R31 a cached value is loaded once for all who wait, also a newer one', async (t) => {
+  const { cached, loads, succeed, fail } = startSource()
   const first = cached.get()
   const joined = cached.get()
-  release()
+  succeed()
   const value = await first
   t.equal(await joined, value)
-  const newer = Promise.all([cached.newerThan(value, () => true), cached.newerThan(value, () => false)])
-  release()
+
+  const waitFor: Permits['waitFor'] = async (load) => await load
+  const always: Permits = { take: () => true, next: async () => { throw new Error('asked') }, waitFor }
+  const never: Permits = { take: () => false, next: async () => { throw new Error('not now') }, waitFor }
+  const hasty: Permits = { take: () => false, next: async () => false, waitFor }
+  const since = cached.begun()
+  const newer = Promise.all([cached.newerThan(value, since, always), cached.newerThan(value, since, never)])
+  succeed()
   const [a, b] = await newer
   t.equal(a, b, 'a caller that may not load gets the value that is loading')
-  t.equal(await cached.newerThan(value, () => { throw new Error('asked') }), a, 'a newer one that is there is taken')
-  t.equal(await cached.newerThan(a, () => false), a)
-  t.equal(loads, 2)
+  t.equal(await cached.newerThan(value, since, never), a, 'a newer one that is there is taken')
+  t.equal(await cached.newerThan(a, since, never), a, 'it was loaded since then')
+  await t.rejects(cached.newerThan(a, cached.begun(), never), /not now/)
+  t.equal(await cached.newerThan(a, cached.begun(), hasty), a)
+  t.equal(loads(), 2)
+
+  const two = [cached.newerThan(a, cached.begun(), always), cached.newerThan(a, cached.begun(), always)]
+  succeed()
+  const [current, same] = await Promise.all(two)
+  t.same([current, same], [{ number: 3 }, { number: 3 }])
+
+  let isAllowed = (): void => {}
+  const waiting: Permits = {
+    take: () => false,
+    next: async () => await new Promise((resolve) => { isAllowed = () => resolve(true) }),
+    waitFor: async (load) => await load.catch(() => { throw new Error('waited for') })
+  }
+  const allowed = cached.newerThan(cached.last() as { number: number }, cached.begun(), waiting)
+  isAllowed()
+  await until(() => loads() === 4)
+  fail()
+  await t.rejects(allowed, /waited for/)
+  const again = cached.newerThan(cached.last() as { number: number }, cached.begun(), waiting)
+  await t.rejects(again, /failed/, 'no caller waits for a source that fails')
+})
+
+t.test('R3 a source that has answered 429 is not asked for a newer value', async (t) => {
+  const clock = stopClock(t)
+  const { cached, loads, succeed, fail } = await startLoaded()
+  const always: Permits = { take: () => true, next: async () => true, waitFor: async (load) => await load }
+  const newer = async (): Promise<unknown> =>
+    await cached.newerThan(cached.last() as { number: number }, cached.begun(), always)
+  for (const kind of ['busy', undefined] as const) {
+    const failing = newer()
+    fail(new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { kind, retryAfter: 30 }))
+    await t.rejects(failing, { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', kind })
+    if (kind === undefined) break
+    clock.advance(29)
+    await t.rejects(newer(), { code: 'FST_OIDC_PROVIDER_UNAVAILABLE', kind })
+    t.equal(loads(), 2)
+    clock.advance(1)
+  }
+  t.equal(loads(), 3)
+  const next = newer()
+  succeed()
+  t.same(await next, { number: 4 }, 'after other failures it is')
+})
+
+t.test('work is waited for at most so long', async (t) => {
+  t.equal(await atMost(1, () => 1, () => late), 1)
+  t.equal(await atMost(1, async () => 2, () => late), 2)
+  await t.rejects(atMost(1, () => { throw new Error('at once') }, () => late), /at once/)
+  await t.rejects(atMost(1, async () => { throw new Error('failed') }, () => late), /failed/)
+  await t.rejects(atMost(0.001, async () => await new Promise(() => {}), () => late), late)
+  await t.rejects(atMost(0.001, async () => {
+    await delay(5)
+    throw new Error('too late to count')
+  }, () => late), late)
+  await delay(10)
+
+  const call = limited((value: unknown) => value, 0.001, 'someTimeout')
+  t.same([call(1), call(null), call(undefined)], [1, null, undefined], 'what is no promise is returned at once')
+  t.equal(await call(Promise.resolve(2)), 2)
+  await t.rejects(call(new Promise(() => {})) as Promise<unknown>, {
+    message: 'it has not ended within 0.001 s, as "someTimeout" demands', statusCode: 503
+  })
+  const lateOne = await (call({ then: () => {} }) as Promise<unknown>).catch((error: unknown) => error)
+  t.type(lateOne, LateError, 'also what only looks like a promise')
+})
+
+t.test('R9 a limit of so many at once, and then so many per second', async (t) => {
+  const clock = stopClock(t)
+  const limit = createLimit({ burst: 3, perSecond: 2 })
+  const take = (count: number): number => Array.from({ length: count }, limit.take).filter(Boolean).length
+  t.same([take(10), limit.wait()], [3, 0.5])
+  clock.advance(0.25)
+  t.same([take(10), limit.wait()], [0, 0.25])
+  clock.advance(1)
+  t.same([take(10), limit.wait()], [2, 0.25])
+  limit.spend()
+  t.equal(limit.wait(), 0.75)
+  clock.advance(-3600)
+  t.same([take(10), limit.wait()], [0, 0.75], 'R10 a clock that is set back')
+  clock.advance(7200)
+  t.equal(limit.wait(), 0)
+  t.equal(take(10), 3)
+})
+
+t.test('R32 so many calls at the same time, and so many that wait', async (t) => {
+  const refused = new Error('refused')
+  const inTurn = createTurns({ running: 2, waiting: 3, patience: 60, refuse: () => refused })
+  const ends: Array<() => void> = []
+  const run = async (name: number): Promise<number> => await inTurn(async () => {
+    await new Promise<void>((resolve) => ends.push(resolve))
+    return name
+  })
+  const first = [run(1), run(2)]
+  const waiting = [run(3), run(4), run(5)]
+  await t.rejects(run(6), refused, 'no more wait')
+  t.equal(ends.length, 2)
+  for (const [index, name] of [1, 2, 3, 4, 5].entries()) {
+    await until(() => ends.length > index)
+    ends[index]?.()
+    t.equal(await [...first, ...waiting][index], name, 'the one that waits longest is next')
+  }
+  await t.rejects(inTurn(async () => { throw new Error('failed') }), /failed/)
+  const last = [run(7), run(8)]
+  t.equal(ends.length, 7, 'each place is free again')
+  for (const end of ends) end()
+  t.same(await Promise.all(last), [7, 8])
+})
+
+t.test('R32 a call that has waited too long gives up its place', async (t) => {
+  const refused = new Error('refused')
+  const inTurn = createTurns({ running: 1, waiting: 1, patience: 0.001, refuse: () => refused })
+  let end = (): void => {}
+  const first = inTurn(async () => await new Promise<void>((resolve) => { end = resolve }))
+  await t.rejects(inTurn(async () => {}), refused)
+  await t.rejects(inTurn(async () => {}), refused, 'the place of the one before is free')
+  end()
+  await first
+  t.equal(await inTurn(async () => 1), 1)
 })
