@@ -20,8 +20,16 @@ export type SenderConstraint = (
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
 export function createSenderConstraint (settings: BearerSettings, proofs: DpopProofs): SenderConstraint {
-  // The token of each request whose proof was verified: a second guard must not treat the proof as a replay.
-  const proven = new WeakMap<FastifyRequest, string>()
+  // For its own request a proof counts again: a second guard, which may run at the same time, sees no replay.
+  const proven = new WeakMap<FastifyRequest, { token: string, jkt: Promise<string> }>()
+
+  async function provenKey (request: FastifyRequest, token: string): Promise<string> {
+    const known = proven.get(request)
+    if (known?.token === token) return await known.jkt
+    const jkt = proofs.verify(request, token)
+    proven.set(request, { token, jkt })
+    return await jkt
+  }
 
   function checkCertificate (request: FastifyRequest, expected: unknown): void {
     if (expected === undefined) return
@@ -39,9 +47,7 @@ export function createSenderConstraint (settings: BearerSettings, proofs: DpopPr
     check(!isBoundToKey || settings.dpop, 'it is bound to a key, which is not accepted here')
     check(isBoundToKey || !settings.dpopRequired, 'it is not bound to a key')
     checkCertificate(request, certificate)
-    if (!isBoundToKey || proven.get(request) === token) return
-    check((await proofs.verify(request, token)) === jkt, 'it is bound to another key')
-    proven.set(request, token)
+    if (isBoundToKey) check((await provenKey(request, token)) === jkt, 'it is bound to another key')
   }
 }
 

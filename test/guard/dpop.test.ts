@@ -221,6 +221,33 @@ t.test('S74 one proof counts for all guards of a request', async (t) => {
   t.equal(await call(dpop), 401, 'the second request is refused')
 })
 
+t.test('S74 one proof counts for a hook and a route, and for guards that run at the same time', async (t) => {
+  const { app, provider } = await startApp(t, { bearer: { audience: API, dpop: true } })
+  await app.register(async (scope) => {
+    scope.addHook('preHandler', app.oidc.required())
+    scope.get('/hooked', { preHandler: app.oidc.required({ scopes: 'openid' }) }, identity)
+    scope.get('/ruled', { config: { oidc: { scopes: 'openid' } } }, identity)
+  })
+  app.get('/resolvers', async (request) => {
+    const found = await Promise.all([1, 2, 3].map(async () => await app.oidc.authenticate(request)))
+    return found.at(-1)
+  })
+  const { token, proof } = await createClient(provider)
+  const call = async (url: string, dpop: string): Promise<unknown> => {
+    const { statusCode, body } = await app.inject({ url, headers: { authorization: `DPoP ${token}`, dpop } })
+    const { claims, ...rest } = JSON.parse(body) as { claims?: object }
+    return [statusCode, { ...claims, ...rest }]
+  }
+  for (const url of ['/hooked', '/ruled', '/resolvers']) {
+    const dpop = await proof({ htu: BASE_URL + url })
+    t.match(await call(url, dpop), [200, { sub: 'alice' }], url)
+    t.match(await call(url, dpop), [401, { code: 'FST_OIDC_DPOP' }], `${url}, in another request`)
+  }
+  const dpop = await proof({ htu: `${BASE_URL}/resolvers` })
+  const both = await Promise.all([call('/resolvers', dpop), call('/resolvers', dpop)])
+  t.same(both.map((answer) => (answer as [number])[0]).sort(), [200, 401], 'also when both come at once')
+})
+
 t.test('S74 a proof for another server is refused over HTTP/2', async (t) => {
   const provider = await startProvider()
   t.teardown(async () => await provider.close())
