@@ -45,7 +45,8 @@ export type ClientKey = JWK | KeyObject | string
 
 /**
  * A value, or a function that returns the value. The function is called each time the value is needed, so the value can
- * change while the application runs. When the function throws, the request fails with `FST_OIDC_PROVIDER_UNAVAILABLE`.
+ * change while the application runs. When the function throws, or takes longer than `timeout`, the request fails with
+ * `FST_OIDC_PROVIDER_UNAVAILABLE`.
  */
 export type Rotatable<T> = T | (() => T | Promise<T>)
 
@@ -168,7 +169,7 @@ export interface ProviderOptions {
   /**
    * Audiences that an ID token may have in addition to `clientId`: a list, a function that returns `true` for each that
    * is trusted, or `'*'` for all. The `azp` of such a token must be `clientId`, in any case. When the function throws,
-   * the login fails with `FST_OIDC_UNEXPECTED`. Default: none.
+   * or takes longer than `timeout`, the login fails with `FST_OIDC_UNEXPECTED`. Default: none.
    */
   trustedAudiences?: string[] | ((audience: string) => boolean | Promise<boolean>) | '*'
   /**
@@ -232,7 +233,11 @@ export interface ProviderOptions {
    * to that function. Default: none.
    */
   dispatcher?: Dispatcher
-  /** How long one call to the provider may take, including its body, in seconds, at most 120. Default: 5. */
+  /**
+   * How long one call to the provider may take, including its body, in seconds, at most 120. The same holds for the
+   * functions that the plugin calls because of the provider: `resolveProvider`, `clientSecret`, `clientKey`,
+   * `decryptionKey` and `trustedAudiences`. Default: 5.
+   */
   timeout?: number
   /** The largest response that the plugin reads, in bytes, 1024 to 67108864. Default: 1048576 (1 MiB). */
   maxResponseBytes?: number
@@ -769,8 +774,8 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    *
    * It is called with `undefined` as name when a login does not name a provider. It may then return `{ name }`.
    *
-   * When it throws, tenants that are cached work for ten more minutes; other requests fail with
-   * `FST_OIDC_PROVIDER_UNAVAILABLE`.
+   * When it throws, or takes longer than `timeout`, tenants that are cached work for ten more minutes; other requests
+   * fail with `FST_OIDC_PROVIDER_UNAVAILABLE`.
    */
   resolveProvider?: (
     request: FastifyRequest,
@@ -862,6 +867,13 @@ export interface OidcOptions extends Partial<ProviderOptions>, RegistrationOptio
    * the plugin. An error that it throws is logged.
    */
   onError?: (error: OidcError, context: ErrorContext) => void | Promise<void>
+  /**
+   * How long a function of the application may take, in seconds, at most 600: `parseClaims`, `onClaims`, `onLogout`,
+   * `onError`, `check` of a guard, `pages.render`, `broker.claims` and `broker.onIssue`. A login or a request whose
+   * function takes longer fails with `FST_OIDC_UNEXPECTED` (503), and what the function returns later does not count. A
+   * late `onLogout`, `onError` or `pages.render` is logged as one that throws. Default: 30.
+   */
+  hookTimeout?: number
   /** How the pages look, and in which language and words they speak. */
   pages?: PageOptions
   /** Claims that every guarded route requires, as in `required({ claims })`. Default: none. */

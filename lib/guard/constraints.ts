@@ -1,5 +1,5 @@
 import { OidcError } from '../errors.ts'
-import { check, func, oneOf } from '../options/check.ts'
+import { check, oneOf } from '../options/check.ts'
 import { parseClaimConstraints, parseMaxAge } from '../options/constraints.ts'
 import { leftOutRoles } from '../provider/claim-sources.ts'
 import { claimAt, claimPath, describeClaim, roleClaimPath, rolesOf, valueAt } from '../provider/claims.ts'
@@ -34,7 +34,10 @@ export type Credential = 'session' | 'bearer' | 'client'
 const CREDENTIALS: readonly Credential[] = ['session', 'bearer', 'client']
 const GUARD_OPTIONS = ['scopes', 'claims', 'roles', 'acr', 'maxAge', 'provider', 'accept', 'check']
 
-export type ConstraintSettings = Pick<Settings, 'requiredClaims' | 'providers' | 'resolveProvider' | 'roleClaims' | 'bearer'>
+export type ConstraintSettings = Pick<
+  Settings,
+  'requiredClaims' | 'providers' | 'resolveProvider' | 'roleClaims' | 'bearer' | 'parseHook'
+>
 
 /** Throws FST_OIDC_OPTION: a misspelled constraint must not leave a route open. */
 export function parseConstraints (options: GuardOptions, settings: ConstraintSettings): Constraints {
@@ -53,7 +56,7 @@ export function parseConstraints (options: GuardOptions, settings: ConstraintSet
     providers: parseProviderNames(options.provider, settings),
     roleClaims: settings.roleClaims,
     accept: parseAccept(options.accept, settings),
-    predicate: func(options.check, 'check')
+    predicate: settings.parseHook(options.check, 'check')
   }
 }
 

@@ -1,4 +1,6 @@
 import { OidcError } from '../errors.ts'
+import { hookError } from '../http/run-hook.ts'
+import { LateError } from '../util/at-most.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Constraints } from './constraints.ts'
 import type { GuardHandler } from '../../types/fastify.ts'
@@ -12,13 +14,21 @@ export type Decide = (request: FastifyRequest) => Decision | Promise<Decision>
 /** Answers a request that may not pass. Returns the error, or `undefined` when the request continues. */
 export type Settle = (decision: Decision, request: FastifyRequest, reply: FastifyReply) => Promise<Decision>
 
-/** Adds the check of the application, which is asked last. What it throws is an error of the application. */
+/**
+ * Adds the check of the application, which is asked last. What it throws is an error of the application; one that does
+ * not end is an outage.
+ */
 export function withPredicate (decide: Decide, { predicate }: Pick<Constraints, 'predicate'>): Decide {
   if (predicate === undefined) return decide
   return async (request) => {
     const problem = await decide(request)
     if (problem !== undefined || request.oidcClaims === null) return problem
-    if (await predicate(request.oidcClaims, request) === true) return undefined
+    try {
+      if (await predicate(request.oidcClaims, request) === true) return undefined
+    } catch (error) {
+      if (error instanceof LateError) return hookError('check', error)
+      throw error
+    }
     return new OidcError('FST_OIDC_FORBIDDEN', { detail: 'the check of the guard did not return true' })
   }
 }

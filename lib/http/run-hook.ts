@@ -1,5 +1,6 @@
 import { OidcError } from '../errors.ts'
 import { en } from '../pages/languages/en.ts'
+import { LateError } from '../util/at-most.ts'
 import type { FastifyReply } from 'fastify'
 
 /**
@@ -32,17 +33,24 @@ export async function callHook<T> (name: string, call: () => Promise<T>): Promis
   try {
     return await call()
   } catch (cause) {
-    if (cause instanceof OidcError) throw cause
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    const statusCode = outageOf(cause)
-    throw new OidcError('FST_OIDC_UNEXPECTED', {
-      cause,
-      detail: `${name} failed: ${reason}. To refuse a user on purpose, it must throw refuse('…') of fastify-oidc`,
-      statusCode,
-      message: statusCode === 503 ? en.applicationUnavailable : undefined
-    })
+    throw cause instanceof OidcError ? cause : hookError(name, cause)
   }
 }
+
+/** The error for a function of the application that has failed. */
+export function hookError (name: string, cause: unknown): OidcError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  const advice = cause instanceof LateError ? '' : `. ${TO_REFUSE}`
+  const statusCode = outageOf(cause)
+  return new OidcError('FST_OIDC_UNEXPECTED', {
+    cause,
+    detail: `${name} failed: ${reason}${advice}`,
+    statusCode,
+    message: statusCode === 503 ? en.applicationUnavailable : undefined
+  })
+}
+
+const TO_REFUSE = 'To refuse a user on purpose, it must throw refuse(\'…\') of fastify-oidc'
 
 /** The status of an error that says that something behind the application fails, such as a 503. */
 function outageOf (cause: unknown): number | undefined {

@@ -1,7 +1,7 @@
 import { isRecord } from '../util/json.ts'
 import { isLoopbackHttp, parseUrl } from '../util/url.ts'
 import {
-  bool, check, checkKeys, checkSet, func, HTTPS_ISSUER, issuerUrl, number, oneOf, optional, strings, text, webUrl
+  bool, check, checkKeys, checkSet, HTTPS_ISSUER, issuerUrl, number, oneOf, optional, strings, text, webUrl
 } from './check.ts'
 import type { ParseContext } from './context.ts'
 import type { BrokerOptions, NativeClientOptions } from '../../types/options.ts'
@@ -36,7 +36,7 @@ export interface NativeClientSettings {
   pkceRequired: boolean
 }
 
-export interface BrokerContext extends Pick<ParseContext, 'baseUrl' | 'httpProblem'> {
+export interface BrokerContext extends Pick<ParseContext, 'baseUrl' | 'httpProblem' | 'hook'> {
   /** The path below which all routes are. */
   prefix: string
 }
@@ -65,8 +65,8 @@ export function parseBroker (value: unknown, context: BrokerContext): BrokerSett
     trustedIssuers: parseTrustedIssuers(options.trustedIssuers ?? [], context),
     nativeClients: optional(options.nativeClients, 'broker.nativeClients', parseNativeClients),
     resourceServers: parseResourceServers(options.resourceServers ?? {}),
-    claims: func(options.claims, 'broker.claims'),
-    onIssue: func(options.onIssue, 'broker.onIssue')
+    claims: context.hook(options.claims, 'broker.claims'),
+    onIssue: context.hook(options.onIssue, 'broker.onIssue')
   }
 }
 

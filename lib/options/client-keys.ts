@@ -1,18 +1,20 @@
+import { limited } from '../util/at-most.ts'
 import { isRecord } from '../util/json.ts'
 import { check, checkSet, optional } from './check.ts'
 import type { ClientKey, Rotatable } from '../../types/options.ts'
 
 /**
  * Makes a function that returns the current value. If the application gave a function, it is called each time,
- * and its result is checked like a value.
+ * and its result is checked like a value. It may take `timeout` seconds.
  */
 export function rotatable<V, T> (
   value: Rotatable<V> | undefined,
   key: string,
-  parse: (value: unknown, key: string) => T
+  parse: (value: unknown, key: string) => T,
+  timeout: number
 ): () => Promise<T> {
   if (typeof value === 'function') {
-    const load = value as () => V | Promise<V>
+    const load = limited(value as () => V | Promise<V>, timeout, 'timeout')
     return async () => parse(await load(), key)
   }
   optional(value, key, parse)

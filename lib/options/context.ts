@@ -1,5 +1,6 @@
+import { limited } from '../util/at-most.ts'
 import { parseUrl } from '../util/url.ts'
-import { bool, check, text, webUrl } from './check.ts'
+import { bool, check, func, number, text, webUrl } from './check.ts'
 import type { OidcOptions } from '../../types/options.ts'
 
 /** Facts about the application that the checks of other options depend on. */
@@ -11,7 +12,11 @@ export interface ParseContext {
   secure: boolean
   /** Why http is not accepted on loopback addresses. `undefined`: it is accepted. */
   httpProblem: string | undefined
+  hook: ParseHook
 }
+
+/** Checks a function of the application that the plugin calls, and limits its time by `hookTimeout`. */
+export type ParseHook = <F extends (...args: never[]) => unknown>(hook: F | undefined, key: string) => F | undefined
 
 const IN_PRODUCTION = 'NODE_ENV is "production". If http on this loopback address is meant, set ' +
   '"allowInsecureLoopback: true"'
@@ -36,8 +41,14 @@ export function parseContext (options: OidcOptions): ParseContext {
     baseUrl: base.href.replace(/\/$/, ''),
     origin: base.origin,
     secure,
-    httpProblem: secure && !isAllowed ? BESIDE_HTTPS : undefined
+    httpProblem: secure && !isAllowed ? BESIDE_HTTPS : undefined,
+    hook: createParseHook(options)
   }
+}
+
+function createParseHook (options: OidcOptions): ParseHook {
+  const timeout = number(options.hookTimeout, 30, 'hookTimeout', [0.001, 600])
+  return (hook, key) => hook === undefined ? undefined : limited(func(hook, key), timeout, 'hookTimeout')
 }
 
 /** An address of the application: a URL on its origin, or a path relative to `baseUrl`. */

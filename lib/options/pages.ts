@@ -1,9 +1,10 @@
 import { ADVICE } from '../pages/error-texts.ts'
 import { LANGUAGES, TEXT_NAMES } from '../pages/texts.ts'
 import { isRecord } from '../util/json.ts'
-import { check, checkKeys, func, oneOf, optional, text } from './check.ts'
+import { check, checkKeys, oneOf, optional, text } from './check.ts'
 import type { Advice } from '../pages/error-texts.ts'
 import type { Brand } from '../pages/layout.ts'
+import type { ParseContext } from './context.ts'
 import type { PageOptions } from '../../types/options.ts'
 import type { PageLanguage, PageMessages, PageTexts } from '../../types/pages.ts'
 
@@ -22,7 +23,10 @@ const IMAGE = /^data:image\/(?:png|jpeg|gif|webp|avif|svg\+xml)[;,]/i
 const MAX_LOGO = 100_000
 
 /** Throws FST_OIDC_OPTION. */
-export function parsePages (options: PageOptions = {}, baseUrl: string): PageSettings {
+export function parsePages (
+  options: PageOptions = {},
+  { baseUrl, hook }: Pick<ParseContext, 'baseUrl' | 'hook'>
+): PageSettings {
   check(isRecord(options), '"pages" must be an object')
   checkKeys(options, OPTIONS, 'pages.')
   return {
@@ -32,7 +36,7 @@ export function parsePages (options: PageOptions = {}, baseUrl: string): PageSet
     theme: oneOf(options.theme ?? 'auto', THEMES, 'pages.theme'),
     language: optional(options.language, 'pages.language', (value, key) => oneOf<PageLanguage>(value, LANGUAGES, key)),
     messages: optional(options.messages, 'pages.messages', parseMessages) ?? {},
-    render: func(options.render as PageOptions['render'], 'pages.render')
+    render: hook(options.render as PageOptions['render'], 'pages.render')
   }
 }
 

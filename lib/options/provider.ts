@@ -1,3 +1,4 @@
+import { limited } from '../util/at-most.ts'
 import { isRecord } from '../util/json.ts'
 import { isLoopbackHttp } from '../util/url.ts'
 import { parseAuthorization } from './authorization-params.ts'
@@ -98,19 +99,20 @@ export function parseProvider (name: string, options: ProviderOptions, context: 
   if (unset !== undefined) checkSet(undefined, unset)
   check(hasIssuer, 'one of "issuer", "discoveryUrl" and "metadata" is required')
   const { secure, httpProblem } = context
+  const transport = parseTransport(options)
   return {
     name,
     label: optional(options.label, 'label', text) ?? name,
     ...parseIssuer(options, httpProblem),
-    ...parseClient(options),
+    ...parseClient(options, transport),
     ...parseAuthorization(options),
     responseMode: parseResponseMode(options.responseMode ?? 'query', secure),
-    ...parseTokens(options),
+    ...parseTokens(options, transport),
     userinfo: bool(options.userinfo, false, 'userinfo'),
     rolesFrom: optional(options.rolesFrom, 'rolesFrom', parseRolesFrom),
     discovery: oneOf(options.discovery ?? 'lazy', ['lazy', 'eager'], 'discovery'),
     clockTolerance: number(options.clockTolerance, 30, 'clockTolerance', [0, 300]),
-    ...parseTransport(options)
+    ...transport
   }
 }
 
@@ -166,7 +168,7 @@ function parseMetadata (value: unknown): Partial<ProviderMetadata> {
   return given
 }
 
-function parseClient (options: ProviderOptions): ClientSettings {
+function parseClient (options: ProviderOptions, { timeout }: Pick<TransportSettings, 'timeout'>): ClientSettings {
   const clientId = credential(options.clientId, 'clientId')
   const clientAuth = oneOf<ClientAuth>(options.clientAuth ?? defaultAuth(options), CLIENT_AUTHS, 'clientAuth')
   const needsSecret = SECRET_AUTHS.includes(clientAuth)
@@ -186,8 +188,8 @@ function parseClient (options: ProviderOptions): ClientSettings {
     clientId,
     clientIds: optional(options.clientIds, 'clientIds', strings),
     clientAuth,
-    clientSecret: rotatable(options.clientSecret, 'clientSecret', credential),
-    clientKey: rotatable(options.clientKey, 'clientKey', privateKey),
+    clientSecret: rotatable(options.clientSecret, 'clientSecret', credential, timeout),
+    clientKey: rotatable(options.clientKey, 'clientKey', privateKey, timeout),
     basicEncoding: parseBasicEncoding(options.basicEncoding ?? 'form', clientId),
     clientAssertionAudience: optional(options.clientAssertionAudience, 'clientAssertionAudience', text)
   }
@@ -220,7 +222,7 @@ function parseResponseMode (value: unknown, secure: boolean): ProviderSettings['
   return oneOf(value, ['query', 'form_post'], 'responseMode')
 }
 
-function parseTokens (options: ProviderOptions): TokenSettings {
+function parseTokens (options: ProviderOptions, { timeout }: Pick<TransportSettings, 'timeout'>): TokenSettings {
   const signingAlg = (value: unknown, key: string): SigningAlgorithm => oneOf(value, SIGNING_ALGS, key)
   const idTokenEncryption = optional(options.idTokenEncryption, 'idTokenEncryption', parseEncryption)
   const userinfoEncryption = optional(options.userinfoEncryption, 'userinfoEncryption', parseEncryption)
@@ -233,15 +235,15 @@ function parseTokens (options: ProviderOptions): TokenSettings {
     idTokenEncryption,
     userinfoSigningAlg: optional(options.userinfoSigningAlg, 'userinfoSigningAlg', signingAlg),
     userinfoEncryption,
-    decryptionKeys: rotatable(options.decryptionKey, 'decryptionKey', privateKeys),
-    isTrustedAudience: parseTrustedAudiences(options.trustedAudiences ?? []),
+    decryptionKeys: rotatable(options.decryptionKey, 'decryptionKey', privateKeys, timeout),
+    isTrustedAudience: parseTrustedAudiences(options.trustedAudiences ?? [], timeout),
     authTime: oneOf(options.authTime ?? 'required', ['required', 'optional'], 'authTime')
   }
 }
 
-function parseTrustedAudiences (value: unknown): TokenSettings['isTrustedAudience'] {
+function parseTrustedAudiences (value: unknown, timeout: number): TokenSettings['isTrustedAudience'] {
   if (value === '*') return () => true
-  if (typeof value === 'function') return value as TokenSettings['isTrustedAudience']
+  if (typeof value === 'function') return limited(value as TokenSettings['isTrustedAudience'], timeout, 'timeout')
   check(Array.isArray(value), '"trustedAudiences" must be an array of strings, a function or "*"')
   const trusted = strings(value, 'trustedAudiences')
   return (audience) => trusted.includes(audience)

@@ -1,7 +1,9 @@
 import { OidcError } from '../errors.ts'
+import { limited } from '../util/at-most.ts'
 import { isRecord } from '../util/json.ts'
 import { check, checkKeys, func, number } from './check.ts'
 import { isProviderName, parseProvider, PROVIDER_OPTIONS } from './provider.ts'
+import { parseTransport } from './transport.ts'
 import type { BrokerSettings } from './broker.ts'
 import type { ParseContext } from './context.ts'
 import type { ProviderSettings } from './provider.ts'
@@ -38,10 +40,17 @@ export function parseProviders (options: OidcOptions, context: ParseContext): Pr
     providers: isSingleProvider(options)
       ? new Map([['default', parseProvider('default', options as ProviderOptions, context)]])
       : parseNamed(options, parse),
-    resolveProvider: func(resolveProvider, 'resolveProvider'),
+    resolveProvider: resolveProvider === undefined ? undefined : parseResolve(resolveProvider, options),
     parseProvider: parse,
     resolveMaxAge: number(options.resolveMaxAge, 60, 'resolveMaxAge', [0, 86_400])
   }
+}
+
+function parseResolve (
+  resolve: NonNullable<OidcOptions['resolveProvider']>,
+  options: OidcOptions
+): OidcOptions['resolveProvider'] {
+  return limited(func(resolve, 'resolveProvider'), parseTransport(options as ProviderOptions).timeout, 'timeout')
 }
 
 /** Provider options beside `providers` are defaults for each of them. */

@@ -2,7 +2,7 @@ import { isRecord } from '../util/json.ts'
 import { parseLoginParams } from './authorization-params.ts'
 import { parseBearer } from './bearer.ts'
 import { parseBroker } from './broker.ts'
-import { check, checkKeys, checkSet, func, optional, strings } from './check.ts'
+import { check, checkKeys, checkSet, optional, strings } from './check.ts'
 import { parseClaimConstraints } from './constraints.ts'
 import { ownUrl, parseContext } from './context.ts'
 import { parsePages } from './pages.ts'
@@ -14,7 +14,7 @@ import { parseSession } from './session.ts'
 import { parseTransport } from './transport.ts'
 import type { BearerSettings } from './bearer.ts'
 import type { BrokerSettings } from './broker.ts'
-import type { ParseContext } from './context.ts'
+import type { ParseContext, ParseHook } from './context.ts'
 import type { PageSettings } from './pages.ts'
 import type { ProvidersSettings } from './providers.ts'
 import type { RegistrationSettings } from './registration.ts'
@@ -39,6 +39,8 @@ export interface Settings extends ProvidersSettings, Routes {
   onClaims: OidcOptions['onClaims']
   onLogout: OidcOptions['onLogout']
   onError: OidcOptions['onError']
+  /** For the hooks that are given later. */
+  parseHook: ParseHook
   pages: PageSettings
   requiredClaims: Record<string, ClaimValue | ClaimValue[]>
   roleClaims: string[]
@@ -55,7 +57,7 @@ export interface Settings extends ProvidersSettings, Routes {
 const OPTIONS = [
   ...REGISTRATION_OPTIONS, ...PROVIDER_OPTIONS, 'providers', 'resolveProvider', 'resolveMaxAge', 'baseUrl', 'routes', 'loginPage',
   'loginParams', 'defaultReturnTo', 'store', 'session', 'claims', 'parseClaims', 'onClaims', 'onLogout',
-  'onError', 'pages', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
+  'onError', 'hookTimeout', 'pages', 'requiredClaims', 'bearer', 'broker', 'roleClaims', 'telemetry', 'allowInsecureLoopback'
 ]
 const ROLE_CLAIMS = ['roles', 'groups', 'realm_access.roles', 'resource_access.{clientId}.roles']
 const STORE_METHODS = ['get', 'set', 'create', 'replace', 'has', 'take', 'list', 'purge', 'close']
@@ -92,10 +94,11 @@ export function parseOptions (options: OidcOptions, scope = ''): Settings {
     ...parseLoginOptions(options, context),
     store,
     session: parseSession(options.session, { baseUrl: context.baseUrl, secure: context.secure, prefix, hasStore }),
-    ...parseClaimsOptions(options),
-    onLogout: func(options.onLogout, 'onLogout'),
-    onError: func(options.onError, 'onError'),
-    pages: parsePages(options.pages, context.baseUrl),
+    ...parseClaimsOptions(options, context),
+    onLogout: context.hook(options.onLogout, 'onLogout'),
+    onError: context.hook(options.onError, 'onError'),
+    parseHook: context.hook,
+    pages: parsePages(options.pages, context),
     transport: parseTransport(options as ProviderOptions),
     telemetry: parseTelemetry(options.telemetry),
     routeLog
@@ -153,12 +156,13 @@ function parseLoginOptions (
 }
 
 function parseClaimsOptions (
-  options: OidcOptions
+  options: OidcOptions,
+  { hook }: Pick<ParseContext, 'hook'>
 ): Pick<Settings, 'claims' | 'parseClaims' | 'onClaims' | 'requiredClaims' | 'roleClaims'> {
   return {
     claims: optional(options.claims, 'claims', strings),
-    parseClaims: func(options.parseClaims, 'parseClaims'),
-    onClaims: func(options.onClaims, 'onClaims'),
+    parseClaims: hook(options.parseClaims, 'parseClaims'),
+    onClaims: hook(options.onClaims, 'onClaims'),
     requiredClaims: optional(options.requiredClaims, 'requiredClaims', parseClaimConstraints) ?? {},
     roleClaims: strings(options.roleClaims ?? ROLE_CLAIMS, 'roleClaims')
   }

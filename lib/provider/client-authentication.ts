@@ -1,5 +1,6 @@
 import * as client from 'openid-client'
 import { OidcError } from '../errors.ts'
+import { LateError } from '../util/at-most.ts'
 import { importSigningKey, toJwk } from './private-keys.ts'
 import type { CryptoKey, JWK } from 'jose'
 import type { ProviderSettings } from '../options/provider.ts'
@@ -71,7 +72,7 @@ async function current<T> (credential: () => Promise<T>, name: string): Promise<
     return await credential()
   } catch (cause) {
     // The message of any other error may contain the secret.
-    const reason = cause instanceof OidcError ? `: ${cause.message}` : ''
+    const reason = cause instanceof OidcError || cause instanceof LateError ? `: ${cause.message}` : ''
     throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the ${name} is not available${reason}` })
   }
 }

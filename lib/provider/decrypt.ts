@@ -1,5 +1,6 @@
 import { compactDecrypt } from 'jose'
 import { OidcError } from '../errors.ts'
+import { LateError } from '../util/at-most.ts'
 import { importKey, toJwk } from './private-keys.ts'
 import type { CompactDecryptGetKey, CryptoKey, JWK } from 'jose'
 import type { OidcErrorCode } from '../errors.ts'
@@ -39,7 +40,8 @@ async function keysFor (alg: string, keys: () => Promise<ClientKey[]>): Promise<
     const jwks = (await keys()).map(toJwk).filter((jwk) => isUsableWith(jwk, alg))
     return await Promise.all(jwks.map(async (jwk) => ({ kid: jwk.kid, key: await importKey(jwk, alg) })))
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: 'the decryptionKey cannot be used' })
+    const reason = cause instanceof LateError ? `: ${cause.message}` : ''
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `the decryptionKey cannot be used${reason}` })
   }
 }
 

@@ -3,6 +3,7 @@ import { decodeJwt } from 'jose'
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { printable } from '../http/params.ts'
 import { en } from '../pages/languages/en.ts'
+import { LateError } from '../util/at-most.ts'
 import { equal } from '../util/crypto.ts'
 import { hasFewLevels } from '../util/json.ts'
 import { now } from '../util/time.ts'
@@ -115,7 +116,8 @@ async function isTrusted (audience: unknown, { isTrustedAudience }: ProviderSett
   try {
     return typeof audience === 'string' && await isTrustedAudience(audience) === true
   } catch (cause) {
-    throw new OidcError('FST_OIDC_UNEXPECTED', { cause, detail: 'the function "trustedAudiences" failed' })
+    const statusCode = cause instanceof LateError ? cause.statusCode : undefined
+    throw new OidcError('FST_OIDC_UNEXPECTED', { cause, statusCode, detail: 'the function "trustedAudiences" failed' })
   }
 }
 

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { OidcError, messageOf } from '../errors.ts'
 import { check } from '../options/check.ts'
 import { isProviderName, WELL_KNOWN } from '../options/provider.ts'
+import { LateError } from '../util/at-most.ts'
 import { createBoundedMap } from '../util/bounded-map.ts'
 import { createCached } from '../util/cached.ts'
 import { createConnections } from './connections.ts'
@@ -105,11 +106,26 @@ function createTenants (settings: Settings, resolve: Resolve, create: Create): L
     return createCached(load, { maxAge, maxStale: maxAge + MAX_STALE, retryAfter: RETRY_AFTER })
   }
 
+  async function resolveNow (tenant: Tenant, request: FastifyRequest, name: string): Promise<Provider | null> {
+    if (kept.get(name) === undefined) resolving.set(name, tenant)
+    return await tenant.get(request).finally(() => resolving.delete(name))
+  }
+
+  /** A call that does not end is the fault of one request. The others that wait for it call again. */
+  async function resolveSafely (tenant: Tenant, request: FastifyRequest, name: string): Promise<Provider | null> {
+    const calls = tenant.begun()
+    const resolved = resolveNow(tenant, request, name)
+    const isOwnCall = tenant.begun() > calls
+    return await resolved.catch(async (error: OidcError) => {
+      if (isOwnCall || error.kind !== 'late') throw error
+      return await resolveNow(tenant, request, name)
+    })
+  }
+
   async function find (request: FastifyRequest, name: string): Promise<Provider | null> {
     if (!isProviderName(name)) return null
     const tenant = kept.get(name) ?? resolving.get(name) ?? createTenant(name)
-    if (kept.get(name) === undefined) resolving.set(name, tenant)
-    const provider = await tenant.get(request).finally(() => resolving.delete(name))
+    const provider = await resolveSafely(tenant, request, name)
     if (provider === null) return null
     if (!admitted.has(provider)) admit(provider)
     if (kept.get(name) === undefined) kept.set(name, tenant)
@@ -173,7 +189,9 @@ async function callResolve (
   try {
     return await resolve(request, name) ?? null
   } catch (cause) {
-    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, detail: `resolveProvider: ${messageOf(cause)}` })
+    const kind = cause instanceof LateError ? 'late' : undefined
+    const detail = `resolveProvider: ${messageOf(cause)}`
+    throw new OidcError('FST_OIDC_PROVIDER_UNAVAILABLE', { cause, kind, detail })
   }
 }
 

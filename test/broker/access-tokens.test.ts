@@ -104,11 +104,13 @@ t.test('K12 a fault in broker.claims or broker.onIssue is no refusal', async (t)
   const cases: Array<[broker: Options['broker'] & object, status: number, error: string]> = [
     [{ claims: broken() }, 500, 'server_error'],
     [{ onIssue: broken() }, 500, 'server_error'],
+    [{ claims: async () => await new Promise(() => {}) }, 503, 'temporarily_unavailable'],
+    [{ onIssue: async () => await new Promise(() => {}) }, 503, 'temporarily_unavailable'],
     [{ claims: broken(503) }, 503, 'temporarily_unavailable'],
     [{ onIssue: broken(502) }, 502, 'server_error']
   ]
   for (const [broker, status, error] of cases) {
-    const { post, token, provider } = await start(t, { broker })
+    const { post, token, provider } = await start(t, { broker, hookTimeout: 0.1 })
     const { device_code: deviceCode } = (await post('device', {})).json()
     provider.approveDevice()
     const answer = await token({ grant_type: DEVICE, device_code: deviceCode })

@@ -320,7 +320,7 @@ t.test('a check function decides for sessions and tokens, and roleClaims name th
   const { app, send, provider } = await start(
     t,
     {},
-    { roleClaims: ['permissions', 'https://example.com/roles', 'resource_access.{clientId}.roles'] }
+    { roleClaims: ['permissions', 'https://example.com/roles', 'resource_access.{clientId}.roles'], hookTimeout: 0.05 }
   )
   const seen: unknown[] = []
   app.get(
@@ -347,6 +347,8 @@ t.test('a check function decides for sessions and tokens, and roleClaims name th
     },
     async () => 'x'
   )
+  const never = async (): Promise<boolean> => await new Promise(() => {})
+  app.get('/never', { preHandler: app.oidc.required({ check: never }) }, async () => 'x')
   app.get('/roles', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
   const token = `Bearer ${tokenOf(provider)}`
   t.same([(await send(token, '/own/alice')).statusCode, (await send(token, '/own/bob')).statusCode], [200, 403])
@@ -366,6 +368,9 @@ t.test('a check function decides for sessions and tokens, and roleClaims name th
     'only true passes, not a truthy value'
   )
   t.equal((await send(token, '/failing')).statusCode, 500)
+  const late = await send(token, '/never')
+  t.match([late.statusCode, late.headers['retry-after'], late.json()], [503, '5', { code: 'FST_OIDC_UNEXPECTED' }], 'R2')
+  t.notMatch(late.body, 'hookTimeout')
   const roles = async (overrides: Record<string, unknown>): Promise<number> =>
     (await send(`Bearer ${tokenOf(provider, { overrides })}`, '/roles')).statusCode
   t.same(

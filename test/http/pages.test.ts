@@ -29,7 +29,7 @@ async function open (app: FastifyInstance, url: string, headers: Record<string, 
 }
 
 async function start (pages: PageOptions, server = {}) {
-  const { app, provider, browser } = await startApp(t, { pages }, {}, server)
+  const { app, provider, browser } = await startApp(t, { pages, hookTimeout: 0.2 }, {}, server)
   app.get('/admin', { preHandler: app.oidc.required({ roles: 'admin' }) }, async () => 'admin')
   app.post('/sign-in', async (request, reply) => await app.oidc.login(request, reply))
   app.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'string' }, (_request, _body, done) => done(null))
@@ -210,6 +210,7 @@ t.test('when the page cannot be rendered, the page of the plugin is sent, and th
   const failures: Array<[name: string, render: () => unknown, reason: string]> = [
     ['throws', () => { throw new Error('no template') }, 'no template'],
     ['rejects', async () => { throw new Error('no template') }, 'no template'],
+    ['never returns', async () => await new Promise(() => {}), 'it has not ended within 0.2 s'],
     ['nothing', () => undefined, 'it returned no text'],
     ['null', async () => null, 'it returned no text'],
     ['an object', () => ({ html: '<p>' }), 'it returned no text'],

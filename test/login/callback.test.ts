@@ -1133,6 +1133,46 @@ t.test('K12 the log says what a hook has done', async (t) => {
   }
 })
 
+t.test('V33 R2 a login whose hook never returns ends, and what it returns later makes no session', async (t) => {
+  const provider = await startedProvider(t)
+  const gate = createGate()
+  const hooks: Array<Partial<OidcOptions>> = [
+    { onClaims: async () => { await gate.pass(); return { id: 7 } } },
+    { onClaims: async (_claims, { reply }) => { await gate.pass(); await reply.redirect('/welcome') } },
+    { onClaims: async () => { await gate.pass(); throw new Error('late') } },
+    { parseClaims: async (claims) => { await gate.pass(); return claims } }
+  ]
+  const { lines, server } = captureLog()
+  const tried = await Promise.all(hooks.map(async (hook) => {
+    const app = await buildApp(t, optionsFor(provider, { ...hook, hookTimeout: 0.1 }), server)
+    const browser = client({ app, baseUrl: BASE_URL })
+    return { browser, page: await browser.goto('/auth/login?return_to=/me') }
+  }))
+  gate.open()
+  await nextTurn()
+  for (const { browser, page } of tried) {
+    t.match([page.status, page.headers.get('retry-after')], [503, '5'])
+    t.match(page.text(), /This application is not available at the moment.*FST_OIDC_UNEXPECTED/s)
+    await assertAnonymous(t, browser)
+    t.equal((await browser.step('/maybe')).json().claims, null)
+  }
+  t.match(lines(), '"detail":"onClaims failed: it has not ended within 0.1 s, as \\"hookTimeout\\" demands"')
+  t.match(lines(), '"detail":"parseClaims failed: it has not ended')
+  for (const { browser } of tried.slice(0, 1)) {
+    t.equal((await browser.goto('/auth/login?return_to=/me')).json().user.id, 7, 'only this login was affected')
+  }
+})
+
+t.test('R2 an error is answered although onError never returns', async (t) => {
+  const { lines, server } = captureLog()
+  const { browser } = await startApp(t, {
+    hookTimeout: 0.05, onError: async () => { await new Promise(() => {}) }
+  }, {}, server)
+  const page = await browser.goto('/auth/callback?state=x')
+  t.match([page.status, page.text()], [400, /FST_OIDC_STATE/])
+  t.match(lines(), /it has not ended within 0.05 s.*onError failed/)
+})
+
 t.test('onClaims may send the reply itself, and then there is no session', async (t) => {
   const provider = await startedProvider(t)
   const { browser, page } = await attempt(t, provider, [], {

@@ -6,6 +6,7 @@ import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock
 import { launchChromium, skipWithoutChromium } from '../support/chromium.ts'
 import { times } from '../support/crowd.ts'
 import { freePort } from '../support/free-port.ts'
+import { captureLog } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
 import { keyBytes } from '../support/keys.ts'
 import type { FastifyInstance } from 'fastify'
@@ -578,6 +579,16 @@ t.test('onLogout that fails stops nothing', async (t) => {
   t.match(lines.join(''), /the audit log is full.*onLogout failed/)
   await browser.post('/auth/logout')
   t.equal(calls, 1, 'a logout without a session is none')
+})
+
+t.test('R2 onLogout that never returns stops nothing', async (t) => {
+  const { lines, server } = captureLog()
+  const never = async (): Promise<void> => await new Promise(() => {})
+  const { app, provider } = await startApp(t, { onLogout: never, hookTimeout: 0.05 }, {}, server)
+  const browser = await logIn({ app, provider }, 'alice')
+  const page = await browser.post('/auth/logout', { return_to: '/maybe' })
+  t.match([page.status, page.url, page.json()], [200, `${BASE_URL}/maybe`, { claims: null }])
+  t.match(lines(), /it has not ended within 0.05 s.*onLogout failed/)
 })
 
 t.test('a logout without a session, or with a broken or an old one', async (t) => {

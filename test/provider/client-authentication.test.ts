@@ -265,6 +265,17 @@ t.test('a secret function that fails', async (t) => {
   t.equal(provider.count('token'), 0)
 })
 
+t.test('R2 a secret function that never returns fails its own request only', async (t) => {
+  const provider = await startedProvider(t, { client_secret: 'x' })
+  const { server, lines } = captureLog()
+  let calls = 0
+  const clientSecret = async (): Promise<string> => ++calls === 1 ? await new Promise(() => {}) : 'x'
+  const app = await buildApp(t, optionsFor(provider, { clientSecret, timeout: 1 }), server)
+  const goto = async (): Promise<number> => (await client({ app, baseUrl: BASE_URL }).goto('/me')).status
+  t.same(await Promise.all([goto(), goto()]).then((statuses) => statuses.sort()), [200, 503])
+  t.match(lines(), 'the clientSecret is not available: it has not ended within 1 s, as \\"timeout\\" demands')
+})
+
 t.test('S56 a wrong client secret is not logged', async (t) => {
   const lines: string[] = []
   const { issuer, close, register } = await startOidcProvider({ autoLogin: 'alice' })

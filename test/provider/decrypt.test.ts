@@ -186,6 +186,11 @@ t.test('S32 unusable decryption keys, and a key function that fails', async (t) 
     const { page } = await attempt(t, provider, async (jws) => await encrypt(jws), { ...encrypting, decryptionKey })
     t.match([page.status, page.text()], [503, /FST_OIDC_PROVIDER_UNAVAILABLE/])
   }
+  const never = async (): Promise<KeyObject> => await new Promise(() => {})
+  const { page } = await attempt(t, provider, async (jws) => await encrypt(jws), {
+    ...encrypting, decryptionKey: never, timeout: 1
+  })
+  t.match([page.status, page.text()], [503, /FST_OIDC_PROVIDER_UNAVAILABLE/], 'R2')
   for (const decryptionKey of [
     jwkOf(rsa.privateKey, { use: 'sig' }),
     jwkOf(rsa.privateKey, { alg: 'RSA-OAEP' }),

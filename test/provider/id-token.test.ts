@@ -377,7 +377,11 @@ t.test('K4 trustedAudiences may be a function or "*", and azp must still be this
   }
   const failing = { trustedAudiences: () => { throw new Error('a bug') } }
   await t.rejects(verify({ overrides: { aud: ['web', 'project-1'], azp: 'web' } }, {}, failing), {
-    code: 'FST_OIDC_UNEXPECTED', cause: { message: 'a bug' }
+    code: 'FST_OIDC_UNEXPECTED', statusCode: 500, cause: { message: 'a bug' }
+  })
+  const hanging = { trustedAudiences: async () => await new Promise<boolean>(() => {}), timeout: 0.02 }
+  await t.rejects(verify({ overrides: { aud: ['web', 'project-1'], azp: 'web' } }, {}, hanging), {
+    code: 'FST_OIDC_UNEXPECTED', statusCode: 503, cause: { message: 'it has not ended within 0.02 s, as "timeout" demands' }
   })
 })
 

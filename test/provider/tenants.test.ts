@@ -361,6 +361,35 @@ t.test('R3 while resolveProvider fails, known tenants work, and sessions stay', 
   t.equal((await throwing.inject('/auth/acme/login')).statusCode, 503)
 })
 
+t.test('R2 a call of resolveProvider that never returns ends for its own request only', async (t) => {
+  const never = async (): Promise<null> => await new Promise(() => {})
+  let hanging = 1
+  const world = await start(t, {
+    timeout: 0.2,
+    resolveProvider: async (_request, name = 'acme') => {
+      asked.push(name)
+      return hanging-- > 0 ? await never() : { name, ...tenants[name] }
+    }
+  })
+  const { app, asked, tenants, clock } = world
+  tenants['acme'] = optionsOf(world.acme, { timeout: 20 })
+  const begin = async (url = '/auth/acme/login'): Promise<number> => (await app.inject(url)).statusCode
+  t.same(await Promise.all([begin(), begin(), begin()]), [503, 302, 302])
+  t.equal(asked.length, 2, 'those that have waited call again, together')
+  t.equal(await begin(), 302)
+
+  const alice = await logIn(t, world, 'acme')
+  clock.advance(61)
+  hanging = 1
+  t.equal((await alice.fetch('/me')).status, 200, 'a tenant that is known goes on')
+  hanging = 1
+  t.equal(await begin('/auth/login'), 503, 'also when the tenant of the request is asked for')
+  t.equal(await begin('/auth/login'), 302)
+  hanging = 2
+  t.same(await Promise.all([begin('/auth/globex/login'), begin('/auth/globex/login')]), [503, 503])
+  t.equal(await begin('/auth/acme/login'), 302)
+})
+
 t.test('wrong options of a tenant are logged', async (t) => {
   const { lines, server } = captureLog()
   const { app, tenants } = await start(t, {}, server)
