@@ -4,4 +4,3 @@ import type * as esm from '../../dist/lib/store/postgres.js' with { 'resolution-
 export type * from '../../dist/lib/store/postgres.js' with { 'resolution-mode': 'import' }
 
 export declare const createPostgresStore: typeof esm.createPostgresStore
-export declare const openPool: typeof esm.openPool
