@@ -1,9 +1,8 @@
 import t from 'tap'
 import { createGate } from './support/gate.ts'
 import { faultyStore } from './support/modes.ts'
-import { openPage } from './support/pages.ts'
-import { optionsFor, startApp } from './support/app.ts'
-import { startedClock, startedProvider } from './support/started.ts'
+import { startApp } from './support/app.ts'
+import { startedClock } from './support/started.ts'
 import type { Test } from 'tap'
 
 const OK = { default: { status: 'ok' } }
@@ -69,23 +68,4 @@ t.test('a hundred probes of one second ask once, and a clock that is set back as
   clock.advance(-3600)
   await app.oidc.health()
   t.equal(calls.length, 6)
-})
-
-t.test('the probes of docs/kubernetes.md', async (t) => {
-  const page = openPage('docs/kubernetes.md')
-  const provider = await startedProvider(t)
-  const { store, fault } = faultyStore()
-  const app = await page.run(t, "'/ready'", { context: { options: optionsFor(provider, { store }) } })
-  const paths = new Set([...page.text.matchAll(/path: (\S+),/g)].map(([, path]) => path as string))
-  t.same(paths, new Set(['/live', '/ready']))
-  const statuses = async () => await Promise.all([...paths].map(async (path) => (await app.inject(path)).statusCode))
-  fault.verbs = new Set(['all'])
-  t.same(await statuses(), [200, 503], 'the store is gone')
-
-  const clock = startedClock(t)
-  fault.verbs = null
-  provider.fault({ on: 'metadata', status: 503 }, { on: 'jwks', status: 503 })
-  clock.advance(7200)
-  t.same(await statuses(), [200, 200], 'the provider is gone')
-  t.equal((await app.inject('/ready')).json().status, 'degraded')
 })
