@@ -149,7 +149,17 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const deviceCodes = createDeviceCodes(sealer)
   const passThrough = createPassThrough({ providers, urls, telemetry })
   const grantTypes = createGrantTypes({
-    broker, codes, bearer, deviceCodes, passThrough, providers, acceptLogin, telemetry, defaultReturnTo, maxAge
+    broker,
+    codes,
+    bearer,
+    deviceCodes,
+    passThrough,
+    providers,
+    endedSessions,
+    acceptLogin,
+    telemetry,
+    defaultReturnTo,
+    maxAge
   })
   const nativeClients = broker?.settings.nativeClients
   const nativeLogins = broker === undefined || codes === undefined || nativeClients === undefined
@@ -186,6 +196,7 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     providers,
     store,
     records,
+    endedSessions,
     cookies,
     sessions,
     accessToken,

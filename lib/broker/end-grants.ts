@@ -1,7 +1,8 @@
 import { oauthError } from '../provider/oauth-error.ts'
 import { revokeInBackground } from '../provider/revoke.ts'
+import { isEndedBy } from '../session/ended-sessions.ts'
 import { isUnreadable } from '../store/sealed-store.ts'
-import { now } from '../util/time.ts'
+import { CLOCK_TOLERANCE, now } from '../util/time.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { OidcError } from '../errors.ts'
 import type { Providers } from '../provider/providers.ts'
@@ -59,8 +60,7 @@ export function createGrantEnd (parts: GrantEndParts): GrantEnd {
     let count = 0
     try {
       for await (const record of records.list(filter)) {
-        const isMatch = record.loginAt <= at || filter.sid !== undefined
-        if (!isMatch || !(await records.remove(record.id))) continue
+        if (!isEndedBy(at, record) || !(await records.remove(record.id))) continue
         count += 1
         revocations.push(...revocationsOf(record))
       }
@@ -90,8 +90,8 @@ export function createGrantEnd (parts: GrantEndParts): GrantEnd {
     },
 
     async endSubject (subject, filter) {
-      const at = Date.now()
-      await store.raise(markOf(subject), at, now() + maxLifetime + 60)
+      const at = await endedSessions.logoutTime()
+      await store.raise(markOf(subject), at, now() + maxLifetime + CLOCK_TOLERANCE)
       return await endAll(filter, at)
     },
 

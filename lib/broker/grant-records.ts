@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { createRecordIndex } from '../store/record-index.ts'
 import { sha256 } from '../util/crypto.ts'
-import { now } from '../util/time.ts'
+import { hasBegun, now } from '../util/time.ts'
 import type { ClaimOrigins } from '../provider/claim-sources.ts'
 import type { Sealer } from '../sealer.ts'
 import type { RecordFilter } from '../store/record-index.ts'
@@ -107,9 +107,14 @@ export function createGrantRecords (store: SealedStore, sealer: Sealer): GrantRe
       const { current, previous } = found.content
       const hash = sha256(secret as string)
       if (hash === current) return { status: 'current', found }
-      return previous?.hash === hash && previous.until > now()
+      return previous?.hash === hash && isInGrace(previous.until)
         ? { status: 'repeated', found, next: previous.next }
         : { status: 'reused', id: found.content.id }
     }
   }
+}
+
+// A clock that is set back must not make a used token good for longer.
+function isInGrace (until: number): boolean {
+  return until > now() && hasBegun(until - REUSE_GRACE)
 }

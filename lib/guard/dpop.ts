@@ -2,7 +2,7 @@ import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { headerValues } from '../http/headers.ts'
 import { sha256 } from '../util/crypto.ts'
-import { now } from '../util/time.ts'
+import { hasBegun, now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
@@ -50,7 +50,7 @@ export function createDpopProofs (
   function isNonceValid (nonce: unknown): boolean {
     const opened = typeof nonce === 'string' ? sealer.open('nonce', nonce) : null
     const content = opened?.content as { at: number } | undefined
-    return content !== undefined && content.at + NONCE_LIFETIME > now()
+    return content !== undefined && hasBegun(content.at) && content.at + NONCE_LIFETIME > now()
   }
 
   return {

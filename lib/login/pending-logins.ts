@@ -4,14 +4,14 @@ import {
   ATTRIBUTES_LENGTH, LOGIN_BUDGET, MAX_COOKIE, addSetCookie, readCookie, totalBytes
 } from '../http/cookies.ts'
 import { isReserved } from '../http/cookie-space.ts'
-import { now } from '../util/time.ts'
+import { describeAhead, hasBegun, now } from '../util/time.ts'
 import { createFormerLogins } from './former-logins.ts'
 import { DONE_LENGTH } from './guarded-logins.ts'
 import { MARK_LENGTH, createLoginMarks } from './login-marks.ts'
 import {
   ID_LENGTH, LIFETIME, areOfOneBrowser, idOf, newLoginId, packTrace, startOf, traceOf, unpackTrace
 } from './pending-login.ts'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { CookieShares, CookieSpace } from '../http/cookie-space.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -176,7 +176,7 @@ export function createPendingLogins (
     if (value === undefined) return isFull ? LAST : 0
     const mark = marks.open(slot, value)
     if (mark === null) return 2 // of another application with the same name, or of a key that is gone
-    return mark.isUsed || !isInTime(startOf(mark.id)) ? 1 : startOf(mark.id)
+    return mark.isUsed || isTooOld(startOf(mark.id)) ? 1 : startOf(mark.id)
   }
 
   /** The address, as far as it fits into a `state`: without its query, if it is long. */
@@ -217,7 +217,7 @@ export function createPendingLogins (
 
   /** Whether another login of this browser waits: at any moment, it may bring a session. */
   function waitsElsewhere (header: string | undefined, { slot: newSlot }: BegunLogin): boolean {
-    return marksIn(header).some(({ slot, id, isUsed }) => slot !== newSlot && !isUsed && isInTime(startOf(id)))
+    return marksIn(header).some(({ slot, id, isUsed }) => slot !== newSlot && !isUsed && !isTooOld(startOf(id)))
   }
 
   /** How many bytes an address may have. */
@@ -342,8 +342,8 @@ export function createPendingLogins (
       const claim = async (expiresAt: number): Promise<boolean> => await taken.claim(['login', idOf(state)], expiresAt)
       const over = (reason: string, owesAppState: boolean): TakenLogin =>
         ({ status: 'over', reason, owesAppState, ...traceOf(login) })
-      if (!('nonce' in login) || !isInTime(login.startedAt)) {
-        const reason = 'nonce' in login ? `it began ${now() - login.startedAt} s ago` : found.reason
+      if (!('nonce' in login) || isTooOld(login.startedAt) || !hasBegun(login.startedAt)) {
+        const reason = 'nonce' in login ? explainTime(login.startedAt, request.log) : found.reason
         const hasWaited = login.appState !== undefined && !found.isUsed
         return over(reason, hasWaited && await claim(now() + COOKIE_LIFETIME))
       }
@@ -364,7 +364,7 @@ export function createPendingLogins (
     isOfBrowser: (request, id) => isOfBrowser(request.headers.cookie, id),
 
     pageOfSilent ({ headers: { cookie } }, provider) {
-      const silent = marksIn(cookie).filter(({ isSilent, id }) => isSilent && isInTime(startOf(id)))
+      const silent = marksIn(cookie).filter(({ isSilent, id }) => isSilent && !isTooOld(startOf(id)))
       const address = readAddress(cookie)
       const isOfOnly = silent.length === 1 && address?.s === silent[0]?.id && address?.p === provider.id
       return isOfOnly ? origin + address.r : undefined
@@ -422,6 +422,14 @@ function sameSiteOf ({ settings }: Provider): CookieAttributes['sameSite'] {
   return settings.responseMode === 'form_post' ? 'none' : 'lax'
 }
 
-function isInTime (startedAt: number): boolean {
-  return startedAt + LIFETIME > now() && startedAt <= now() + 5
+function isTooOld (startedAt: number): boolean {
+  return startedAt + LIFETIME <= now()
+}
+
+/** Why a login that began at this time does not count. The clocks of an operator are worth a warning. */
+function explainTime (startedAt: number, log: FastifyBaseLogger): string {
+  if (hasBegun(startedAt)) return `it began ${now() - startedAt} s ago`
+  const detail = `it began at ${describeAhead(startedAt)}`
+  log.warn({ detail }, 'a login from the future does not count, and its cookie stays')
+  return detail
 }

@@ -1,6 +1,6 @@
 import { logCompleted, sessionDigest } from '../http/completed.ts'
 import { check } from '../options/check.ts'
-import { ALWAYS, markOf } from '../session/ended-sessions.ts'
+import { ALWAYS, isEndedBy, markOf } from '../session/ended-sessions.ts'
 import { fewAtATime } from '../util/few-at-a-time.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Broker } from '../broker/broker.ts'
@@ -14,15 +14,16 @@ import type { OidcSession } from '../../types/claims.ts'
 import type { LogoutContext } from '../../types/options.ts'
 
 /**
- * Ends the sessions that match the filter and did not begin after `at` (in milliseconds since the epoch), in every
- * process. Returns those that were found in the store. Sessions in cookies end as well, but cannot be listed.
+ * Ends the sessions that match the filter, in every process: all that have begun by now, or those that did not begin
+ * after `until` (in milliseconds since the epoch). Returns those that were found in the store. Sessions in cookies end
+ * as well, but cannot be listed.
  * Throws FST_OIDC_OPTION when the filter does not say which sessions. Writes one line into the log for all of them.
  */
 export type EndSessions = (
   filter: SessionFilter,
   reason: LogoutContext['reason'],
   log: FastifyBaseLogger,
-  at?: number
+  until?: number
 ) => Promise<EndedSession[]>
 
 /** What is left of a session that has ended. There may be very many. */
@@ -47,13 +48,23 @@ export interface EndSessionsParts {
   bearer: Bearer | undefined
 }
 
+/** How far the time of a logout may be ahead of the clock, in milliseconds, because of others at the same moment. */
+const CLOCK_STEP = 1000
+
 export function createEndSessions (parts: EndSessionsParts): EndSessions {
   const { settings, endedSessions, records, reportEnd, broker, bearer } = parts
 
-  async function endUntil (filter: SessionFilter, at: number): Promise<void> {
+  /** When the sessions must have begun. */
+  async function timeOf ({ id, sid }: SessionFilter, until: number): Promise<number> {
     // A provider never uses a `sid` again: its session has ended, whatever the clocks say.
-    const time = filter.sid === undefined ? at : ALWAYS
-    for (const name of marksFor(filter, providersOf(filter))) await endedSessions.mark(name, time)
+    if ((id ?? sid) !== undefined) return ALWAYS
+    const time = await endedSessions.logoutTime()
+    // After the clock was set back, the times of logins do not tell which of them were before `until`.
+    return time > Date.now() + CLOCK_STEP ? time : Math.min(time, until)
+  }
+
+  async function endUntil (filter: SessionFilter, at: number): Promise<void> {
+    for (const name of marksFor(filter, providersOf(filter))) await endedSessions.mark(name, at)
     // The grants of a user end with the user's sessions, but not with a single one.
     await broker?.endAll(filter, at)
   }
@@ -79,12 +90,11 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
     at: number
   ): Promise<EndedSession[]> {
     const ended: EndedSession[] = []
-    // A session that is named ends whatever the clocks say.
-    const isNamed = filter.sid !== undefined || filter.id !== undefined
     try {
-      await fewAtATime(records.list(filter), REMOVALS, async ({ session, loginAt, tokens }) => {
+      await fewAtATime(records.list(filter), REMOVALS, async (record) => {
+        const { session, tokens } = record
         // If several calls end the session, only one of them reports it.
-        if ((loginAt > at && !isNamed) || !(await endedSessions.end(session.id))) return
+        if (!isEndedBy(at, record) || !(await endedSessions.end(session.id))) return
         ended.push({ session, refreshToken: tokens.refresh_token })
         if (ended.length % PROGRESS === 0) log.info({ sessions: ended.length }, 'sessions are being ended')
       })
@@ -95,9 +105,10 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
     return ended
   }
 
-  return async (filter, reason, log, at = Date.now()) => {
+  return async (filter, reason, log, until = Infinity) => {
     // Access tokens that were verified before the logout are verified again.
     bearer?.forget()
+    const at = await timeOf(filter, until)
     if (filter.id === undefined) await endUntil(filter, at)
     else if (records === undefined) await endUnlisted(filter.id, filter)
     const ended = records === undefined ? [] : await endListed(records, filter, reason, log, at)

@@ -1,6 +1,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { elapsed } from '../util/time.ts'
 import type { Agent, IncomingMessage, RequestOptions } from 'node:http'
 import type { Duplex } from 'node:stream'
 
@@ -66,7 +67,7 @@ const idleSince = new WeakMap<Duplex, number>()
 function keepWhile (agent: Agent, mayKeep: () => boolean): void {
   const keep = agent.keepSocketAlive.bind(agent) as (socket: Duplex) => unknown
   agent.keepSocketAlive = (socket: Duplex): unknown => {
-    idleSince.set(socket, Date.now())
+    idleSince.set(socket, elapsed())
     return mayKeep() && keep(socket)
   }
 }
@@ -85,7 +86,7 @@ function hasIdle (agent: Agent): boolean {
  */
 async function removeClosed (agent: Agent): Promise<void> {
   for (const socket of idleOf(agent)) {
-    if (Date.now() - (idleSince.get(socket) as number) > MAX_IDLE) socket.destroy()
+    if (elapsed() - (idleSince.get(socket) as number) > MAX_IDLE) socket.destroy()
   }
   await nextTurn()
   await nextTurn()

@@ -31,8 +31,9 @@ export function backchannelLogoutEndpoint (
     // If the provider sends the token again, it must not end newer sessions.
     if (await seenLogoutTokens.has(seen)) return
     // The token may come late, after a failure. It does not end sessions that began in the meantime.
-    const at = Math.min(Date.now(), (iat + 1 + provider.settings.clockTolerance) * 1000)
-    const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', request.log, at)
+    const inTime = iat + 1 + provider.settings.clockTolerance
+    const until = inTime > now() ? Infinity : inTime * 1000
+    const ended = await endSessions({ provider: name, sid, sub }, 'backchannel', request.log, until)
     await seenLogoutTokens.add(seen, now() + replayTime(provider.settings))
     revokeInBackground(request.log, ended.flatMap((session) => revocationsOf(provider, session)))
   }

@@ -28,7 +28,7 @@ type ResponseMode = ProviderSettings['responseMode']
 
 type CallbackParts = Pick<Parts,
   'settings' | 'urls' | 'providers' | 'pendingLogins' | 'guardedLogins' | 'silentLogin' | 'login' | 'acceptLogin' |
-  'sessions' | 'stepUp' | 'nativeLogins' | 'pages' | 'telemetry' | 'errorResponses'>
+  'endedSessions' | 'sessions' | 'stepUp' | 'nativeLogins' | 'pages' | 'telemetry' | 'errorResponses'>
 
 /** They must not come twice, whether they are read or not (RFC 6749, section 3.1). */
 const RESPONSE_PARAMS = [
@@ -133,7 +133,7 @@ const MUST_ASK: ReadonlySet<string> = new Set([
 /** Completes a login: redeems the code, asks the application, and begins the session. */
 function createCompletion (parts: CallbackParts) {
   const { settings, urls, login: logins, guardedLogins, silentLogin, acceptLogin } = parts
-  const { sessions, nativeLogins, pages, telemetry } = parts
+  const { endedSessions, sessions, nativeLogins, pages, telemetry } = parts
 
   async function exchangeCode (
     login: PendingLogin,
@@ -198,7 +198,7 @@ function createCompletion (parts: CallbackParts) {
     if (login.silent) silentLogin.suppress(reply)
     await provider.checkResponseIssuer(response.iss)
     if (login.silent && response.error !== undefined) return endSilent(login, response.error, callback)
-    const loginAt = Date.now()
+    const loginAt = await endedSessions.loginTime()
     const tokenSet = await exchangeCode(login, callback).catch((error: OidcError) => {
       if (canAskAgain(login, error)) return null
       throw error

@@ -1,5 +1,5 @@
 import { createBoundedMap } from '../util/bounded-map.ts'
-import { now } from '../util/time.ts'
+import { CLOCK_TOLERANCE, now } from '../util/time.ts'
 import type { EntryName, SealedStore } from '../store/sealed-store.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { Session } from './session.ts'
@@ -7,6 +7,9 @@ import type { Session } from './session.ts'
 /**
  * Which sessions have ended. A logout writes a mark: a name (session id, sid, sub or provider) and a time.
  * A session that began before a matching mark has ended. Marks last longer than the sessions they end.
+ *
+ * The clock may be set back, and those of two processes differ. So logins and logouts take their times here: a logout
+ * is not before any login so far, and a login is after each logout so far.
  */
 export interface EndedSessions {
   /** Whether a session has ended, as far as this process knows; `undefined` when the store must be asked. */
@@ -19,6 +22,12 @@ export interface EndedSessions {
   end: (id: string) => Promise<boolean>
   /** Ends the sessions that match the mark and did not begin after `at`, in milliseconds since the epoch. */
   mark: (mark: EntryName, at: number) => Promise<void>
+  /** The time of a login that begins now, in milliseconds since the epoch. Ask before the provider is asked. */
+  loginTime: () => Promise<number>
+  /** The same, as far as this process knows. */
+  loginTimeHere: () => number
+  /** The time of a logout that comes now, in milliseconds since the epoch. */
+  logoutTime: () => Promise<number>
 }
 
 /** A session or a grant of the broker: marks are compared with it. */
@@ -41,6 +50,10 @@ export interface EndedSessionsTimes {
 
 /** The time of a mark that matches sessions whatever their time. */
 export const ALWAYS = Number.MAX_SAFE_INTEGER
+/** How much longer marks last when the clock was ahead, in seconds: for ever, they would fill the store. */
+const MAX_AHEAD = 30 * 86_400
+/** The name of the highest time of a logout. */
+const NEWEST: EntryName = ['ended', 'newest']
 
 /** The names of marks. `provider` is the name of a provider. */
 export const markOf = {
@@ -68,6 +81,8 @@ export interface SharedMarks {
   /** Returns `true` for the first caller. */
   end: (id: string, expiresAt: number) => Promise<boolean>
   mark: (mark: EntryName, at: number, expiresAt: number) => Promise<unknown>
+  /** The time of a mark, or 0. */
+  timeOf: (mark: EntryName) => Promise<number>
 }
 
 /** For sessions in cookies: a session that matches a mark has ended. */
@@ -81,7 +96,8 @@ export function marksInStore (store: SealedStore): SharedMarks {
     isEnded: isMarked,
     isMarked,
     end: async (id, expiresAt) => await store.raise(markOf.session(id), ALWAYS, expiresAt),
-    mark: store.raise
+    mark: store.raise,
+    timeOf: store.max
   }
 }
 
@@ -98,9 +114,15 @@ export function createEndedSessions (
   { maxAge, recheckAfter }: EndedSessionsTimes,
   shared: SharedMarks | undefined
 ): EndedSessions {
-  const marks = createBoundedMap<number>(MAX_MARKS)
+  // No clock makes this process forget a mark.
+  const marks = createBoundedMap<{ at: number, expiresAt: number }>(MAX_MARKS)
   const alive = createBoundedMap<true>(MAX_MARKS)
   const keys = new WeakMap<Markable, string[]>()
+  // The highest times so far, in milliseconds since the epoch.
+  let newestLogin = 0
+  let newestLogout = 0
+  /** When the newest session began by the clock of its process, in seconds since the epoch. */
+  let newestBegin = 0
 
   function keysOf (session: Markable): string[] {
     const known = keys.get(session) ?? marksOf(session).map(keyOf)
@@ -109,22 +131,41 @@ export function createEndedSessions (
   }
 
   function isMarkedHere (session: Markable): boolean {
-    return marks.size > 0 && keysOf(session).some((key) => (marks.get(key) ?? 0) >= session.loginAt)
+    return marks.size > 0 && keysOf(session).some((key) => timeOf(key) >= session.loginAt)
   }
 
-  // A mark lasts longer than any session that it matches.
-  const markExpiry = (): number => now() + maxAge + 60
+  function timeOf (key: string): number {
+    const mark = marks.get(key)
+    return mark !== undefined && mark.expiresAt > now() ? mark.at : 0
+  }
+
+  // A mark lasts longer than any session that it matches, also than those that began before the clock was set back.
+  function markExpiry (): number {
+    const time = now()
+    return Math.min(Math.max(time, newestBegin), time + MAX_AHEAD) + maxAge + CLOCK_TOLERANCE
+  }
 
   /** Returns `true` when the mark was lower before. */
   function raise (mark: EntryName, at: number): boolean {
     const key = keyOf(mark)
-    const before = marks.get(key) ?? 0
-    marks.set(key, Math.max(before, at), markExpiry())
+    const before = timeOf(key)
+    marks.set(key, { at: Math.max(before, at), expiresAt: markExpiry() })
     return before < at
+  }
+
+  // Only logouts push the time of a login ahead: other processes could not end a session from the future.
+  function loginTimeHere (): number {
+    const time = Math.max(Date.now(), newestLogout + 1)
+    newestLogin = Math.max(newestLogin, time)
+    newestBegin = Math.max(newestBegin, now())
+    return time
   }
 
   return {
     isEndedHere (session) {
+      // Another process may have begun it.
+      newestLogin = Math.max(newestLogin, session.loginAt)
+      newestBegin = Math.max(newestBegin, session.session.loginTime)
       if (isMarkedHere(session)) return true
       return shared === undefined || alive.get(session.session.id) !== undefined ? false : undefined
     },
@@ -147,8 +188,32 @@ export function createEndedSessions (
     async mark (mark, at) {
       await shared?.mark(mark, at, markExpiry())
       raise(mark, at)
+    },
+
+    loginTimeHere,
+
+    async loginTime () {
+      newestLogout = Math.max(newestLogout, await shared?.timeOf(NEWEST) ?? 0)
+      return loginTimeHere()
+    },
+
+    async logoutTime () {
+      const newest = Math.max(newestLogout, await shared?.timeOf(NEWEST) ?? 0)
+      const time = Math.max(Date.now(), newestLogin, newest + 1)
+      // Before the marks: a login that finds none of them is then after this logout, not before it.
+      await shared?.mark(NEWEST, time, markExpiry())
+      newestLogout = Math.max(newestLogout, time)
+      return time
     }
   }
+}
+
+/**
+ * Whether a logout at this time ends what is in the store and began at `loginAt`. A begin in the future is from a
+ * process whose clock is ahead, or from before the clock was set back.
+ */
+export function isEndedBy (at: number, { loginAt }: { loginAt: number }): boolean {
+  return loginAt <= at || loginAt > Date.now()
 }
 
 function keyOf (mark: EntryName): string {

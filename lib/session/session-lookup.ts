@@ -1,4 +1,4 @@
-import { now } from '../util/time.ts'
+import { CLOCK_TOLERANCE, hasBegun, now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
 import type { SessionSettings } from '../options/session.ts'
 import type { Provider } from '../provider/provider.ts'
@@ -24,6 +24,8 @@ export type Resolved =
   { status: 'invalid' } |
   /** A logout has ended the session. The cookie stays: another tab may have logged in since, under the same name. */
   { status: 'ended' } |
+  /** The clock of another process is ahead, or that of this one was set back. The cookie stays. */
+  { status: 'early', session: Session } |
   { status: 'live', session: Session, provider: Provider, rotated: boolean }
 
 export interface SessionLookup {
@@ -31,6 +33,7 @@ export interface SessionLookup {
   lookUp: (opened: OpenedSession | null | undefined) => Lookup
   /** Asks the tenant and the store. */
   resolve: (request: FastifyRequest, opened: OpenedSession) => Promise<Resolved>
+  /** Also for a session from the future: it is not over. */
   isUnexpired: (session: Session) => boolean
   /** Why a request with this cookie is not logged in, for the log. */
   explain: (opened: OpenedSession | null | undefined) => string
@@ -41,8 +44,6 @@ export const NO_SESSION: Resolved = { status: 'none' }
 const INVALID: Resolved = { status: 'invalid' }
 const UNREADABLE: Resolved = { status: 'unreadable' }
 const ENDED: Resolved = { status: 'ended' }
-/** How far the clock of another process may be ahead, in seconds. */
-const CLOCK_TOLERANCE = 60
 
 export interface SessionLookupParts {
   cookies: SessionCookies
@@ -65,9 +66,8 @@ export function createSessionLookup (
   const knownHere: Known = { providerOf: providers.known, isEnded: endedSessions.isEndedHere }
 
   function isUnexpired ({ version, session, seenAt }: Session): boolean {
-    const time = now()
     const end = Math.min(session.expiresAt, session.loginTime + maxAge, seenAt + idleTimeout)
-    return version === 2 && time < end && seenAt <= time + CLOCK_TOLERANCE
+    return version === 2 && now() < end
   }
 
   function lookUp (opened: OpenedSession | null | undefined, { providerOf, isEnded: isEndedOf } = knownHere): Lookup {
@@ -75,6 +75,7 @@ export function createSessionLookup (
     if (opened === null) return UNREADABLE
     if (!isUnexpired(opened.session)) return INVALID
     const { session, rotated } = opened
+    if (!hasBegun(session.seenAt)) return { status: 'early', session }
     const provider = providerOf(session.session.provider)
     const isEnded = isEndedOf(session)
     if (provider === undefined || isEnded === undefined) return { status: 'unresolved', opened }

@@ -4,6 +4,7 @@ import { replaceSetCookies, replaceSetCookiesEarly } from '../http/cookies.ts'
 import { preventCaching, preventCachingEarly } from '../http/headers.ts'
 import { now } from '../util/time.ts'
 import { splitWords } from '../util/words.ts'
+import { createReportEarly } from './report-early.ts'
 import { createReportUnreadable } from './report-unreadable.ts'
 import { NO_SESSION, createSessionLookup } from './session-lookup.ts'
 import { newSession, selectTokens } from './session.ts'
@@ -132,6 +133,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
   const { cookies, records, endedSessions, reportEnd } = parts
   const { lookUp, resolve, isUnexpired, explain } = createSessionLookup(settings, parts)
   const reportUnreadable = createReportUnreadable(cookieName)
+  const reportEarly = createReportEarly()
   const key: typeof kSession = Symbol('fastify-oidc session') as never
 
   function current (request: FastifyRequest): RequestSession {
@@ -142,6 +144,7 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
 
   function stateOf ({ headers, log }: FastifyRequest, lookup: Resolved): RequestSession {
     if (lookup.status === 'unreadable') reportUnreadable(headers.cookie, log)
+    if (lookup.status === 'early') reportEarly(lookup.session, log)
     return newState(lookup, lookup.status === 'invalid' ? cookies.remove(headers.cookie) : NOTHING)
   }
 
@@ -277,7 +280,9 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
 
     async begin (request, provider, content) {
       const { cookie } = request.headers
-      const present = sessionOf(current(request))?.session
+      const { lookup } = current(request)
+      const isPresent = lookup.status === 'live' || lookup.status === 'early'
+      const present = isPresent ? lookup.session.session : undefined
       const previous = present ?? content.before
       const session = newSession(provider, content, maxAge)
       const written = cookies.write(cookie, session, content.tokens, maxAge)

@@ -1,4 +1,4 @@
-import { createBoundedMap } from '../util/bounded-map.ts'
+import { REFUSED, createBoundedMap } from '../util/bounded-map.ts'
 import type { EntryName, SealedStore } from './sealed-store.ts'
 
 /** Names that were seen before: in this process or, with a store, in any process. Times in seconds since the epoch. */
@@ -12,7 +12,7 @@ export interface Seen {
 
 /** This process remembers at most `limit` names, and forgets the oldest first. */
 export function createSeen (store: SealedStore | undefined, limit = 100_000): Seen {
-  const known = createBoundedMap<true>(limit)
+  const known = createBoundedMap<true>(limit, REFUSED)
   const keyOf = (name: EntryName): string => JSON.stringify(name)
   const isKnown = (key: string): boolean => known.get(key) !== undefined
 

@@ -1,3 +1,5 @@
+import { elapsed } from '../util/time.ts'
+
 /** A clock that the test moves. */
 export interface Clock {
   /** Moves the clock forward by a number of seconds, or back by a negative number. */
@@ -30,9 +32,14 @@ export const replaceNow = (now: () => number): (() => void) => {
 export const startClock = (): Clock => {
   const RealDate = globalThis.Date
   let offset = 0
+  const moveTo = (next: number): void => {
+    offset = next
+    // Two moves in a row, back and forward, are otherwise seen as one.
+    elapsed()
+  }
   return {
     restore: replaceNow(() => RealDate.now() + offset),
-    advance: (seconds) => { offset += seconds * 1000 },
-    set: (date) => { offset = new RealDate(date).getTime() - RealDate.now() }
+    advance: (seconds) => moveTo(offset + seconds * 1000),
+    set: (date) => moveTo(new RealDate(date).getTime() - RealDate.now())
   }
 }

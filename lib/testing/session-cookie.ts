@@ -35,13 +35,13 @@ export interface SessionCookieOptions {
  * const response = await app.inject({ url: '/admin', headers: { cookie } })
  */
 export function sessionCookie (app: FastifyInstance, options: SessionCookieOptions = {}): string {
-  const { settings, cookies, providers, records, ownOrigin } = partsOf(app.oidc)
+  const { settings, cookies, providers, records, endedSessions, ownOrigin } = partsOf(app.oidc)
   const { claims, user = null, tokens, authTime = now(), provider: name, ...rest } = options
   const provider = name === undefined ? providers.all()[0] : providers.known(name)
   if (provider == null) throw new Error('the provider is not known: with "resolveProvider", log in with it first')
   const { scope: granted = provider.settings.scope, ...session_ } = rest
   const session = newSession(provider, {
-    loginAt: Date.now(),
+    loginAt: endedSessions.loginTimeHere(),
     session: { scopes: splitWords(granted), authTime, ...session_ },
     claims: { iss: provider.settings.issuer, sub: 'alice', ...claims },
     user

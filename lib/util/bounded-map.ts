@@ -1,4 +1,4 @@
-import { now } from './time.ts'
+import { elapsed, now } from './time.ts'
 
 /** A map with a limit: it drops the oldest entries, and those that have expired. */
 export interface BoundedMap<V> {
@@ -12,10 +12,42 @@ export interface BoundedMap<V> {
   readonly size: number
 }
 
-interface Entry<V> {
+/** When an entry expires. */
+interface Expiry {
+  /** In seconds since the epoch. */
+  expiresAt: number
+  /** When its lifetime is over by `passed` of the rule, in milliseconds. */
+  endsAt: number
+}
+
+/** Which clock says that an entry has expired. */
+interface Rule {
+  passed: () => number
+  isOver: (expiry: Expiry) => boolean
+  /** Whether the entry need not be kept any more. */
+  isUseless: (expiry: Expiry) => boolean
+}
+
+const isSpent = ({ endsAt }: Expiry): boolean => endsAt <= elapsed()
+
+/** For what counts for a while, such as an answer of the provider. A clock that is set back prolongs nothing. */
+const ALLOWED: Rule = { passed: elapsed, isOver: isSpent, isUseless: isSpent }
+
+const isOver = ({ expiresAt }: Expiry): boolean => expiresAt <= now()
+
+/**
+ * For what is refused for a while, such as the second use of a login. It is refused as long as the clock would accept
+ * it, and kept until real time has passed: no jump of the clock, forward and back, makes the map forget it.
+ */
+export const REFUSED: Rule = {
+  passed: () => performance.now(),
+  isOver,
+  isUseless: (expiry) => isOver(expiry) && expiry.endsAt <= performance.now()
+}
+
+interface Entry<V> extends Expiry {
   key: string
   value: V
-  expiresAt: number
   older: Entry<V> | undefined
   newer: Entry<V> | undefined
 }
@@ -24,7 +56,7 @@ interface Entry<V> {
  * The entries form a linked list in the order of their insertion. A Map alone would be slow: after many deletions at
  * its start, it takes long to find the first entry.
  */
-export function createBoundedMap<V> (limit: number): BoundedMap<V> {
+export function createBoundedMap<V> (limit: number, rule = ALLOWED): BoundedMap<V> {
   const entries = new Map<string, Entry<V>>()
   let oldest: Entry<V> | undefined
   let newest: Entry<V> | undefined
@@ -47,19 +79,23 @@ export function createBoundedMap<V> (limit: number): BoundedMap<V> {
     else newer.older = older
   }
 
+  const lasts = ({ expiresAt }: Expiry): boolean => expiresAt === Infinity
+  const isUseless = (entry: Expiry): boolean => !lasts(entry) && rule.isUseless(entry)
+
   // If all entries live equally long, the oldest expire first: each new entry removes those that have expired.
   function dropOldest (): void {
-    while (oldest !== undefined && (entries.size > limit || oldest.expiresAt <= now())) remove(oldest.key)
+    while (oldest !== undefined && (entries.size > limit || isUseless(oldest))) remove(oldest.key)
   }
 
   return {
     get (key) {
       const entry = entries.get(key)
-      return entry !== undefined && (entry.expiresAt === Infinity || entry.expiresAt > now()) ? entry.value : undefined
+      return entry !== undefined && (lasts(entry) || !rule.isOver(entry)) ? entry.value : undefined
     },
     set (key, value, expiresAt = Infinity) {
       remove(key)
-      append({ key, value, expiresAt, older: newest, newer: undefined })
+      const endsAt = expiresAt === Infinity ? Infinity : rule.passed() + (expiresAt * 1000 - Date.now())
+      append({ key, value, expiresAt, endsAt, older: newest, newer: undefined })
       dropOldest()
     },
     delete: remove,

@@ -73,6 +73,34 @@ t.test('S58 a refresh token rotates, and reuse ends the grant', async (t) => {
 
 t.test('S58 a refresh follows the answer of the provider', async (t) => {
   const clock = stopClock(t)
+t.test('R10 S58 a used refresh token is not good for longer when the clock is set back', async (t) => {
+  const clock = stopClock(t)
+  const world = await start(t)
+  for (const [back, status] of [[60, 200], [61, 400]] as const) {
+    const first = await world.byDevice()
+    const second: Tokens = (await refresh(world, first)).json()
+    clock.advance(-back)
+    t.equal((await refresh(world, first)).statusCode, status, `${back} s`)
+    t.equal((await world.api(second.access_token)).statusCode, status === 200 ? 200 : 401, 'else its grant ends')
+  }
+})
+
+t.test('R10 a grant begins after the newest logout, also when the clock was set back', async (t) => {
+  const clock = stopClock(t)
+  const world = await start(t)
+  for (const end of [
+    async () => await world.app.oidc.broker.revoke({ sub: 'alice' }),
+    async () => await world.app.oidc.sessions.revoke({ sub: 'alice' })
+  ]) {
+    const before = await world.byDevice()
+    clock.advance(-3600)
+    await end()
+    t.equal((await world.api(before.access_token)).statusCode, 401, 'the logout ends it')
+    const after = await world.byDevice()
+    t.equal((await refresh(world, after)).statusCode, 200, 'the user is not locked out')
+  }
+})
+
   const { app, provider, token, byDevice, api } = await start(t, { roleClaims: ['roles'] })
   const first = await byDevice()
   t.equal((await api(first.access_token, '/admin')).statusCode, 403)

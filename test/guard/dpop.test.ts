@@ -210,6 +210,19 @@ t.test('S74 a proof is accepted once in all processes', async (t) => {
   )
 })
 
+t.test('R10 S74 a used proof stays used when the clock jumps forward and back', async (t) => {
+  const clock = stopClock(t)
+  const { app, provider } = await start(t)
+  const { token, proof } = await createClient(provider, { overrides: { exp: 9e9 } })
+  const used = await proof()
+  t.equal((await ask(app, `DPoP ${token}`, used)).statusCode, 200)
+  clock.advance(86_400)
+  t.equal((await ask(app, `DPoP ${token}`, await proof())).statusCode, 200)
+  clock.advance(-86_400)
+  t.equal((await ask(app, `DPoP ${token}`, used)).statusCode, 401)
+  t.equal((await ask(app, `DPoP ${token}`, await proof())).statusCode, 200)
+})
+
 t.test('S74 one proof counts for all guards of a request', async (t) => {
   const { app, provider } = await startApp(t, { bearer: { audience: API, dpop: true } })
   app.get('/two', { preHandler: [app.oidc.optional(), app.oidc.required({ scopes: 'openid' })] }, identity)
@@ -324,7 +337,11 @@ t.test('S74 proofs need a nonce of the server where dpopNonce is set', async (t)
     200,
     'a nonce can be used again for a while'
   )
-  clock.advance(301)
+  clock.advance(-60)
+  t.equal((await ask(app, `DPoP ${token}`, await proof({ nonce }))).statusCode, 200, 'R10 the clocks of processes differ')
+  clock.advance(-1)
+  await nonceOf(await proof({ nonce }))
+  clock.advance(61 + 301)
   t.not(await nonceOf(await proof({ nonce })), nonce)
   for (const wrong of ['x', 1, '', nonce.slice(1)]) await nonceOf(await proof({ nonce: wrong }))
   const plain = provider.accessToken({ sub: 'alice', overrides: { aud: API } })

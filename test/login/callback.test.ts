@@ -324,7 +324,7 @@ t.test('R10 a pending login from the future begins again', async (t) => {
   const clock = startClock()
   t.teardown(() => clock.restore())
   const callback = await untilCallback(browser)
-  clock.advance(-60)
+  clock.advance(-62)
   t.ok(isAuthorize(provider, (await browser.step(callback.href)).location))
   t.equal(provider.count('token'), 0)
 })

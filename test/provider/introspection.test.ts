@@ -127,6 +127,26 @@ t.test('S73 an introspection response is cached until exp and for no longer than
   t.equal((await lacking.inject({ url: '/me', headers: { authorization: 'Bearer opaque' } })).statusCode, 502)
 })
 
+t.test('R10 S73 an introspection response does not last longer when the clock is set back', async (t) => {
+  const clock = stopClock(t)
+  const { provider, send } = await start(t, { introspection: 'default', introspectionMaxAge: 60 })
+  let active = true
+  provider.fault({
+    on: 'introspection',
+    answer: (given) => { given.body = JSON.stringify({ active, aud: API, sub: 'alice', client_id: 'x' }) }
+  })
+  t.equal((await send('Bearer opaque')).statusCode, 200)
+  active = false
+  clock.advance(-3600)
+  t.equal((await send('Bearer opaque')).statusCode, 200, 'an answer of this minute')
+  clock.advance(59)
+  t.equal((await send('Bearer opaque')).statusCode, 200)
+  clock.advance(2)
+  t.equal((await send('Bearer opaque')).statusCode, 401, 'the token was revoked')
+  clock.advance(3600)
+  t.equal((await send('Bearer opaque')).statusCode, 401)
+})
+
 t.test('S72 an introspection response must describe an access token of a subject', async (t) => {
   const { app, provider } = await startApp(t, { bearer: { audience: API, introspection: true } })
   app.get('/api', { preHandler: app.oidc.required() }, identity)

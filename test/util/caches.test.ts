@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { OidcError } from '../../lib/errors.ts'
 import { atMost, LateError, limited } from '../../lib/util/at-most.ts'
-import { createBoundedMap } from '../../lib/util/bounded-map.ts'
+import { REFUSED, createBoundedMap } from '../../lib/util/bounded-map.ts'
 import { createCached } from '../../lib/util/cached.ts'
 import { createLimit } from '../../lib/util/limit.ts'
+import { elapsed } from '../../lib/util/time.ts'
 import { createAdmission } from '../../lib/util/token-cache.ts'
 import { createTurns } from '../../lib/util/turns.ts'
 import { startClock } from '../../lib/testing/index.ts'
@@ -61,6 +62,66 @@ t.test('R32 a bounded map holds at most its limit, and drops the oldest', async 
   for (let count = 0; count < 10_000; count++) map.set(`key-${count}`, count)
   t.equal(map.size, 3)
   t.equal(map.get('key-9999'), 9999)
+})
+
+t.test('R10 the time that has passed never goes back, and does not stay ahead', async (t) => {
+  const clock = startClock()
+  t.teardown(() => clock.restore())
+  const moved = (seconds: number): number => {
+    const before = elapsed()
+    clock.advance(seconds)
+    return Math.floor((elapsed() - before) / 1000)
+  }
+  t.same([moved(0), moved(100), moved(-3600), moved(30), moved(-30), moved(0)], [0, 100, 0, 30, 0, 0])
+  clock.set('2100-01-01')
+  const before = elapsed()
+  clock.restore()
+  t.ok(elapsed() - before < 1000, 'the way back from the future does not count')
+
+  const { now } = performance
+  t.teardown(() => { performance.now = now })
+  performance.now = () => now.call(performance) + 100_000
+  const idle = startClock()
+  t.teardown(() => idle.restore())
+  idle.advance(5)
+  t.equal(Math.floor((elapsed() - before) / 10_000), 10, 'a clock that was set back before the next look at it')
+})
+
+t.test('R10 a clock that is set back does not prolong what counts for a while', async (t) => {
+  const clock = startClock()
+  t.teardown(() => clock.restore())
+  const map = createBoundedMap<number>(3)
+  map.set('answer', 1, Math.floor(Date.now() / 1000) + 60)
+  clock.advance(-3600)
+  t.equal(map.get('answer'), 1)
+  clock.advance(59)
+  t.equal(map.get('answer'), 1)
+  clock.advance(2)
+  t.equal(map.get('answer'), undefined)
+})
+
+t.test('R10 what is refused for a while is not forgotten when the clock jumps', async (t) => {
+  const clock = startClock()
+  t.teardown(() => clock.restore())
+  const map = createBoundedMap<number>(10, REFUSED)
+  const expiresAt = Math.floor(Date.now() / 1000) + 60
+  map.set('used', 1, expiresAt)
+  clock.advance(86_400)
+  t.equal(map.get('used'), undefined, 'it is over by the clock')
+  map.set('other', 1, expiresAt + 86_400)
+  clock.advance(-86_400)
+  t.equal(map.get('used'), 1)
+  clock.advance(-3600)
+  t.equal(map.get('used'), 1, 'it lasts as long as it could be accepted')
+
+  const { now } = performance
+  t.teardown(() => { performance.now = now })
+  performance.now = () => now.call(performance) + 70_000
+  map.set('next', 1, expiresAt)
+  t.equal(map.get('used'), 1, 'also longer than it was to last')
+  clock.advance(3660)
+  map.set('last', 1, expiresAt + 7200)
+  t.equal(map.size, 3, 'it goes when real time has passed as well')
 })
 
 t.test('a full cache admits a value when it comes again', async (t) => {

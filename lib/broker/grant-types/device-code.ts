@@ -6,6 +6,7 @@ import type { AcceptLogin } from '../../login/accept-login.ts'
 import type { Provider } from '../../provider/provider.ts'
 import type { Providers } from '../../provider/providers.ts'
 import type { TokenSet } from '../../provider/token-request.ts'
+import type { EndedSessions } from '../../session/ended-sessions.ts'
 import type { Telemetry } from '../../telemetry.ts'
 import type { Broker } from '../broker.ts'
 import type { DeviceCode, DeviceCodes } from '../device-codes.ts'
@@ -17,6 +18,7 @@ export interface DeviceCodeParts {
   broker: Broker | undefined
   deviceCodes: DeviceCodes
   providers: Providers
+  endedSessions: Pick<EndedSessions, 'loginTime'>
   acceptLogin: AcceptLogin
   telemetry: Telemetry
   defaultReturnTo: string
@@ -32,7 +34,13 @@ interface DeviceLogin {
 
 /** RFC 8628, section 3.4: asks the provider once, and passes on its error until the user has logged in. */
 export function createDeviceCode (parts: DeviceCodeParts): GrantType {
-  const { broker, deviceCodes, providers, acceptLogin, telemetry, defaultReturnTo } = parts
+  const { broker, deviceCodes, providers, endedSessions, acceptLogin, telemetry, defaultReturnTo } = parts
+
+  async function askProvider (provider: Provider, device: DeviceCode): Promise<TokenSet> {
+    return await telemetry.exchangeTokens(provider.name, async () => {
+      return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
+    })
+  }
 
   async function issue (
     broker: Broker,
@@ -57,12 +65,9 @@ export function createDeviceCode (parts: DeviceCodeParts): GrantType {
       const device = deviceCodes.open(params.get('device_code') as string)
       demand(clientId === device.clientId, 'invalid_grant', 'The device_code is of another client.')
       const provider = await providers.get(request, device.provider)
-      const loginAt = Date.now()
-      const tokenSet = await telemetry.exchangeTokens(provider.name, async () => {
-        return await provider.grant(GRANT_TYPE, tokenParams(device), provider.settings.resource)
-      })
-      if (broker === undefined) return toGranted(provider.name, tokenSet.tokens)
-      return await issue(broker, { provider, tokenSet, loginAt }, context)
+      if (broker === undefined) return toGranted(provider.name, (await askProvider(provider, device)).tokens)
+      const loginAt = await endedSessions.loginTime()
+      return await issue(broker, { provider, tokenSet: await askProvider(provider, device), loginAt }, context)
     }
   }
 }

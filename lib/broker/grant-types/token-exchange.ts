@@ -7,6 +7,7 @@ import type { Bearer } from '../../guard/bearer.ts'
 import type { VerifiedToken } from '../../guard/verified-token.ts'
 import type { Params } from '../../http/params.ts'
 import type { Provider } from '../../provider/provider.ts'
+import type { EndedSessions } from '../../session/ended-sessions.ts'
 import type { Broker } from '../broker.ts'
 import type { GrantType } from './grant-type.ts'
 import type { OidcClaims } from '../../../types/claims.ts'
@@ -18,12 +19,13 @@ const JWT = 'urn:ietf:params:oauth:token-type:jwt'
 export interface TokenExchangeParts {
   broker: Broker | undefined
   bearer: Bearer | undefined
+  endedSessions: Pick<EndedSessions, 'loginTime'>
   /** How long logouts are remembered, in seconds. */
   maxAge: number
 }
 
 /** RFC 8693: exchanges an access token of a provider, which `bearer` accepts, for one of the broker. */
-export function createTokenExchange ({ broker, bearer, maxAge }: TokenExchangeParts): GrantType {
+export function createTokenExchange ({ broker, bearer, endedSessions, maxAge }: TokenExchangeParts): GrantType {
   /** When the token was issued, in seconds since the epoch: it may be from before a logout that is no longer known. */
   function issuedAt ({ iat }: OidcClaims): number {
     const isKnown = typeof iat === 'number' && iat + maxAge > now()
@@ -41,7 +43,7 @@ export function createTokenExchange ({ broker, bearer, maxAge }: TokenExchangePa
       const { claims, token, provider } = await verifySubject(bearer, params.get('subject_token') as string, request)
       // A client is not a user: its name could be the `sub` of a user.
       demand(!token.isClient, 'invalid_grant', 'The subject_token is of a client, not of a user.')
-      const loginAt = Math.min(issuedAt(claims) * 1000, Date.now())
+      const loginAt = Math.min(issuedAt(claims) * 1000, await endedSessions.loginTime())
       demand(token.expiresAt > now(), 'invalid_grant', 'The subject_token has expired.')
       const { sid, authTime, acr } = token
       const scope = narrowScope(token.scopes.join(' '), params.get('scope'))
