@@ -1,6 +1,6 @@
 import { sessionDigest } from '../http/completed.ts'
 import { demand, oauthError } from '../provider/oauth-error.ts'
-import { endsLogin } from '../session/refresh-once.ts'
+import { endsLogin, unlessHeldUp } from '../session/refresh-once.ts'
 import { asksUserinfo } from '../session/user-claims.ts'
 import { now } from '../util/time.ts'
 import { splitWords } from '../util/words.ts'
@@ -12,7 +12,7 @@ import type { SourcedClaims } from '../provider/claim-sources.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { Providers } from '../provider/providers.ts'
 import type { TokenSet } from '../provider/token-request.ts'
-import type { Refreshes } from '../session/refresh-once.ts'
+import type { OnHeldUp, Refreshes } from '../session/refresh-once.ts'
 import type { UserClaims } from '../session/user-claims.ts'
 import type { Entry } from '../store/sealed-store.ts'
 import type { AccessTokens, IssueRequest } from './access-tokens.ts'
@@ -52,15 +52,38 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
     return provider?.id === record.issuedBy ? provider : await endAndRefuse(record)
   }
 
-  /** New tokens from the provider, if the grant has its refresh token. When the provider refuses, the grant ends. */
+  /**
+   * New tokens from the provider, if the grant has its refresh token. When the provider refuses, the grant ends. None
+   * either while another process holds the refresh up and the provider's tokens are still good.
+   */
   async function askProvider (provider: Provider, record: GrantRecord): Promise<TokenSet | undefined> {
     const { tokens, authTime, claims: { sub } } = record
     if (tokens === undefined) return undefined
-    return await refreshes.refresh(provider, tokens, { sub, authTime }).catch(async (error: unknown) => {
-      if (!endsLogin(error)) throw error
-      // A token that the provider refuses need not be revoked. One that came for another login is revoked already.
-      return await endAndRefuse({ ...record, tokens: undefined })
+    const refresh = async (onHeldUp?: OnHeldUp): Promise<TokenSet> => {
+      return await refreshes.refresh(provider, tokens, { sub, authTime }, onHeldUp).catch(async (error: unknown) => {
+        if (!endsLogin(error)) throw error
+        // A token that the provider refuses need not be revoked. One that came for another login is revoked already.
+        return await endAndRefuse({ ...record, tokens: undefined })
+      })
+    }
+    return await unlessHeldUp(tokens, refresh, (rest) => {
+      // The log has the reason of a failure.
+      rest.then((fresh) => keep(provider, record, fresh)).catch(() => {})
     })
+  }
+
+  /** Saves the provider's new tokens in a grant that has changed since the refresh began. */
+  async function saveTokens (before: GrantRecord, fresh: TokenSet): Promise<void> {
+    const found = await records.find(before.id)
+    // If the grant has ended in the meantime, only the old token was revoked.
+    if (found === null) return grantEnd.revoke(renew(before, fresh))
+    const hasNewer = found.content.tokens?.access_token !== before.tokens?.access_token
+    if (!hasNewer && !(await records.replace(found, renew(found.content, fresh)))) await saveTokens(before, fresh)
+  }
+
+  /** For tokens that could not be saved with the rest of the grant. */
+  function keep (provider: Provider, before: GrantRecord, fresh: TokenSet): void {
+    refreshes.keep(provider, before.tokens as OidcTokens, fresh, async () => await saveTokens(before, fresh))
   }
 
   /** The user's current claims. A role that the provider has taken away is no longer in them. */
@@ -82,14 +105,16 @@ export function createRefreshGrant (parts: RefreshGrantParts): RefreshGrant {
     const fresh = await askProvider(provider, before)
     const renewed = fresh === undefined ? before : renew(before, fresh)
 
+    const write = async (record: GrantRecord): Promise<boolean> => {
+      const isSaved = await records.replace(found, record)
+      if (!isSaved && fresh !== undefined) await saveTokens(before, fresh)
+      return isSaved
+    }
     const save = async (record: GrantRecord): Promise<boolean> => {
-      const isSaved = await records.replace(found, record).catch((error: unknown) => {
-        if (fresh !== undefined) refreshes.keep(provider, before.tokens as OidcTokens, fresh)
+      return await write(record).catch((error: unknown) => {
+        if (fresh !== undefined) keep(provider, before, fresh)
         throw error
       })
-      // If the grant has ended in the meantime, only the old token was revoked.
-      if (!isSaved && !(await records.has(record.id))) grantEnd.revoke(renewed)
-      return isSaved
     }
     const issue = async (): Promise<[SourcedClaims, TokenResponse]> => {
       const known = await claimsOf(provider, renewed, fresh)

@@ -1,15 +1,13 @@
 import { OidcError, hasCode } from '../errors.ts'
-import { now } from '../util/time.ts'
-import { endsLogin, nonceHashOf } from './refresh-once.ts'
+import { endsLogin, expiresWithin, nonceHashOf, unlessHeldUp } from './refresh-once.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenSet } from '../provider/token-request.ts'
 import type { KeptTokens } from './kept-tokens.ts'
-import type { Refreshes } from './refresh-once.ts'
+import type { OnHeldUp, Refreshes } from './refresh-once.ts'
 import type { Session, SessionTokens } from './session.ts'
 import type { Sessions } from './sessions.ts'
 import type { UserClaims } from './user-claims.ts'
-import type { OidcTokens } from '../../types/claims.ts'
 import type { AccessTokenOptions } from '../../types/options.ts'
 
 /**
@@ -44,13 +42,20 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
   async function refresh (
     request: FastifyRequest,
     session: Session,
-    tokens: SessionTokens
+    tokens: SessionTokens,
+    onHeldUp?: OnHeldUp
   ): Promise<string> {
     const { claims: { sub }, session: { authTime } } = session
     const provider = sessions.provider(request)
-    const fresh = await refreshes.refresh(provider, tokens, { sub, authTime, session: sessions.digest(request) })
-    await save(request, provider, { session, tokens }, fresh)
-    return fresh.tokens.access_token
+    const login = { sub, authTime, session: sessions.digest(request) }
+    try {
+      const fresh = await refreshes.refresh(provider, tokens, login, onHeldUp)
+      await save(request, provider, { session, tokens }, fresh)
+      return fresh.tokens.access_token
+    } catch (error) {
+      if (endsLogin(error)) await sessions.end(request, 'refresh_failed')
+      throw error
+    }
   }
 
   async function save (
@@ -63,10 +68,11 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
     const name = keptTokens.nameOf(provider, sent.get(request) as SessionTokens, fresh)
     const next = { ...before, ...fresh.tokens, nonce_hash: nonceHashOf(tokens), kept_as: name }
     const known = await userClaims.renewOrKeep(provider, { claims, sources, idToken: tokens.id_token }, fresh)
+    const replace = async (): Promise<void> => await sessions.replaceTokens(request, next, known)
     try {
-      await sessions.replaceTokens(request, next, known)
+      await replace()
     } catch (error) {
-      if (!hasCode(error, 'FST_OIDC_LOGIN_REQUIRED')) refreshes.keep(provider, tokens, fresh)
+      if (!hasCode(error, 'FST_OIDC_LOGIN_REQUIRED')) refreshes.keep(provider, tokens, fresh, replace)
       throw error
     }
   }
@@ -86,20 +92,17 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
     if (tokens.refresh_token === undefined) {
       throw loginRequired('the access token cannot be used any more, and there is no refresh token')
     }
+    if (!isUsable) return await refresh(request, session, tokens)
     try {
-      return await refresh(request, session, tokens)
+      const fresh = await unlessHeldUp(tokens, async (onHeldUp) => await refresh(request, session, tokens, onHeldUp))
+      return fresh ?? tokens.access_token
     } catch (error) {
-      if (endsLogin(error)) await sessions.end(request, 'refresh_failed')
-      else if (isUsable) return tokens.access_token
-      throw error
+      if (endsLogin(error)) throw error
+      return tokens.access_token
     }
   }
 }
 
 function loginRequired (detail?: string): OidcError {
   return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
-}
-
-function expiresWithin ({ expires_at: expiresAt }: Partial<OidcTokens>, seconds: number): boolean {
-  return expiresAt !== undefined && expiresAt <= now() + seconds
 }

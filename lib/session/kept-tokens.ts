@@ -18,7 +18,7 @@ export interface KeptTokens {
    * a while sends tokens that were refreshed several times since.
    */
   follow: (provider: Provider, tokens: SessionTokens) => Promise<{ fresh?: TokenSet, last: SessionTokens }>
-  /** Keeps the new tokens, if the provider has replaced the refresh token. */
+  /** Keeps the new tokens, if the provider has replaced the refresh token. Throws FST_OIDC_STORE_UNAVAILABLE. */
   keep: (provider: Provider, tokens: SessionTokens, fresh: TokenSet) => Promise<void>
   /** The name under which the new tokens are kept. A browser that has them sends it back: see `received`. */
   nameOf: (provider: Provider, tokens: SessionTokens, fresh: TokenSet) => string | undefined
@@ -100,8 +100,7 @@ export function createKeptTokens (store: SealedStore | undefined): KeptTokens {
 
     async keep (provider, tokens, fresh) {
       if (!isRotated(tokens, fresh)) return
-      // When the store fails, the response still has the new tokens.
-      await set(keyOf(provider, tokens), { tokenSet: fresh, isReceived: false }, now() + KEPT_FOR).catch(() => {})
+      await set(keyOf(provider, tokens), { tokenSet: fresh, isReceived: false }, now() + KEPT_FOR)
     },
 
     nameOf: (provider, tokens, fresh) => isRotated(tokens, fresh) ? keyOf(provider, tokens) : undefined,

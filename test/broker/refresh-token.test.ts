@@ -1,7 +1,7 @@
 import { decodeJwt } from 'jose'
 import t from 'tap'
 import { client, faults } from '../../lib/testing/index.ts'
-import { BASE_URL, SESSION_KEY, buildApp, logIn, stopClock } from '../support/app.ts'
+import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, stopClock } from '../support/app.ts'
 import {
   AUDIENCE, DEVICE, REDIRECT_URI, pkce, clientsOf, refresh, refusal, revokedAt, start, followToNative
 } from '../support/broker.ts'
@@ -10,8 +10,10 @@ import { startOidcProvider } from '../support/oidc-provider.ts'
 import { until } from '../support/until.ts'
 import { createUserAgent } from '../support/user-agent.ts'
 import type { LightMyRequestResponse } from 'fastify'
-import type { Fault } from '../../lib/testing/index.ts'
-import type { Tokens } from '../support/broker.ts'
+import type { Test } from 'tap'
+import type { Fault, Provider } from '../../lib/testing/index.ts'
+import type { Store } from '../../types/store.ts'
+import type { TestBroker, Tokens } from '../support/broker.ts'
 
 t.test('S58 a refresh token rotates, and reuse ends the grant', async (t) => {
   const clock = stopClock(t)
@@ -71,8 +73,6 @@ t.test('S58 a refresh token rotates, and reuse ends the grant', async (t) => {
   t.equal(provider.requests.filter(({ body }) => body['grant_type'] === 'refresh_token').length, 0)
 })
 
-t.test('S58 a refresh follows the answer of the provider', async (t) => {
-  const clock = stopClock(t)
 t.test('R10 S58 a used refresh token is not good for longer when the clock is set back', async (t) => {
   const clock = stopClock(t)
   const world = await start(t)
@@ -101,6 +101,8 @@ t.test('R10 a grant begins after the newest logout, also when the clock was set 
   }
 })
 
+t.test('S58 a refresh follows the answer of the provider', async (t) => {
+  const clock = stopClock(t)
   const { app, provider, token, byDevice, api } = await start(t, { roleClaims: ['roles'] })
   const first = await byDevice()
   t.equal((await api(first.access_token, '/admin')).statusCode, 403)
@@ -383,6 +385,81 @@ t.test('R18 a grant survives a store failure in the middle of a refresh', async 
   t.match((await refresh(without, only)).json(), { error: 'temporarily_unavailable' })
   fault.verbs = null
   t.equal((await refresh(without, only)).statusCode, 200)
+})
+
+/** Another process of the same application. */
+async function another (t: Test, provider: Provider, store: Store): Promise<Pick<TestBroker, 'token' | 'api'>> {
+  const broker = { audience: AUDIENCE, nativeClients: { clientIds: ['cli'] } }
+  return clientsOf(await buildApp(t, optionsFor(provider, { store, timeout: 5, broker })), provider)
+}
+
+t.test('R27 the lease of a dead process delays no refresh while the token of the provider is good', async (t) => {
+  const clock = stopClock(t)
+  const { store, calls } = faultyStore()
+  // The lease of a process that died while it asked the provider stays.
+  const dying: Store = {
+    ...store,
+    replace: async (key, ...rest) => key.startsWith('refresh:') || (await store.replace(key, ...rest))
+  }
+  const world = await start(t, { store: dying, timeout: 5 })
+  const { provider } = world
+  const other = await another(t, provider, store)
+  const dieWith = async (tokens: Tokens, next: Fault[] = []): Promise<Tokens> => {
+    const off = provider.fault({ on: 'token', reset: true })
+    t.match((await refresh(world, tokens)).json(), { error: 'temporarily_unavailable' })
+    off()
+    provider.clearRequests()
+    const answer = await refresh(other, tokens)
+    t.same([answer.statusCode, provider.count('token')], [200, 0])
+    t.equal((await other.api(answer.json().access_token)).statusCode, 200)
+    calls.length = 0
+    provider.fault(...next)
+    clock.advance(36) // the lease: six timeouts of 5 seconds, and 5
+    return answer.json()
+  }
+  const tokens = await dieWith(await world.byDevice())
+  await until(() => calls.filter((verb) => verb === 'replace').length === 2) // the result, and the grant
+  t.equal(provider.count('token'), 1, 'the other process has taken over')
+  clock.advance(61)
+  t.equal((await refresh(world, tokens)).statusCode, 200, 'and has saved the new refresh token of the provider')
+
+  const refused = await world.byDevice()
+  const later = await dieWith(refused, [refusal('invalid_grant')])
+  await until(async () => (await other.api(later.access_token)).statusCode === 401)
+  t.match((await refresh(other, later)).json(), { error: 'invalid_grant' }, 'a refusal ends the grant')
+})
+
+t.test('R27 S58 tokens that a failing store did not take are written when it is back', async (t) => {
+  const clock = stopClock(t)
+  const { store, fault, calls } = faultyStore()
+  const world = await start(t, { store, timeout: 5 })
+  const { provider } = world
+  const other = await another(t, provider, store)
+  const failWith = async (tokens: Tokens): Promise<void> => {
+    fault.verbs = new Set(['replace'])
+    t.match((await refresh(world, tokens)).json(), { error: 'temporarily_unavailable' })
+    calls.length = 0
+  }
+  const replaced = (count: number) => () => calls.filter((verb) => verb === 'replace').length === count
+
+  const tokens = await world.byDevice()
+  await failWith(tokens)
+  const { work } = fault
+  let count = 0
+  // Another request has changed the grant just now, and the lease is over.
+  fault.work = async () => count++ < 2 ? false : undefined
+  await until(replaced(3))
+  fault.work = work
+  fault.verbs = null
+  clock.advance(61)
+  t.equal((await refresh(other, tokens)).statusCode, 200, 'another process has the new refresh token of the provider')
+
+  const ended = await world.byDevice()
+  await failWith(ended)
+  fault.verbs = null
+  await world.app.oidc.broker.revoke({ sub: 'alice' })
+  await until(() => revokedAt(world).length === 3)
+  t.equal(new Set(revokedAt(world)).size, 3, 'a grant that has ended gets no tokens: they are revoked')
 })
 
 t.test(

@@ -5,6 +5,7 @@ import { client, sessionCookie } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, logIn, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { createGate } from '../support/gate.ts'
 import { faultyStore, modes } from '../support/modes.ts'
+import { captureLog } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
 import { testKey } from '../support/keys.ts'
 import type { FastifyInstance } from 'fastify'
@@ -309,6 +310,82 @@ for (const { name, options, listed } of shared) {
     clock.advance(36) // the lease: six timeouts of 5 seconds, and 5
     t.equal(await waiting, 200)
     t.equal(provider.count('token'), 1)
+  })
+
+  t.test(`R27 ${name}: the lease of a dead process delays no request whose token is still good`, async (t) => {
+    const clock = stopClock(t)
+    const store = createMemoryStore()
+    // The lease of a process that died while it asked the provider stays.
+    const dying: Store = {
+      ...store,
+      replace: async (key, ...rest) => key.startsWith('refresh:') || (await store.replace(key, ...rest))
+    }
+    const own = (store: Store): Partial<OidcOptions> => ({ ...options(store), offlineAccess: true, timeout: 5 })
+    const { app, provider } = await startApp(t, own(dying))
+    app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+    const other = await another(t, provider, own(store))
+    const third = await another(t, provider, own(store))
+    const cookie = (await logIn({ app, provider }, 'alice')).cookies.header(BASE_URL)
+    const tokenFrom = async (app: FastifyInstance): Promise<string> =>
+      (await app.inject({ url: '/token', headers: { cookie } })).json().token
+    const before = await tokenFrom(app)
+    clock.advance(3600 - 20)
+    const off = provider.fault({ on: 'token', reset: true })
+    t.equal(await tokenFrom(app), before)
+    off()
+    provider.clearRequests()
+    const begun = performance.now()
+    t.equal(await tokenFrom(other), before, 'twenty seconds are left')
+    t.ok(performance.now() - begun < 1000, `after ${performance.now() - begun} ms`)
+    clock.advance(15)
+    if (!listed) {
+      t.equal(await tokenFrom(other), before, 'five seconds are left')
+      const waited = performance.now()
+      t.equal(await tokenFrom(other), before)
+      t.ok(performance.now() - waited < 1000, 'later requests of the process wait no longer')
+    }
+    t.equal(provider.count('token'), 0)
+
+    clock.advance(36)
+    await until(() => provider.count('token') === 1)
+    const fresh = await tokenFrom(other)
+    t.not(fresh, before, 'it has taken over')
+    clock.advance(61)
+    t.equal(await tokenFrom(third), fresh, 'and saved the tokens, whoever waited for them')
+    t.equal(provider.count('token'), 1)
+  })
+
+  t.test(`R27 S58 ${name}: tokens that a failing store did not take are written when it is back`, async (t) => {
+    const clock = stopClock(t)
+    const { store, fault } = faultyStore()
+    const own = { ...options(store), offlineAccess: true, timeout: 5 }
+    const { app, provider } = await startApp(t, own)
+    app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+    const others = await Promise.all([1, 2].map(async () => await another(t, provider, own)))
+    const [waiting, late] = others as [FastifyInstance, FastifyInstance]
+    const cookie = (await logIn({ app, provider }, 'alice')).cookies.header(BASE_URL)
+    clock.advance(3600)
+    const gate = createGate()
+    provider.fault({
+      on: 'token',
+      times: 1,
+      async before () {
+        await gate.pass()
+        fault.verbs = new Set(['replace', 'set'])
+      }
+    })
+    const first = app.inject({ url: '/token', headers: { cookie } })
+    await gate.reached
+    const second = waiting.inject({ url: '/token', headers: { cookie } })
+    gate.open()
+    t.ok([200, 503].includes((await first).statusCode))
+    fault.verbs = null
+    const { statusCode, body } = await second
+    t.equal(statusCode, 200, 'the process that waits gets them')
+    clock.advance(61)
+    const answer = await late.inject({ url: '/token', headers: { cookie } })
+    t.same([answer.statusCode, answer.body], [200, body], 'and so does one that comes later')
+    t.equal(provider.requests.filter(({ body }) => body['grant_type'] === 'refresh_token').length, 1)
   })
 
   t.test(`R25 ${name}: an unavailable store is 503, and does not log users out`, async (t) => {
@@ -967,6 +1044,22 @@ for (const { name, options, listed } of shared) {
     if (listed) t.equal((await app.oidc.sessions.list({ sub: 'alice' })).length, 1)
   })
 }
+
+t.test('R27 when the lease of a refresh ends before the store is back, the log has an error', async (t) => {
+  const clock = stopClock(t)
+  const { store, fault } = faultyStore()
+  const { lines, server } = captureLog()
+  const { options } = shared[0] as typeof shared[number]
+  const { app, provider } = await startApp(t, { ...options(store), offlineAccess: true, timeout: 5 }, {}, server)
+  app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header(BASE_URL)
+  clock.advance(3600)
+  provider.fault({ on: 'token', before: () => { fault.verbs = new Set(['replace', 'set']) } })
+  await status(app, cookie, '/token')
+  clock.advance(36)
+  await until(() => lines().includes('refreshed tokens are not in it'))
+  t.match(lines(), /"level":50[^\n]*refreshed tokens are not in it/)
+})
 
 t.test('R22 a session that is too large leaves no entry in the store', async (t) => {
   const store = createMemoryStore()
