@@ -184,6 +184,9 @@ export function withFormer (store: Omit<Store, 'close'>, former: Omit<Store, 'cl
       return [...entries.values()].sort((a, b) => a.key < b.key ? -1 : 1).slice(0, limit)
     },
 
-    purge: async () => await store.purge() + await former.purge()
+    async purge () {
+      const [current, before] = await Promise.all([store.purge(), former.purge()])
+      return current + before
+    }
   }
 }

@@ -84,9 +84,9 @@ function explained (client: EventedClient): OwnClient {
   }
 
   return {
-    hmget: async (...parameters) => await client.hmget(...parameters).catch(explain),
-    eval: async (...parameters) => await client.eval(...parameters).catch(explain),
-    call: async (...parameters) => await client.call(...parameters).catch(explain),
+    hmget: (...parameters) => client.hmget(...parameters).catch(explain),
+    eval: (...parameters) => client.eval(...parameters).catch(explain),
+    call: (...parameters) => client.call(...parameters).catch(explain),
     disconnect: () => client.disconnect()
   }
 }
