@@ -12,6 +12,7 @@ import { sessionCookie, startProvider, testCertificate } from '../../lib/testing
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { API, METADATA, call, challenges, identity, start, tokenOf, tokenWith } from '../support/bearer.ts'
 import { clientsOf } from '../support/broker.ts'
+import { until } from '../support/until.ts'
 import type { FastifyRequest } from 'fastify'
 import type { BearerOptions } from '../../index.ts'
 import type { Broker } from '../../lib/broker/broker.ts'
@@ -286,6 +287,7 @@ t.test('a cached token expires with the token and with its key', async (t) => {
   clock.advance(601)
   provider.clearRequests()
   t.equal((await send(`Bearer ${long}`)).statusCode, 200)
+  await until(() => provider.requests.length > 0)
   t.same(
     provider.requests.map(({ endpoint }) => endpoint),
     ['jwks'],
