@@ -112,7 +112,10 @@ function numberOf (text: string | undefined, fallback: number, flag: string, max
 function secretIn (env: NodeJS.ProcessEnv, name: string): string {
   demand(/^[A-Za-z_]\w*$/.test(name), '--client-secret-env takes the name of an environment variable, not the secret.')
   const secret = env[name]
-  demand(secret !== undefined && secret !== '', 'The environment variable that --client-secret-env names is not set.')
+  demand(
+    secret !== undefined && secret !== '',
+    'The environment variable that --client-secret-env names is not set, or not exported.'
+  )
   return secret
 }
 

@@ -74,7 +74,7 @@ export function oneOf<T extends string> (value: unknown, accepted: readonly stri
 export function webUrl (value: unknown, key: string, httpProblem: string | undefined): URL {
   const given = text(value, key)
   const url = parseUrl(given)
-  check(url !== null, `"${key}" must be an absolute URL`)
+  check(url !== null, `"${key}" must be an absolute URL, with "https://" at its start`)
   if (url.protocol === 'http:') checkHttp(given, key, httpProblem)
   check(isSafeEndpoint(given, true), `"${key}" must be an https URL without credentials or fragment`)
   return url

@@ -16,10 +16,10 @@ t.test('K12 a wrong argument is named, and the usage is shown', async (t) => {
     [['https://id.example.com', '--json=yes'], "Option '--json' does not take an argument"],
     [[], 'The issuer of the provider is missing.'],
     [['https://a.example', 'https://b.example'], 'There is more than one issuer.'],
-    [['id.example.com'], '"issuer" must be an absolute URL'],
+    [['id.example.com'], '"issuer" must be an absolute URL, with "https://" at its start'],
     [['http://id.example.com'], '"issuer": http is for loopback addresses only (localhost, *.localhost, 127.0.0.0/8, ' +
       '[::1]), "issuer" must be an https URL'],
-    [['https://id.example.com', '--base-url', 'app'], '"baseUrl" must be an absolute URL'],
+    [['https://id.example.com', '--base-url', 'app'], '"baseUrl" must be an absolute URL, with "https://" at its start'],
     [['https://id.example.com', '--timeout', 'long'], '"timeout" must be a number from 0.001 to 120'],
     [['https://id.example.com', '--login'], '--login needs --client-id.'],
     [['https://id.example.com', '--port', 'http'], '--port takes a number from 1 to 65535.'],
