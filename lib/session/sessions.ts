@@ -304,7 +304,11 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
       if (lookup.status !== 'live') return
       const next = renewed(lookup.session, tokens, claims)
       await records?.replaceTokens(record, next.session, selectTokens(tokens, tokenNames))
-      write(request, lookup.provider, next, tokens)
+      // Meanwhile `updateUser` may have replaced the user, or a logout may have ended the session.
+      const latest = sessionOf(current(request))
+      if (latest?.session.id !== next.session.id) return
+      const { user, userBytes } = latest
+      write(request, lookup.provider, { ...next, user, ...(userBytes !== undefined && { userBytes }) }, tokens)
     },
 
     async replaceUser (request, user) {
