@@ -78,7 +78,7 @@ export function createErrorResponses ({
       return replied
     } catch (failure) {
       request.log.error({ err: failure }, 'onError failed')
-      return reply.sent
+      return false
     }
   }
 

@@ -6,12 +6,15 @@ import type { FastifyReply } from 'fastify'
 /**
  * Runs a hook of the application, and says whether the hook answered the request. `reply.sent` is not enough:
  * it becomes true only when the response was written, and other hooks may delay that.
+ *
+ * A hook that fails after its answer has answered all the same: a second answer would damage the first one.
  */
 export async function runReplyHook<T> (
   reply: FastifyReply,
   hook: () => T
-): Promise<{ result: Awaited<T>, replied: boolean }> {
+): Promise<{ result: Awaited<T> | undefined, replied: boolean }> {
   const send = reply.send
+  let after = send
   let replied = false
   reply.send = function (payload) {
     replied = true
@@ -20,8 +23,22 @@ export async function runReplyHook<T> (
   try {
     const result = await hook()
     return { result, replied: replied || reply.sent }
+  } catch (error) {
+    if (error instanceof LateError) after = discardLate(send)
+    if (!replied && !reply.sent) throw error
+    reply.log.error({ err: error }, 'a hook failed after it had sent the reply')
+    return { result: undefined, replied: true }
   } finally {
-    reply.send = send
+    reply.send = after
+  }
+}
+
+/** What the hook sends when it is too late: Fastify would write the whole address of the request into the log. */
+function discardLate (send: FastifyReply['send']): FastifyReply['send'] {
+  return function (this: FastifyReply, payload) {
+    if (!this.sent) return send.call(this, payload)
+    this.log.warn('a hook has sent a reply too late: the request was answered already')
+    return this
   }
 }
 
