@@ -68,15 +68,15 @@ export async function openPool (
   return {
     async query (text, values) {
       const client = await connect()
-      let broken: Error | undefined
       try {
-        return await client.query(text, values)
+        const result = await client.query(text, values)
+        client.release()
+        return result
       } catch (error) {
-        // The server has ended the query, and the connection is good. A new one would only add to its load.
-        if ((error as { code?: string }).code !== QUERY_CANCELED) broken = error as Error
+        // When the server has ended the query, the connection is good. A new one would only add to its load.
+        const isGood = (error as { code?: string }).code === QUERY_CANCELED
+        client.release(isGood ? undefined : error as Error)
         throw error
-      } finally {
-        client.release(broken)
       }
     },
 

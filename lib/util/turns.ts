@@ -18,7 +18,7 @@ export function createTurns (options: TurnOptions): <T>(call: () => Promise<T>) 
 
   async function waitForTurn (): Promise<void> {
     if (waiting.size >= options.waiting) throw options.refuse()
-    let begin = (): void => {}
+    let begin!: () => void
     const turn = new Promise<void>((resolve) => { begin = resolve })
     waiting.add(begin)
     await atMost(options.patience, () => turn, () => {

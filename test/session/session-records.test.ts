@@ -1061,6 +1061,26 @@ t.test('R27 when the lease of a refresh ends before the store is back, the log h
   t.match(lines(), /"level":50[^\n]*refreshed tokens are not in it/)
 })
 
+t.test('R27 a session that ends before the store is back gets no tokens', async (t) => {
+  const clock = stopClock(t)
+  const { store, fault, calls } = faultyStore()
+  const { lines, server } = captureLog()
+  const own = { store, session: inStore, offlineAccess: true, timeout: 5 }
+  const { app, provider } = await startApp(t, own, {}, server)
+  app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+  const cookie = (await logIn({ app, provider }, 'alice')).cookies.header(BASE_URL)
+  clock.advance(3600)
+  provider.fault({ on: 'token', before: () => { fault.verbs = new Set(['replace', 'set']) } })
+  await status(app, cookie, '/token')
+  fault.verbs = new Set()
+  t.equal(await app.oidc.sessions.revoke({ sub: 'alice' }), 1)
+  calls.length = 0
+  await until(() => calls.includes('replace'))
+  clock.advance(36)
+  t.same(await app.oidc.sessions.list({ sub: 'alice' }), [])
+  t.notMatch(lines(), 'refreshed tokens are not in it')
+})
+
 t.test('R22 a session that is too large leaves no entry in the store', async (t) => {
   const store = createMemoryStore()
   const { app, browser } = await startApp(t, { store, session: inStore, onClaims: () => ({ large: 'x'.repeat(6000) }) })
