@@ -40,7 +40,9 @@ export function createPurge (client: RedisClient, prefix: string, sweep: Sweep):
   async function * sweepAll (tags: string[]): AsyncGenerator<void> {
     let parts = tags.map((tag) => ({ tag, from: '-' }))
     do {
-      const next = await Promise.all(parts.map(async ({ tag, from }) => ({ tag, from: await sweep(tag, from) })))
+      const next = await Promise.all(parts.map(async ({ tag, from }) => {
+        return { tag, from: await sweep(tag, from).catch(skipOthers) }
+      }))
       parts = next.filter((part): part is { tag: string, from: string } => part.from !== undefined)
       yield
     } while (parts.length > 0)
@@ -52,4 +54,9 @@ export function createPurge (client: RedisClient, prefix: string, sweep: Sweep):
     while (performance.now() < end && (await own.next()).done !== true);
     return 0
   }
+}
+
+/** Another application, whose prefix begins with this one, may have a key with such a name that is no index. */
+function skipOthers (error: Error): undefined {
+  if (!error.message.startsWith('WRONGTYPE')) throw error
 }
