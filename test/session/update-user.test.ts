@@ -9,7 +9,7 @@ import { testKey } from '../support/keys.ts'
 import { captureLog } from '../support/protocol.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Test } from 'tap'
-import type { OidcOptions } from '../../index.ts'
+import type { OidcOptions, Store } from '../../index.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 import type { TestApp } from '../support/app.ts'
 import type { Gate } from '../support/gate.ts'
@@ -350,4 +350,32 @@ t.test('K2 a login whose callback comes without cookies removes the user of the 
   t.equal((await browser.goto('/auth/login?return_to=/me')).status, 200)
   t.notOk(browser.cookies.get(USER))
   t.same((await me(browser)).user, { n: 0 })
+})
+
+t.test('R28 a refresh that saves its tokens while updateUser runs does not take the user back', async (t) => {
+  const memory = createMemoryStore()
+  let gate: Gate | undefined
+  const store: Store = {
+    ...memory,
+    async replace (key, ...others) {
+      if (key.startsWith('session:')) await gate?.pass()
+      return await memory.replace(key, ...others)
+    }
+  }
+  const session = { key: SESSION_KEY, store: true }
+  const onClaims = () => ({ n: 0 })
+  const app = await buildApp(t, optionsFor(provider, { offlineAccess: true, store, session, onClaims }))
+  app.post('/both', { preHandler: app.oidc.required() }, async (request) => {
+    const saving = gate = createGate()
+    const token = app.oidc.accessToken(request, { refresh: true })
+    await saving.reached
+    await app.oidc.updateUser(request, { n: 1 })
+    saving.open()
+    await token
+    gate = undefined
+    return { user: request.oidcUser, later: (await app.oidc.session(request))?.user }
+  })
+  const browser = await logIn({ app, provider }, 'alice')
+  t.same((await browser.fetch('/both', { method: 'POST', json: {} })).json(), { user: { n: 1 }, later: { n: 1 } })
+  t.same((await browser.fetch('/me')).json().user, { n: 1 })
 })

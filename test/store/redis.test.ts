@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { connectionOptions, createRedisStore } from '../../lib/store/redis.ts'
+import { createClusterStore } from '../../lib/store/redis-cluster.ts'
 import { storeContract } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
 import { checkIndex } from '../support/bounded-index.ts'
@@ -252,6 +253,14 @@ t.test('one server', options, async (t) => {
     await client.del('app[1]*:{a?b}:entry:a')
     await own.purge()
     t.same(await client.zrange('app[1]*:{a?b}:tag:tag', '0', '-1'), ['b'])
+  })
+
+  await t.test('purge goes on beside an application whose prefix begins with the own one', async (t) => {
+    const own = createClusterStore(client as unknown as RedisClient, 'a')
+    const other = createClusterStore(client as unknown as RedisClient, 'a:tag')
+    await other.set('key', 'value', { ...later, tags: ['sub'] })
+    await t.resolves(own.purge())
+    t.same(await other.list('sub'), [{ key: 'key', value: 'value' }])
   })
 
   await t.test('whether it keeps anything on disk', async (t) => {

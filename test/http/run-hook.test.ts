@@ -29,7 +29,7 @@ const ENDS: Array<[name: string, end: () => Promise<never>]> = [
 
 for (const [what, send] of ANSWERS) {
   for (const [how, end] of ENDS) {
-    t.test(`5 a hook that has sent ${what} and then ${how}: that is the answer, and no other follows`, async (t) => {
+    t.test(`a hook that has sent ${what} and then ${how}: that is the answer, and no other follows`, async (t) => {
       const hook = async ({ reply }: { reply: FastifyReply }): Promise<never> => {
         send(reply)
         return await end()
@@ -54,7 +54,7 @@ for (const [what, send] of ANSWERS) {
   }
 }
 
-t.test('5 a hook that replies after its time changes nothing, and the log has no code and no state', async (t) => {
+t.test('a hook that replies after its time changes nothing, and the log has no code and no state', async (t) => {
   const { lines, server } = captureLog()
   const app = await buildApp(t, optionsFor(provider, {
     hookTimeout: 0.05,
