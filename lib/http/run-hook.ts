@@ -14,7 +14,6 @@ export async function runReplyHook<T> (
   hook: () => T
 ): Promise<{ result: Awaited<T> | undefined, replied: boolean }> {
   const send = reply.send
-  let after = send
   let replied = false
   reply.send = function (payload) {
     replied = true
@@ -22,14 +21,13 @@ export async function runReplyHook<T> (
   }
   try {
     const result = await hook()
+    reply.send = send
     return { result, replied: replied || reply.sent }
   } catch (error) {
-    if (error instanceof LateError) after = discardLate(send)
+    reply.send = error instanceof LateError ? discardLate(send) : send
     if (!replied && !reply.sent) throw error
     reply.log.error({ err: error }, 'a hook failed after it had sent the reply')
     return { result: undefined, replied: true }
-  } finally {
-    reply.send = after
   }
 }
 

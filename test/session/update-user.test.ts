@@ -379,3 +379,32 @@ t.test('R28 a refresh that saves its tokens while updateUser runs does not take 
   t.same((await browser.fetch('/both', { method: 'POST', json: {} })).json(), { user: { n: 1 }, later: { n: 1 } })
   t.same((await browser.fetch('/me')).json().user, { n: 1 })
 })
+
+t.test('R28 S38 a logout while a refresh saves its tokens stays a logout', async (t) => {
+  const memory = createMemoryStore()
+  let gate: Gate | undefined
+  const store: Store = {
+    ...memory,
+    async replace (key, ...others) {
+      const isReplaced = await memory.replace(key, ...others)
+      if (key.startsWith('session:')) await gate?.pass()
+      return isReplaced
+    }
+  }
+  const session = { key: SESSION_KEY, store: true }
+  const app = await buildApp(t, optionsFor(provider, { offlineAccess: true, store, session }))
+  app.post('/leave', { preHandler: app.oidc.required() }, async (request, reply) => {
+    const saved = gate = createGate()
+    const token = app.oidc.accessToken(request, { refresh: true })
+    await saved.reached
+    await app.oidc.logout(request, reply, { federated: false })
+    saved.open()
+    await token
+    return reply
+  })
+  const browser = await logIn({ app, provider }, 'alice')
+  const copy = browser.cookies.header(BASE_URL)
+  await browser.step('/leave', { method: 'POST' })
+  t.equal((await browser.fetch('/me')).status, 401)
+  t.equal((await app.inject({ url: '/me', headers: { cookie: copy } })).statusCode, 401)
+})

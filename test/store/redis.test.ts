@@ -261,6 +261,10 @@ t.test('one server', options, async (t) => {
     await other.set('key', 'value', { ...later, tags: ['sub'] })
     await t.resolves(own.purge())
     t.same(await other.list('sub'), [{ key: 'key', value: 'value' }])
+    const call: RedisClient['call'] & {} = async (...parameters) => await client.call(...parameters)
+    const fails = clientOf(client, async () => { throw new Error('down') })
+    await own.set('mine', 'value', { ...later, tags: ['sub'] })
+    await t.rejects(createClusterStore({ ...fails, call }, 'a').purge(), { message: 'down' })
   })
 
   await t.test('whether it keeps anything on disk', async (t) => {
