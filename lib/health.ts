@@ -15,7 +15,7 @@ const ENTRY = ['health'] as const
 /** When it expires, in seconds. */
 const ENTRY_LIFETIME = 60
 
-/** What is known of a provider that has not answered by then. */
+/** The health of a provider that has not answered before the deadline. */
 const NO_ANSWER: ProviderHealth = { status: 'unavailable', code: 'FST_OIDC_PROVIDER_UNAVAILABLE' }
 
 /** The marks of logouts are all that ends a session in cookies. */

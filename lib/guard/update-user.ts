@@ -1,5 +1,5 @@
-import { OidcError } from '../errors.ts'
 import { check } from '../options/check.ts'
+import { loginRequired, refuseToken } from '../session/access-token.ts'
 import { toJsonText } from '../util/json.ts'
 import { freeze } from '../util/token-cache.ts'
 import type { FastifyRequest } from 'fastify'
@@ -18,8 +18,7 @@ export function createUpdateUser (
   { guards, sessions }: { guards: Pick<Guards, 'session'>, sessions: Sessions }
 ): UpdateUser {
   return async function updateUser (request, user) {
-    // The request may also have a session cookie, of another user.
-    if (request.oidcToken != null) throw loginRequired('the request has an access token instead of a session')
+    refuseToken(request)
     const kept = copy(user)
     // Another site must not change anything: for it, there is no session.
     if (await guards.session(request) === null) throw loginRequired('there is no session')
@@ -33,8 +32,4 @@ function copy (user: OidcUser | null): Session['user'] {
   const json = toJsonText(user)
   check(json !== undefined, 'the user must be a JSON value')
   return freeze(JSON.parse(json) as Session['user'])
-}
-
-function loginRequired (detail: string): OidcError {
-  return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
 }

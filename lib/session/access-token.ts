@@ -78,10 +78,7 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
   }
 
   return async function accessToken (request, { refresh: isForced = false } = {}) {
-    if (request.oidcToken != null) {
-      // The request may also have a session cookie, of another user.
-      throw loginRequired('the request has an access token instead of a session')
-    }
+    refuseToken(request)
     await sessions.prepare(request)
     const session = sessions.read(request)
     const tokens = await tokensOf(request)
@@ -103,6 +100,11 @@ export function createAccessToken (parts: AccessTokenParts): AccessToken {
   }
 }
 
-function loginRequired (detail?: string): OidcError {
+/** Throws FST_OIDC_LOGIN_REQUIRED for a request with an access token: its session cookie may be of another user. */
+export function refuseToken ({ oidcToken }: FastifyRequest): void {
+  if (oidcToken != null) throw loginRequired('the request has an access token instead of a session')
+}
+
+export function loginRequired (detail?: string): OidcError {
   return new OidcError('FST_OIDC_LOGIN_REQUIRED', { detail })
 }

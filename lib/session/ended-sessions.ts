@@ -50,7 +50,7 @@ export interface EndedSessionsTimes {
 
 /** The time of a mark that matches sessions whatever their time. */
 export const ALWAYS = Number.MAX_SAFE_INTEGER
-/** How much longer marks last when the clock was ahead, in seconds: for ever, they would fill the store. */
+/** How much longer a mark lasts after the clock was ahead, in seconds. Without a limit, marks would fill the store. */
 const MAX_AHEAD = 30 * 86_400
 /** The name of the highest time of a logout. */
 const NEWEST: EntryName = ['ended', 'newest']

@@ -9,6 +9,7 @@ import { captureLog } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
 import { testKey } from '../support/keys.ts'
 import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
 import type { OidcOptions, OidcSession, SessionFilter } from '../../index.ts'
 import type { Provider, TestBrowser } from '../../lib/testing/index.ts'
 import type { Store } from '../../types/store.ts'
@@ -686,16 +687,23 @@ t.test('applications that share a store do not affect one another', async (t) =>
   t.equal((await neighbour.oidc.sessions.list({ sub: 'alice' })).length, 1)
 })
 
-t.test('R32 the plugin purges the store every ten minutes, and closes it at the end', async (t) => {
+/** Notes the timers that begin, and returns a function that runs the work of every ten minutes now. */
+function notePurge (t: Test): () => void {
   const { setInterval: start } = globalThis
   const timers: Array<{ work: () => void; every: number }> = []
   globalThis.setInterval = ((work: () => void, every: number) => {
     timers.push({ work, every })
     return start(work, every)
   }) as typeof setInterval
-  t.teardown(() => {
-    globalThis.setInterval = start
-  })
+  t.teardown(() => { globalThis.setInterval = start })
+  return () => {
+    const { work } = timers.find(({ every }) => every === 600_000) ?? t.fail('no timer') as never
+    work()
+  }
+}
+
+t.test('R32 the plugin purges the store every ten minutes, and closes it at the end', async (t) => {
+  const purge = notePurge(t)
   const lines: string[] = []
   const { store, fault, calls } = faultyStore()
   const { app } = await startApp(
@@ -713,14 +721,13 @@ t.test('R32 the plugin purges the store every ten minutes, and closes it at the 
       }
     }
   )
-  const purge = timers.find(({ every }) => every === 600_000) ?? t.fail('no timer')
-  ;(purge as { work: () => void }).work()
+  purge()
   await until(() => calls.length > 0)
   await nextTurn()
   t.same(calls, ['purge'])
   t.same(lines, [])
   fault.verbs = new Set(['purge'])
-  ;(purge as { work: () => void }).work()
+  purge()
   await until(() => lines.length > 0)
   t.match(
     lines.map((line) => JSON.parse(line)),
@@ -738,19 +745,11 @@ t.test('R32 the plugin purges the store every ten minutes, and closes it at the 
 })
 
 t.test('what the store warns of is logged once, and so is a purge that did not end', async (t) => {
-  const { setInterval: start } = globalThis
-  const timers: Array<{ work: () => void; every: number }> = []
-  globalThis.setInterval = ((work: () => void, every: number) => {
-    timers.push({ work, every })
-    return start(work, every)
-  }) as typeof setInterval
+  const work = notePurge(t)
   const { now: clock } = performance
   let skew = 0
   performance.now = () => clock.call(performance) + skew
-  t.teardown(() => {
-    globalThis.setInterval = start
-    performance.now = clock
-  })
+  t.teardown(() => { performance.now = clock })
   let warnings = async (): Promise<string[]> => ['an index is missing', 'there is no time limit']
   const store: Store = {
     ...createMemoryStore(),
@@ -764,7 +763,6 @@ t.test('what the store warns of is logged once, and so is a purge that did not e
   const lines: string[] = []
   const stream = { write: (line: string) => { if (!line.includes('oopback')) lines.push(line) } }
   const { app } = await startApp(t, { store, session: inStore }, {}, { logger: { level: 'warn', stream } })
-  const { work } = timers.find(({ every }) => every === 600_000) ?? t.fail('no timer') as never
   await until(() => lines.length === 2)
   work()
   await until(() => lines.length === 3)
