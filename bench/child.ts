@@ -7,6 +7,8 @@ export type Core = 'server' | 'driver' | 'any'
 export interface Child {
   ask<T>(command: string, args?: unknown): Promise<T>
   stop(): Promise<void>
+  /** Ends it at once, as `kill -9` does. */
+  kill(): Promise<void>
 }
 
 interface Reply { id: number, result?: unknown, error?: string }
@@ -33,7 +35,7 @@ export function startChild (file: string, core: Core, nodeOptions: string[] = []
   const waiting = new Map<number, Waiting>()
   child.on('message', (reply: Reply) => settle(waiting, reply))
   child.on('exit', () => rejectAll(waiting, new Error(`${file} exited too early`)))
-  return { ask: asker(child, waiting), stop: () => stop(child) }
+  return { ask: asker(child, waiting), stop: () => stop(child), kill: () => kill(child) }
 }
 
 function asker (child: ChildProcess, waiting: Map<number, Waiting>): Child['ask'] {
@@ -60,5 +62,12 @@ function stop (child: ChildProcess): Promise<void> {
   return new Promise(resolve => {
     child.once('exit', () => resolve())
     child.disconnect()
+  })
+}
+
+function kill (child: ChildProcess): Promise<void> {
+  return new Promise(resolve => {
+    child.once('exit', () => resolve())
+    child.kill('SIGKILL')
   })
 }

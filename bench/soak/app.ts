@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startClock } from '../../lib/testing/index.ts'
 import { answer } from '../answer.ts'
 import { buildApplication } from './application.ts'
 import type { AddressInfo } from 'node:net'
@@ -20,7 +21,14 @@ export interface ProcessReport {
   refusals: Record<string, number>
 }
 
+export interface ListenCommand {
+  options: ApplicationOptions
+  /** 0: any. */
+  port: number
+}
+
 const MAX_REFUSALS = 200 // different lines
+const clock = startClock()
 const delay = monitorEventLoopDelay({ resolution: 10 })
 const refusals = new Map<string, number>()
 let app: FastifyInstance
@@ -47,12 +55,14 @@ async function settledMemory (): Promise<NodeJS.MemoryUsage> {
 }
 
 answer({
-  async listen (options: ApplicationOptions) {
-    app = await buildApplication(options, count)
-    await app.listen({ port: 0, host: '127.0.0.1' })
+  async listen ({ options, port }: ListenCommand) {
+    app = (await buildApplication(options, count)).app
+    await app.listen({ port, host: '127.0.0.1' })
     delay.enable()
     return (app.server.address() as AddressInfo).port
   },
+  /** Moves the clock of this process. */
+  advance: (seconds: number) => clock.advance(seconds),
   /** Everything since the last report. */
   async report (): Promise<ProcessReport> {
     const [delayP99, delayMax] = [delay.percentile(99) / 1e6, delay.max / 1e6]

@@ -21,9 +21,9 @@ export interface ForgedLogins {
 }
 
 export async function createForgedLogins (options: ApplicationOptions): Promise<ForgedLogins> {
-  const app = await buildApplication(options)
+  const { app, oidc } = await buildApplication({ ...options, store: { url: undefined, hasSessions: false } })
   await app.ready()
-  const parts = partsOf(app.oidc)
+  const parts = partsOf(oidc)
   return {
     late: () => forge(parts, false),
     restarted: () => forge(parts, true),

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { ORIGIN, SESSION_COOKIE } from './application.ts'
-import { codeIn, pick, setsSession } from './world.ts'
+import { pick } from './pick.ts'
+import { HOST, codeIn, isExplained, setsSession } from './world.ts'
+import type { Entrance, Stolen } from './entrance.ts'
 import type { ForgedLogins } from './forged.ts'
 import type { Answer, Sent } from './remote.ts'
-import type { Stolen, Process, World } from './world.ts'
+import type { World } from './world.ts'
 
 /** A hostile request, and the statuses that it may get. */
 interface Attack {
@@ -14,7 +16,6 @@ interface Attack {
 type Attacker = (stolen: Stolen, forged: ForgedLogins) => Attack
 
 const EVIL = 'https://evil.test'
-const HOST = new URL(ORIGIN).host
 const RETURN_TO = [
   EVIL,
   '//evil.test',
@@ -62,26 +63,26 @@ const FORM = { 'content-type': 'application/x-www-form-urlencoded' }
 /** Sends one attack after the other. */
 export async function simulateAttackers (world: World, forged: ForgedLogins): Promise<void> {
   while (!world.isOver()) {
-    const process = pick(world.processes)
-    const attack = pick(ATTACKERS)(pick(process.stolen) ?? { cookie: '', callback: '/auth/callback' }, forged)
-    if (Math.random() < 0.02) await process.remote.abandon(attack.sent, Math.random() * 5)
-    else await strike(world, process, attack)
+    const entrance = pick(world.entrances)
+    const attack = pick(ATTACKERS)(pick(entrance.stolen) ?? { cookie: '', callback: '/auth/callback' }, forged)
+    if (Math.random() < 0.02) await pick(entrance.processes).abandon(attack.sent, Math.random() * 5)
+    else await strike(world, entrance, attack)
   }
 }
 
-async function strike ({ ledger }: World, { remote }: Process, { sent, accepted }: Attack): Promise<void> {
+async function strike ({ ledger, timeline }: World, { send }: Entrance, { sent, accepted }: Attack): Promise<void> {
+  const from = Date.now()
   ledger.count('hostile requests')
   const line = `${sent.method} ${sent.url.slice(0, 100)}`
-  try {
-    const answer = await remote.send(sent)
-    const setCookies = answer.headers['set-cookie'] ?? []
-    if (setsSession(setCookies)) ledger.wrong('sessions for attackers', line)
-    if (!accepted.includes(answer.statusCode)) {
-      ledger.wrong('unexpected answers', `${line} ${outcome(answer)}, not ${accepted.join(' or ')}`)
-    }
-  } catch (error) {
-    ledger.wrong('requests without an answer', `${line}: ${(error as Error).message}`)
-  }
+  const answer = await send(sent).catch((error: Error) => error)
+  const isAnswered = !(answer instanceof Error)
+  ledger.check('requests without an answer', isAnswered, () => `${line}: ${(answer as Error).message}`)
+  if (!isAnswered) return
+  ledger.check('sessions for attackers', !setsSession(answer.headers['set-cookie'] ?? []), () => line)
+  const { statusCode, rawPayload } = answer
+  const isRight = accepted.includes(statusCode) ||
+    isExplained(timeline, statusCode, codeIn(rawPayload.toString()), from)
+  ledger.check('unexpected answers', isRight, () => `${line} ${outcome(answer)}, not ${accepted.join(' or ')}`)
 }
 
 function outcome ({ statusCode, rawPayload }: Answer): string {

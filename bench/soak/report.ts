@@ -1,25 +1,12 @@
 import { table } from '../table.ts'
 import { NEVER } from './ledger.ts'
 import type { ProcessReport } from './app.ts'
-import type { Ledger } from './ledger.ts'
-import type { ProviderReport } from './provider.ts'
+import type { Outcome } from './run.ts'
 
-export interface Outcome {
-  ledger: Ledger
-  /** Seconds of measured load. */
-  seconds: number
-  /** Seconds until logins worked in all processes, after the provider was unreachable at their start. */
-  recovery: number
-  outages: number
-  provider: ProviderReport
-  /** The reports of each process of the application: before, in the middle of, and after the load. */
-  processes: ProcessReport[][]
-}
-
-/** Returns the table, followed by what was wrong. */
+/** Returns the tables of a run, followed by what was wrong. */
 export function report (outcome: Outcome): string {
-  const sections = [traffic(outcome), refusals(outcome), provider(outcome), processes(outcome), never(outcome)]
-  return [table(sections.flatMap((rows) => [...rows, []])), ...examples(outcome), details(outcome)].join('\n')
+  const sections = [traffic, refusals, provider, processes, recoveries, never]
+  return [...sections.map((rowsOf) => `${table(rowsOf(outcome))}\n`), ...examples(outcome), details(outcome)].join('\n')
 }
 
 function traffic ({ ledger, seconds }: Outcome): string[][] {
@@ -27,10 +14,9 @@ function traffic ({ ledger, seconds }: Outcome): string[][] {
   return [
     ['requests', whole(requests)],
     ['requests/s', whole(requests / seconds)],
-    ...[
-      'hostile requests', 'anonymous requests', 'logins started', 'logins completed',
-      'logins refused while the provider failed', 'logins left open', 'logouts'
-    ].map((name) => [name, whole(ledger.get(name))])
+    ...ledger.startingWith('')
+      .filter(([name]) => name !== 'requests' && !name.startsWith('refused '))
+      .map(([name, count]) => [name, whole(count)])
   ]
 }
 
@@ -38,22 +24,20 @@ function refusals ({ ledger }: Outcome): string[][] {
   return ledger.startingWith('refused ').map(([code, count]) => [`refused: ${code}`, whole(count)])
 }
 
-function provider ({ provider: { rotations, counts }, outages, recovery }: Outcome): string[][] {
+function provider ({ provider: { rotations, counts } }: Outcome): string[][] {
   const { metadata = 0, jwks = 0, ...others } = counts
   return [
     ['key rotations', whole(rotations)],
     ['key-set fetches', whole(jwks)],
     ['discovery fetches', whole(metadata)],
-    ...Object.entries(others).sort().map(([name, count]) => [`provider: ${name}`, whole(count)]),
-    ['outages of the provider', whole(outages)],
-    ['recovery after the provider was unreachable at the start, s', recovery.toFixed(1)]
+    ...Object.entries(others).sort().map(([name, count]) => [`provider: ${name}`, whole(count)])
   ]
 }
 
 function processes ({ processes }: Outcome): string[][] {
   const column = (name: string, value: (report: ProcessReport) => number, digits: number): string[][] =>
     processes.map((reports, index) => [
-      `${name}, application ${index + 1}`,
+      `${name}, process ${index + 1}`,
       ...reports.map((report) => value(report).toFixed(digits))
     ])
   return [
@@ -64,12 +48,32 @@ function processes ({ processes }: Outcome): string[][] {
   ]
 }
 
-function never ({ ledger: { wrongs } }: Outcome): string[][] {
-  return NEVER.map((kind) => [`must be 0: ${kind}`, whole(wrongs.get(kind)?.count ?? 0)])
+function recoveries ({ recoveries }: Outcome): string[][] {
+  return [
+    ['recovery in seconds after the end of', 'times', 'median', 'longest'],
+    ...[...recoveries].sort(([a], [b]) => a.localeCompare(b)).map(([name, times]) => {
+      const sorted = [...times].sort((a, b) => a - b)
+      const [median, longest] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted.at(-1)] as [number, number]
+      return [name, whole(times.length), seconds(median), seconds(longest)]
+    })
+  ]
 }
 
-function examples ({ ledger: { wrongs } }: Outcome): string[] {
-  return [...wrongs].flatMap(([kind, { examples }]) => [`${kind}:`, ...examples.map((example) => `  ${example}`), ''])
+function never ({ ledger }: Outcome): string[][] {
+  return [
+    ['must be 0', 'wrong', 'checked'],
+    ...NEVER.map((kind) => {
+      const { wrong, times } = ledger.checked(kind)
+      return [kind, whole(wrong), whole(times)]
+    })
+  ]
+}
+
+function examples ({ ledger }: Outcome): string[] {
+  return NEVER.flatMap((kind) => {
+    const { examples } = ledger.checked(kind)
+    return examples.length === 0 ? [] : [`${kind}:`, ...examples.map((example) => `  ${example}`), '']
+  })
 }
 
 /** Why logins and sessions were refused, as in the log of the application. */
@@ -79,12 +83,16 @@ function details ({ processes }: Outcome): string {
     counts.set(line, (counts.get(line) ?? 0) + count)
   }
   const lines = [...counts]
-    .filter(([line]) => /^FST_OIDC_(?:PROVIDER|ID_TOKEN|CODE|UNEXPECTED|USERINFO|CLAIMS|RESPONSE|SESSION)/.test(line))
+    .filter(([line]) => /^FST_OIDC_(?:PROVIDER|ID_TOKEN|CODE|UNEXPECTED|USERINFO|CLAIMS|RESPONSE|SESSION|STORE|LOGIN_LOST)/.test(line))
     .sort((a, b) => b[1] - a[1])
   return [
     'refusals in the logs of the applications, including the warm-up:',
     ...lines.slice(0, 20).map(([line, count]) => `  ${count} ${line}`)
   ].join('\n')
+}
+
+function seconds (milliseconds: number): string {
+  return (milliseconds / 1000).toFixed(1)
 }
 
 function whole (value: number): string {

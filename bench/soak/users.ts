@@ -1,19 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ORIGIN, SESSION_COOKIE } from './application.ts'
-import { codeIn, describe, isUnavailable, keepStolen, openBrowser, pick, setsSession } from './world.ts'
+import { keepStolen } from './entrance.ts'
+import { attempt, isExcusedLogin, isOf } from './member.ts'
+import { pick } from './pick.ts'
+import { HOST, codeIn, describe, isExplained, openBrowser, setsSession } from './world.ts'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
-import type { Never } from './ledger.ts'
-import type { Need } from './outages.ts'
-import type { Process, World } from './world.ts'
+import type { Member } from './member.ts'
+import type { World } from './world.ts'
 
 /** Users who log in, open pages, and log out. */
-
-interface User {
-  world: World
-  process: Process
-  browser: TestBrowser
-  sub: string
-}
 
 const MAX_COOKIE_BYTES = 8000
 const HOSTILE_RETURN = [
@@ -22,185 +17,189 @@ const HOSTILE_RETURN = [
 ]
 let users = 0
 
-/** Runs one user after the other. */
-export async function simulateUsers (world: World): Promise<void> {
-  while (!world.isOver()) {
-    const process = pick(world.processes)
-    users += 1
-    await pick(SCENARIOS)({ world, process, browser: openBrowser(process), sub: `user-${users}` })
-  }
+/** A new user, who has not logged in yet. */
+export function newMember (world: World, entrance = pick(world.entrances)): Member {
+  users += 1
+  return { world, entrance, browser: openBrowser(entrance), sub: `user-${users}`, since: Date.now() }
 }
 
-type Scenario = (user: User) => Promise<void>
+/** Runs one user after the other. */
+export async function simulateUsers (world: World): Promise<void> {
+  const scenarios = world.kind.isSticky ? SCENARIOS : [...SCENARIOS, loggedOutByProvider]
+  while (!world.isOver()) await pick(scenarios)(newMember(world))
+}
+
+type Scenario = (user: Member) => Promise<void>
 
 const SCENARIOS: Scenario[] = [
   ordinary, ordinary, ordinary, brief, brief, threeTabs, manyOpenLogins, repeatedCallback, hostileReturn
 ]
 
-async function ordinary (user: User): Promise<void> {
-  if (!await logIn(user, `/login-as?sub=${user.sub}`)) return
+async function ordinary (user: Member): Promise<void> {
+  if (!await logIn(user)) return
   for (let steps = 0; steps < 12 && !user.world.isOver(); steps++) {
-    await sleep(Math.random() * 900)
+    await sleep(Math.random() * 600)
     if (!await pick(STEPS)(user)) return
   }
   await logOut(user)
 }
 
-async function brief (user: User): Promise<void> {
-  if (await logIn(user, `/login-as?sub=${user.sub}`) && await me(user)) await logOut(user)
+async function brief (user: Member): Promise<void> {
+  if (await logIn(user) && await me(user)) await logOut(user)
 }
 
 /** Three tabs log in at once. */
-async function threeTabs (user: User): Promise<void> {
-  const tabs = await Promise.all([1, 2, 3].map(async () => await logIn(user, `/login-as?sub=${user.sub}`)))
+async function threeTabs (user: Member): Promise<void> {
+  const tabs = await Promise.all([1, 2, 3].map(async () => await logIn(user)))
   if (tabs.every(Boolean) && await me(user)) await logOut(user)
 }
 
 /** Starts many logins and completes only the last. */
-async function manyOpenLogins (user: User): Promise<void> {
+async function manyOpenLogins (user: Member): Promise<void> {
   for (let count = 0; count < 15; count++) {
-    await attempt(user, async () => await user.browser.step('/auth/login?return_to=/somewhere'))
+    await attempt(user.world, async () => await user.browser.step('/auth/login?return_to=/somewhere'))
   }
   user.world.ledger.count('logins left open', 15)
-  if (await logIn(user, `/login-as?sub=${user.sub}`)) await me(user)
+  if (await logIn(user)) await me(user)
 }
 
 /** Sends the callback several times at once. */
-async function repeatedCallback (user: User): Promise<void> {
-  const { world, browser, sub } = user
-  const from = Date.now()
+async function repeatedCallback (user: Member): Promise<void> {
+  const { world, browser, sub, since } = user
   world.ledger.count('logins started')
   const page = await attempt(
-    user,
+    world,
     async () => await browser.goto(`/login-as?sub=${sub}`, { until: ({ pathname }) => pathname === '/auth/callback' })
   )
-  if (page?.location === undefined) return notLoggedIn(user, from, page)
+  if (page?.location === undefined) return notLoggedIn(user, page)
   const callback = page.location
   const answers = await Promise.all(
-    [1, 2, 3].map(async () => await attempt(user, async () => await browser.clone().step(callback)))
+    [1, 2, 3].map(async () => await attempt(world, async () => await browser.clone().step(callback)))
   )
   const sessions = answers.filter((answer) => answer?.history.some(({ setCookie }) => setsSession(setCookie)))
-  if (sessions.length > 1) world.ledger.wrong('callbacks used twice', `one callback created ${sessions.length} sessions`)
-  if (sessions.length === 0) {
-    notLoggedIn(
-      user,
-      from,
-      answers.find((answer) => answer !== undefined && answer.status >= 400)
-    )
-  } else world.ledger.count('logins completed')
+  world.ledger.check('callbacks used twice', sessions.length <= 1, () => `${sub}: ${sessions.length} sessions`)
+  if (sessions.length > 0) world.ledger.count('logins completed')
+  else if (!world.timeline.excuses(since, 'store')) notLoggedIn(user, answers.find((answer) => (answer?.status ?? 0) >= 400))
 }
 
 /** Follows an attacker's link to the login. */
-async function hostileReturn (user: User): Promise<void> {
-  await logIn(user, `/auth/login?return_to=${encodeURIComponent(pick(HOSTILE_RETURN))}`)
+async function hostileReturn (user: Member): Promise<void> {
+  await logIn(user, `/auth/login?login_hint=${user.sub}&return_to=${encodeURIComponent(pick(HOSTILE_RETURN))}`)
 }
 
 /** Goes from a page to the provider and back. Returns whether there is a session then. */
-async function logIn (user: User, path: string): Promise<boolean> {
-  const { world, process, browser } = user
-  const from = Date.now()
-  world.ledger.count('logins started')
-  const page = await attempt(user, async () => await browser.goto(path))
+export async function logIn (user: Member, path = `/login-as?sub=${user.sub}`): Promise<boolean> {
+  const { world, entrance, browser } = user
+  const { ledger } = world
+  ledger.count('logins started')
+  const page = await attempt(world, async () => await browser.goto(path))
   const hop = page?.history.find(({ setCookie }) => setsSession(setCookie))
-  if (browser.cookies.bytes() > MAX_COOKIE_BYTES) {
-    world.ledger.wrong('cookies over 8,000 bytes', `${browser.cookies.bytes()} bytes`)
-  }
-  if (page === undefined || hop === undefined || page.status >= 500) {
-    notLoggedIn(user, from, page)
+  const bytes = browser.cookies.bytes()
+  ledger.check('cookies over 8,000 bytes', bytes <= MAX_COOKIE_BYTES, () => `${bytes} bytes`)
+  if (hop === undefined || page?.status !== 200) {
+    notLoggedIn(user, page)
     return false
   }
-  world.ledger.count('logins completed')
+  ledger.check('lost logins', true, String)
+  ledger.count('logins completed')
   const url = new URL(hop.url)
   if (url.pathname === '/auth/callback') {
-    keepStolen(process, { cookie: hop.sent['cookie'] ?? '', callback: url.pathname + url.search })
+    keepStolen(entrance, { cookie: hop.sent['cookie'] ?? '', callback: url.pathname + url.search })
   }
   return true
 }
 
-function notLoggedIn ({ world }: User, from: number, page: Page | undefined): void {
-  if (isUnavailable(codeIn(page?.text() ?? '')) && world.outages.wasBad('login', from, Date.now())) {
-    world.ledger.count('logins refused while the provider failed')
-  } else {
-    world.ledger.wrong(
-      'lost logins',
-      `${page === undefined ? 'no answer' : describe(page)}, ${world.outages.describe()}`
-    )
-  }
+function notLoggedIn ({ world, since }: Member, page: Page | undefined): void {
+  if (isExcusedLogin(world, page, since)) return
+  world.ledger.check('lost logins', false, () => `${describe(page as Page)}, ${world.timeline.describe()}`)
 }
 
-type Step = (user: User) => Promise<boolean>
+type Step = (user: Member) => Promise<boolean>
 
 const STEPS: Step[] = [me, me, me, maybe, save, session, token, userinfo]
 
-async function me (user: User): Promise<boolean> {
+async function me (user: Member): Promise<boolean> {
   return await look(user, '/me')
 }
 
-async function maybe (user: User): Promise<boolean> {
+async function maybe (user: Member): Promise<boolean> {
   return await look(user, '/maybe')
 }
 
-async function save (user: User): Promise<boolean> {
-  return isOf(user, await attempt(user, async () => await user.browser.fetch('/me', { method: 'POST' })))
+async function save (user: Member): Promise<boolean> {
+  return await look(user, '/me', 'POST')
 }
 
-async function session (user: User): Promise<boolean> {
+async function session (user: Member): Promise<boolean> {
   return await look(user, '/auth/session')
 }
 
 /** Gets the access token in three requests at once, which may need a refresh. */
-async function token (user: User): Promise<boolean> {
-  const answers = await Promise.all([1, 2, 3].map(async () => await look(user, '/token', 'token')))
+async function token (user: Member): Promise<boolean> {
+  const answers = await Promise.all([1, 2, 3].map(async () => await look(user, '/token')))
   return answers.every(Boolean)
 }
 
-async function userinfo (user: User): Promise<boolean> {
-  return await look(user, '/auth/userinfo', 'userinfo')
+async function userinfo (user: Member): Promise<boolean> {
+  return await look(user, '/auth/userinfo')
 }
 
-async function look (user: User, path: string, need?: Need): Promise<boolean> {
+/** Opens a page of the user. Returns whether the user still has the session, as far as is known. */
+async function look (user: Member, path: string, method = 'GET'): Promise<boolean> {
   const from = Date.now()
-  const page = await attempt(user, async () => await user.browser.fetch(path))
-  const refused =
-    page !== undefined &&
-    page.status >= 500 &&
-    need !== undefined &&
-    user.world.outages.wasBadForAny(from, Date.now())
-  return refused || isOf(user, page)
+  const page = await attempt(user.world, async () => await user.browser.fetch(path, { method }))
+  const isThere = isOf(user, page, from)
+  return isThere || (page !== undefined && isExplained(user.world.timeline, page.status, codeIn(page.text()), from))
 }
 
-/** Checks that the page is there and belongs to this user. */
-function isOf (user: User, page: Page | undefined): boolean {
-  if (page === undefined) return false
-  const body = page.status === 200 ? page.json() : {}
-  const sub = body.sub ?? body.claims?.sub
-  if (page.status === 401 || (page.status === 200 && sub === null)) note(user, 'lost sessions', page)
-  else if (page.status === 200 && sub !== user.sub) note(user, 'users with the session of another user', page)
-  else if (page.status !== 200) note(user, 'unexpected answers', page)
-  return page.status === 200 && sub === user.sub
+async function logOut (user: Member): Promise<void> {
+  const { world, browser } = user
+  const from = Date.now()
+  const before = browser.cookies.header()
+  const page = await attempt(world, async () => await browser.post('/auth/logout'))
+  if (page === undefined || isExplained(world.timeline, page.status, codeIn(page.text()), from)) return
+  world.ledger.count('logouts')
+  const isGone = browser.cookies.get(SESSION_COOKIE) === undefined
+  const isRight = page.status === 200 && page.url === `${ORIGIN}/` && isGone
+  world.ledger.check('unexpected answers', isRight, () => `${describe(page)}, ${world.timeline.describe()}`)
+  await checkEnded(user, before)
 }
 
-async function logOut (user: User): Promise<void> {
-  const before = user.browser.clone()
-  const page = await attempt(user, async () => await user.browser.post('/auth/logout'))
-  if (page === undefined) return
-  user.world.ledger.count('logouts')
-  if (page.status !== 200 || page.url !== `${ORIGIN}/` || user.browser.cookies.get(SESSION_COOKIE) !== undefined) {
-    note(user, 'unexpected answers', page)
+/** The provider ends all sessions of a user who uses two browsers. */
+async function loggedOutByProvider (user: Member): Promise<void> {
+  const { world, entrance, sub, since } = user
+  const { ledger, timeline, kind, provider } = world
+  const second = { ...user, browser: openBrowser(entrance) }
+  if (!await logIn(user) || !await logIn(second)) return
+  const from = Date.now()
+  const cookies = [user, second].map(({ browser }) => browser.cookies.header())
+  const token = await provider.ask<string>('logoutToken', sub)
+  const page = await attempt(world, async () => await postLogout(entrance.injectable, token))
+  if (page?.status !== 200) {
+    // Every error is a 400 (OpenID Connect Back-Channel Logout 1.0, section 2.8). The provider would try again.
+    const isExcused = page === undefined || timeline.excuses(from, 'store', 'login', 'clock')
+    if (!isExcused) ledger.check('unexpected answers', false, () => `${describe(page)} ${page.text()}, ${timeline.describe()}`)
+    return
   }
-  const copied = await attempt(user, async () => await before.fetch('/me'))
-  if (copied?.status === 200) note(user, 'sessions after their logout', copied)
+  ledger.count('logouts by the provider')
+  // docs/operations.md, "Clocks": a logout by user does not reach every session in cookies while clocks differ.
+  if (!kind.hasSessions && timeline.excuses(since, 'skew')) return
+  await Promise.all(cookies.map(async (cookie) => await checkEnded(user, cookie)))
 }
 
-function note ({ world, sub }: User, kind: Never, page: Page): void {
-  world.ledger.wrong(kind, `${sub}: ${describe(page)}, ${world.outages.describe()}`)
+async function postLogout (injectable: Member['entrance']['injectable'], token: string): Promise<Page> {
+  const browser: TestBrowser = openBrowser({ injectable })
+  return await browser.fetch('/auth/backchannel-logout', {
+    method: 'POST', body: new URLSearchParams({ logout_token: token }), credentials: 'omit'
+  })
 }
 
-async function attempt ({ world }: User, visit: () => Promise<Page>): Promise<Page | undefined> {
-  try {
-    return await visit()
-  } catch (error) {
-    world.ledger.wrong('requests without an answer', (error as Error).message)
-    return undefined
-  }
+/** A copy of the cookies works in no process any more. */
+async function checkEnded ({ world: { ledger, timeline }, entrance, sub }: Member, cookie: string): Promise<void> {
+  await Promise.all(entrance.processes.map(async ({ send }, index) => {
+    const answer = await send({ method: 'GET', url: '/me', headers: { host: HOST, cookie } }).catch(() => undefined)
+    if (answer === undefined) return ledger.count('checks that a kill has prevented')
+    const isEnded = answer.statusCode !== 200
+    ledger.check('sessions after their logout', isEnded, () => `${sub} in process ${index + 1}, ${timeline.describe()}`)
+  }))
 }

@@ -1,65 +1,44 @@
 import { client } from '../../lib/testing/index.ts'
 import { ORIGIN, SESSION_COOKIE } from './application.ts'
-import { openRemote } from './remote.ts'
 import type { Page, TestBrowser } from '../../lib/testing/index.ts'
+import type { Child } from '../child.ts'
+import type { Issuers } from './application.ts'
+import type { Entrance } from './entrance.ts'
 import type { Ledger } from './ledger.ts'
-import type { Answer, Remote, Sent } from './remote.ts'
-import type { Outages } from './outages.ts'
+import type { Answer, Sent } from './remote.ts'
+import type { StoreKind } from './stores.ts'
+import type { Timeline } from './timeline.ts'
 
-/** What an attacker may have stolen: a Cookie header, and the callback that was opened with it. */
-export interface Stolen {
-  cookie: string
-  callback: string
-}
-
-/** One process of the application, and what an attacker may have stolen from its connections. */
-export interface Process {
-  remote: Remote
-  /** The newest first. */
-  stolen: Stolen[]
-}
-
+/** What all who act know. */
 export interface World {
-  issuer: string
-  processes: Process[]
-  outages: Outages
+  kind: StoreKind
+  issuers: Issuers
+  provider: Child
+  /** One for all processes or, for sticky browsers, one for each. */
+  entrances: Entrance[]
+  timeline: Timeline
   ledger: Ledger
   isOver: () => boolean
 }
 
-const MAX_STOLEN = 50
+export const HOST = new URL(ORIGIN).host
 
-export function openProcess (port: number, issuer: string, outages: Outages, ledger: Ledger): Process {
-  const watch = (sent: Sent, answer: Answer, sentAt: number): void =>
-    inspect({ issuer, outages, ledger }, sent, answer, sentAt)
-  return { remote: openRemote(port, watch), stolen: [] }
+export function openBrowser ({ injectable }: Pick<Entrance, 'injectable'>): TestBrowser {
+  return client({ app: injectable, baseUrl: ORIGIN })
 }
 
-export function openBrowser ({ remote }: Process): TestBrowser {
-  return client({ app: remote.injectable, baseUrl: ORIGIN })
-}
-
-export function keepStolen ({ stolen }: Process, found: Stolen): void {
-  stolen.unshift(found)
-  stolen.length = Math.min(stolen.length, MAX_STOLEN)
-}
-
-export function pick<T> (items: readonly T[]): T {
-  return items[Math.floor(Math.random() * items.length)] as T
-}
-
-/** Whether a session was set, and not only removed. */
-export function setsSession (setCookies: readonly string[]): boolean {
-  return setCookies.some((line) => line.startsWith(`${SESSION_COOKIE}=`) && !line.startsWith(`${SESSION_COOKIE}=;`))
+/** Whether a session was set, and not only removed: that of the application with one provider, or of the tenants. */
+export function setsSession (setCookies: readonly string[], suffix: '' | '-tenant' = ''): boolean {
+  const start = `${SESSION_COOKIE}${suffix}=`
+  return setCookies.some((line) => line.startsWith(start) && !line.startsWith(`${start};`))
 }
 
 export function codeIn (text: string): string | undefined {
-  return /FST_OIDC_[A-Z_]+/.exec(text)?.[0]
+  return /FST_OIDC_[A-Z_]+|temporarily_unavailable/.exec(text)?.[0]
 }
 
 /** Describes a response in a few words. */
-export function describe (page: Page | Error): string {
-  if (page instanceof Error) return page.message
+export function describe (page: Page): string {
   return [
     page.status,
     codeIn(page.text()) ?? '',
@@ -71,39 +50,50 @@ function shorten (url: string): string {
   return url.replace(/\?.*/, '?').slice(0, 80)
 }
 
-/** Whether the plugin reports a failure of the provider. */
-export function isUnavailable (code: string | undefined): boolean {
+export function isOfProvider (code: string | undefined): boolean {
   return code === 'FST_OIDC_PROVIDER_UNAVAILABLE' || code === 'FST_OIDC_PROVIDER_RESPONSE'
 }
 
+/** Whether a fault of the provider or the store explains this answer. */
+export function isExplained (timeline: Timeline, status: number, code: string | undefined, since: number): boolean {
+  if (status < 500) return false
+  if (code === 'temporarily_unavailable') return timeline.excuses(since, 'store', 'login', 'token')
+  if (code === 'FST_OIDC_STORE_UNAVAILABLE') return timeline.excuses(since, 'store')
+  return isOfProvider(code) && timeline.excuses(since, 'login', 'token', 'userinfo')
+}
+
 /** Checks that apply to every response of the application. */
-function inspect (
-  { issuer, outages, ledger }: Pick<World, 'issuer' | 'outages' | 'ledger'>,
+export function inspect (
+  { issuers, timeline, ledger }: Pick<World, 'issuers' | 'timeline' | 'ledger'>,
   sent: Sent,
   answer: Answer,
   sentAt: number
 ): void {
-  const {
-    statusCode,
-    headers: { location }
-  } = answer
+  const { statusCode, headers: { location } } = answer
   const code = statusCode >= 400 ? codeIn(answer.rawPayload.toString()) : undefined
-  const line = `${sent.method} ${sent.url.slice(0, 100)} ${statusCode} ${code ?? answer.rawPayload.toString().slice(0, 100)} in ${Date.now() - sentAt} ms, ${outages.describe()}`
+  const line = (): string => {
+    const what = code ?? answer.rawPayload.toString().slice(0, 100)
+    return `${sent.method} ${sent.url.slice(0, 100)} ${statusCode} ${what} in ${Date.now() - sentAt} ms, ${timeline.describe()}`
+  }
   ledger.count('requests')
   if (statusCode >= 400) ledger.count(`refused ${code ?? `status ${statusCode}`}`)
-  if (statusCode >= 500 && !isExpected(code, outages.wasBadForAny(sentAt, Date.now()))) {
-    ledger.wrong('unexpected 5xx', line)
-  }
-  if (location !== undefined && !isOwn(location, issuer)) {
-    ledger.wrong('off-origin redirects', `${line} to ${location.slice(0, 100)}`)
+  const isExpected = statusCode < 500 || code === 'FST_OIDC_PREFETCH' || mayWait(sent, answer) ||
+    isExplained(timeline, statusCode, code, sentAt)
+  ledger.check('unexpected 5xx', isExpected, line)
+  if (location !== undefined) {
+    ledger.check('off-origin redirects', isOwn(location, issuers), () => `${line()} to ${location.slice(0, 100)}`)
   }
 }
 
-// A prefetch is always answered with 503, even without an outage.
-function isExpected (code: string | undefined, wasBad: boolean): boolean {
-  return code === 'FST_OIDC_PREFETCH' || (wasBad && isUnavailable(code))
+/** A token of a key that is not known yet may be asked to come again, which `api.ts` does. */
+function mayWait ({ headers }: Sent, answer: Answer): boolean {
+  return headers['authorization'] !== undefined && answer.statusCode === 503 && 'retry-after' in answer.headers
 }
 
-function isOwn (location: string, issuer: string): boolean {
-  return [`${ORIGIN}/`, `${issuer}/authorize?`, `${issuer}/end-session?`].some((start) => location.startsWith(start))
+/** Where programs wait for the code of their login. */
+export const PROGRAM_REDIRECT_URI = 'http://127.0.0.1:9/callback'
+
+function isOwn (location: string, { issuer, tenants }: Issuers): boolean {
+  const providers = [issuer, ...Object.values(tenants)].flatMap((issuer) => [`${issuer}/authorize?`, `${issuer}/end-session?`])
+  return [`${ORIGIN}/`, `${PROGRAM_REDIRECT_URI}?`, ...providers].some((start) => location.startsWith(start))
 }
