@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isOf } from './member.ts'
+import { attempt, isOf } from './member.ts'
+import { pick } from './pick.ts'
 import { logIn, newMember } from './users.ts'
 import { openBrowser } from './world.ts'
 import type { Member } from './member.ts'
@@ -8,6 +9,8 @@ import type { World } from './world.ts'
 
 /** Users who stay logged in for the whole run: their sessions must survive every fault. */
 export interface Panel {
+  /** Its users open pages all the time, also while something is broken. */
+  browse: (world: World) => Promise<void>
   /** Waits until a session from before is accepted by every process. Returns how long that took, in milliseconds. */
   untilSessionsCount: () => Promise<number>
   /** Waits until a user can log in at every process. */
@@ -50,7 +53,20 @@ export async function gatherPanel (world: World): Promise<Panel> {
     }))
   }
 
+  async function open ({ entrance, browser, sub, world }: Member): Promise<void> {
+    const from = Date.now()
+    const path = pick(['/me', '/maybe', '/auth/session'])
+    const page = await attempt(world, async () => await browser.fetch(path))
+    isOf({ world, entrance, browser, sub, since: from }, page, from)
+  }
+
   return {
+    async browse ({ isOver }) {
+      while (!isOver()) {
+        await open(pick(members))
+        await sleep(PAUSE)
+      }
+    },
     untilSessionsCount: async () => await untilAll(async (process, { browser }) =>
       await send(process, browser.cookies.header()).then(({ status }) => status === 200, () => false)),
     untilLoginsWork: async () => await untilAll(async (process) => {

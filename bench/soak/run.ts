@@ -42,7 +42,7 @@ export interface Outcome {
 type Traffic = Omit<World, 'isOver'>
 
 /** How many of each kind act at the same time. */
-const ACTORS = { users: 24, attackers: 3, anonymous: 2, apiClients: 2, programs: 3, tenants: 2 }
+const ACTORS = { users: 24, attackers: 3, anonymous: 2, apiClients: 2, programs: 3, tenants: 2, panel: 4 }
 const KEY_ROTATIONS = 100
 /** For the start and the end, where other work shares the cores, in seconds. */
 const GRACE = 300
@@ -93,7 +93,8 @@ async function load (
     const until = Date.now() + seconds * 1000
     const isOver = (): boolean => Date.now() >= until || ledger.get('requests') >= requests
     const world: World = { ...traffic, isOver }
-    await Promise.all([...startActors(world, forged), ...more.map(async (run) => await run(world))])
+    const all = [...startActors(world, forged), ...times(ACTORS.panel, async () => await panel.browse(world))]
+    await Promise.all([...all, ...more.map(async (run) => await run(world))])
   }
 
   await act(settings.warmUp, Infinity)
@@ -120,7 +121,6 @@ async function load (
 }
 
 function startActors (world: World, forged: ForgedLogins): Array<Promise<void>> {
-  const times = (count: number, run: () => Promise<void>): Array<Promise<void>> => Array.from({ length: count }, run)
   return [
     ...times(ACTORS.users, async () => await simulateUsers(world)),
     ...times(ACTORS.attackers, async () => await simulateAttackers(world, forged)),
@@ -130,6 +130,10 @@ function startActors (world: World, forged: ForgedLogins): Array<Promise<void>> 
     // A broker needs a store.
     ...times(world.kind.hasBroker ? ACTORS.programs : 0, async () => await simulatePrograms(world))
   ]
+}
+
+function times (count: number, run: () => Promise<void>): Array<Promise<void>> {
+  return Array.from({ length: count }, run)
 }
 
 /** A process that dies while it refreshes loses the new token, so another one sends the old one (docs/stores.md). */

@@ -54,10 +54,13 @@ export function isOfProvider (code: string | undefined): boolean {
   return code === 'FST_OIDC_PROVIDER_UNAVAILABLE' || code === 'FST_OIDC_PROVIDER_RESPONSE'
 }
 
+/** A refresh that has failed is not tried again for so long, in milliseconds (docs/operations.md, "Outages"). */
+const SHARED_FAILURE = 5000
+
 /** Whether a fault of the provider or the store explains this answer. */
 export function isExplained (timeline: Timeline, status: number, code: string | undefined, since: number): boolean {
   if (status < 500) return false
-  if (code === 'temporarily_unavailable') return timeline.excuses(since, 'store', 'login', 'token')
+  if (code === 'temporarily_unavailable') return timeline.excuses(since - SHARED_FAILURE, 'store', 'login', 'token')
   if (code === 'FST_OIDC_STORE_UNAVAILABLE') return timeline.excuses(since, 'store')
   return isOfProvider(code) && timeline.excuses(since, 'login', 'token', 'userinfo')
 }
