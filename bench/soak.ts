@@ -14,6 +14,9 @@ import type { StoreKind } from './soak/stores.ts'
 
 const settings = readSettings(process.argv.slice(2))
 
+// Else the servers that it has started would go on.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+
 const stores = await reachable(chosen(settings.stores))
 const maxRequests = settings.maxRequests / stores.length
 

@@ -52,7 +52,7 @@ export function isExcusedLogin ({ ledger, timeline }: World, page: Page | undefi
 
 function excuseOf (timeline: World['timeline'], code: string | undefined, since: number): string | undefined {
   if (code === 'FST_OIDC_STORE_UNAVAILABLE' && timeline.excuses(since, 'store')) return 'the store failed'
-  if (isOfProvider(code) && timeline.excuses(since, 'login')) return 'the provider failed'
+  if (isOfProvider(code) && timeline.excuses(since, 'login', 'skew')) return 'the provider failed'
   // A callback that is repeated comes with a code or state that the killed process may have used.
   if (timeline.excuses(since, 'connection')) return 'a process was killed'
   if (timeline.excuses(since, 'clock')) return 'clocks differed'

@@ -107,11 +107,17 @@ async function logIn (world: World): Promise<Program | undefined> {
     await browser.goto(`/auth/login?${query.toString()}`, { until: ({ href }) => href.startsWith(PROGRAM_REDIRECT_URI) }))
   const response = new URL(page?.location ?? PROGRAM_REDIRECT_URI).searchParams
   const code = response.get('code')
-  if (page === undefined || code === null) return notLoggedIn(world, page, response, since)
+  if (page === undefined || code === null) {
+    notLoggedIn(world, page, response, since)
+    return undefined
+  }
   world.ledger.check('unexpected answers', response.get('state') === state, () => `state ${String(response.get('state'))}`)
   const form = { grant_type: 'authorization_code', code, redirect_uri: PROGRAM_REDIRECT_URI, code_verifier: verifier }
   const answer = await requestTokens(world, form)
-  if (answer?.statusCode !== 200) return notExchanged(world, answer, since)
+  if (answer?.statusCode !== 200) {
+    notExchanged(world, answer, since)
+    return undefined
+  }
   world.ledger.check('lost logins', true, String)
   world.ledger.count('logins of programs')
   const tokens = tokensIn(answer)
@@ -119,16 +125,19 @@ async function logIn (world: World): Promise<Program | undefined> {
   return { world, sub: decodeJwt(tokens.access_token).sub as string, tokens, since }
 }
 
-function notLoggedIn (world: World, page: Page | undefined, response: URLSearchParams, since: number): undefined {
+function notLoggedIn (world: World, page: Page | undefined, response: URLSearchParams, since: number): void {
   const { ledger, timeline } = world
   const isUnavailable = response.get('error') === 'temporarily_unavailable'
-  if (isUnavailable && timeline.excuses(since, 'login', 'store')) return ledger.count('logins refused while the provider or store failed') as undefined
-  if (isExcusedLogin(world, page, since)) return undefined
+  if (isUnavailable && timeline.excuses(since, 'login', 'store', 'skew')) {
+    ledger.count('logins refused while the provider or store failed')
+    return
+  }
+  if (isExcusedLogin(world, page, since)) return
   const what = `${describe(page as Page)} ${response.toString()}`
   ledger.check('lost logins', false, () => `program: ${what}, ${timeline.describe()}`)
 }
 
-function notExchanged ({ ledger, timeline }: World, answer: Answer | undefined, since: number): undefined {
+function notExchanged ({ ledger, timeline }: World, answer: Answer | undefined, since: number): void {
   // A code may be used up when the fault began in the middle of the request (docs/broker.md).
   if (answer === undefined || timeline.excuses(since, 'connection', 'store', 'clock')) return
   const what = `${answer.statusCode} ${answer.rawPayload.toString().slice(0, 150)}`

@@ -147,9 +147,15 @@ async function userinfo (user: Member): Promise<boolean> {
 /** Opens a page of the user. Returns whether the user still has the session, as far as is known. */
 async function look (user: Member, path: string, method = 'GET'): Promise<boolean> {
   const from = Date.now()
+  const { ledger, timeline } = user.world
   const page = await attempt(user.world, async () => await user.browser.fetch(path, { method }))
+  if (page?.status === 401 && timeline.excuses(user.since, 'connection')) {
+    // docs/stores.md, "A crash during a refresh".
+    ledger.count('sessions that ended by a kill in the middle of a refresh')
+    return false
+  }
   const isThere = isOf(user, page, from)
-  return isThere || (page !== undefined && isExplained(user.world.timeline, page.status, codeIn(page.text()), from))
+  return isThere || (page !== undefined && isExplained(timeline, page.status, codeIn(page.text()), from))
 }
 
 async function logOut (user: Member): Promise<void> {

@@ -60,9 +60,10 @@ const SHARED_FAILURE = 5000
 /** Whether a fault of the provider or the store explains this answer. */
 export function isExplained (timeline: Timeline, status: number, code: string | undefined, since: number): boolean {
   if (status < 500) return false
-  if (code === 'temporarily_unavailable') return timeline.excuses(since - SHARED_FAILURE, 'store', 'login', 'token')
+  if (code === 'temporarily_unavailable') return timeline.excuses(since - SHARED_FAILURE, 'store', 'login', 'token', 'skew')
   if (code === 'FST_OIDC_STORE_UNAVAILABLE') return timeline.excuses(since, 'store')
-  return isOfProvider(code) && timeline.excuses(since, 'login', 'token', 'userinfo')
+  // After a step of its clock, a process asks the provider anew, and waits for one second.
+  return isOfProvider(code) && timeline.excuses(since, 'login', 'token', 'userinfo', 'skew')
 }
 
 /** Checks that apply to every response of the application. */

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process'
-import { chown, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chown, readdir } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { createOwnServer, freePort } from './server.ts'
+import { createOwnServer, freePort, temporaryFolder } from './server.ts'
 import { openWay } from './way.ts'
 import type { RunningStore } from '../stores.ts'
 
@@ -26,7 +26,7 @@ export async function startPostgres (): Promise<RunningStore> {
 }
 
 async function startCluster (programs: string): Promise<RunningStore> {
-  const [folder, port] = [await mkdtemp(join(tmpdir(), 'oidc-soak-postgres-')), await freePort()]
+  const [folder, port] = [temporaryFolder('postgres'), await freePort()]
   const user = serverUser()
   if (user !== undefined) await chown(folder, user.uid, user.gid)
   const data = join(folder, 'data')
@@ -42,7 +42,6 @@ async function startCluster (programs: string): Promise<RunningStore> {
     async stop () {
       await way.stop()
       await server.crash()
-      await rm(folder, { recursive: true })
     }
   }
 }

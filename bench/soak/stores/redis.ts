@@ -1,7 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createOwnServer, freePort, isInstalled } from './server.ts'
+import { createOwnServer, freePort, isInstalled, temporaryFolder } from './server.ts'
 import { openWay } from './way.ts'
 import type { RunningStore } from '../stores.ts'
 
@@ -11,7 +8,7 @@ export async function skipRedis (): Promise<string | undefined> {
 
 /** A server of its own, which keeps on disk what it has acknowledged. */
 export async function startRedis (): Promise<RunningStore> {
-  const [folder, port] = [await mkdtemp(join(tmpdir(), 'oidc-soak-redis-')), await freePort()]
+  const [folder, port] = [temporaryFolder('redis'), await freePort()]
   const settings = { port, bind: '127.0.0.1', dir: folder, appendonly: 'yes', 'maxmemory-policy': 'noeviction' }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
   const server = createOwnServer('redis-server', [...args, '--save', ''], port, {})
@@ -23,7 +20,6 @@ export async function startRedis (): Promise<RunningStore> {
     async stop () {
       await way.stop()
       await server.crash()
-      await rm(folder, { recursive: true })
     }
   }
 }

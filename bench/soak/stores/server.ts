@@ -1,6 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
 import type { AddressInfo } from 'node:net'
@@ -17,6 +20,13 @@ const MAX_START = 60_000 // milliseconds
 
 export function isInstalled (program: string): boolean {
   return spawnSync(program, ['--version']).status === 0
+}
+
+/** A folder that is removed when the soak ends. */
+export function temporaryFolder (name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `oidc-soak-${name}-`))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
+  return folder
 }
 
 export async function freePort (): Promise<number> {

@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../../lib/store/sqlite.ts'
+import { temporaryFolder } from './server.ts'
 import type { SqliteDatabase } from '../../../lib/store/sqlite.ts'
 import type { RunningStore } from '../stores.ts'
 
@@ -18,8 +17,7 @@ export async function skipSqlite (): Promise<string | undefined> {
 
 /** A file that both processes use. */
 export async function startSqlite (): Promise<RunningStore> {
-  const folder = await mkdtemp(join(tmpdir(), 'oidc-soak-sqlite-'))
-  const path = join(folder, 'oidc.db')
+  const path = join(temporaryFolder('sqlite'), 'oidc.db')
   const database = await openDatabase(path)
   database.exec('PRAGMA busy_timeout = 0')
   return {
@@ -29,10 +27,7 @@ export async function startSqlite (): Promise<RunningStore> {
       begin: async () => await lock(database),
       end: async () => database.exec('ROLLBACK')
     }],
-    async stop () {
-      database.close()
-      await rm(folder, { recursive: true })
-    }
+    stop: async () => database.close()
   }
 }
 
