@@ -1,14 +1,16 @@
 import { createHmac, hkdfSync } from 'node:crypto'
 import cookie from '@fastify/cookie'
-import { createSecretbox } from './util/secretbox.ts'
+import { NONCE_LENGTH, bySodium, createSecretbox, inJavaScript } from './util/secretbox.ts'
 import { now } from './util/time.ts'
+import type SecureSession from '@fastify/secure-session'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
-import type { Secretbox } from './util/secretbox.ts'
+import type { Secretbox, Sodium } from './util/secretbox.ts'
 
 /** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
 export type Purpose =
-  'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device' | 'step-up' | 'user'
+  'session' | 'tokens' | 'login' | 'logout' | 'store' | 'nonce' | 'code' | 'refresh' | 'device' | 'step-up' | 'user' |
+  'token-bytes'
 
 export interface CookieAttributes {
   /** In seconds; 0 removes the cookie. */
@@ -21,6 +23,10 @@ export interface Sealer {
   seal: (purpose: Purpose, content: unknown) => string
   /** Opens a sealed value. Returns `null` unless `seal` made exactly this value with one of the keys. */
   open: (purpose: Purpose, value: string) => Opened | null
+  /** Encrypts and authenticates bytes. The result has no dot, so a value of `seal` is never one of these. */
+  sealBytes: (purpose: Purpose, bytes: Uint8Array) => string
+  /** Opens a value of `sealBytes`. Returns `null` unless it made exactly this value with one of the keys. */
+  openBytes: (purpose: Purpose, value: string) => Buffer | null
   /** Keyed hashes of a text (HMAC-SHA-256), one for each key, that of the newest key first. */
   digests: (text: string) => Buffer[]
   /** A Set-Cookie value. */
@@ -34,12 +40,23 @@ export interface Opened {
 }
 
 const PURPOSES: readonly Purpose[] = [
-  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user'
+  'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user',
+  'token-bytes'
 ]
-const NONCE_LENGTH = 32 // characters after the dot
+const NONCE_TEXT_LENGTH = 32 // characters after the dot
+
+interface Addon {
+  secureSession: typeof SecureSession
+  sodium: Sodium
+}
 
 /** Loads @fastify/secure-session. Its addon has no build for each platform, and bundles do not contain it. */
-const loadSecureSession = async () => (await import('@fastify/secure-session')).default
+async function loadAddon (): Promise<Addon> {
+  const { default: secureSession } = await import('@fastify/secure-session')
+  // @ts-expect-error The package has no types.
+  const { default: sodium } = await import('sodium-native')
+  return { secureSession, sodium }
+}
 
 /**
  * Seals with @fastify/secure-session, and in JavaScript where that cannot be loaded: each opens what the other has
@@ -49,26 +66,42 @@ const loadSecureSession = async () => (await import('@fastify/secure-session')).
 export async function createSealer (
   app: FastifyInstance,
   settings: Settings,
-  load = loadSecureSession
+  load = loadAddon
 ): Promise<Sealer> {
   const keys = new Map(PURPOSES.map((purpose) => [
     purpose, settings.session.keys.map((key) => deriveKey(key, purpose, settings))
   ]))
-  const secureSession = await load().catch(({ message }: Error) => {
+  const addon = await load().catch(({ message }: Error) => {
     app.log.warn({ reason: message }, 'the addon of sodium-native cannot be loaded: cookies are encrypted in JavaScript')
   })
   let scope = app
   // Fastify loads this scope at once, or after `app.after` when the application becomes ready.
   await app.register(async (child) => {
     scope = child
-    if (secureSession === undefined) child.register(cookie)
-    else child.register(secureSession, [...keys].map(sessionOf))
+    if (addon === undefined) child.register(cookie)
+    else child.register(addon.secureSession, [...keys].map(sessionOf))
   })
   const digestKeys = (keys.get('login') as Buffer[]).map((key) => digest(key, 'digest'))
-  const boxes = secureSession === undefined ? boxesInJavaScript(keys) : boxesOf(() => scope)
+  const cipher = addon === undefined ? inJavaScript : bySodium(addon.sodium)
+  const boxes = new Map([...keys].map(([purpose, keys]) => [purpose, createSecretbox(keys, cipher)]))
+  const boxOf = (purpose: Purpose): Secretbox => boxes.get(purpose) as Secretbox
+  const texts = addon === undefined ? textsInJavaScript(boxOf) : textsOf(() => scope)
   return {
-    seal: boxes.seal,
-    open: (purpose, value) => isWellFormed(value) ? boxes.open(purpose, value) : null,
+    seal: texts.seal,
+    open: (purpose, value) => isWellFormed(value) ? texts.open(purpose, value) : null,
+
+    sealBytes (purpose, bytes) {
+      const { nonce, encrypted } = boxOf(purpose).seal(bytes)
+      return Buffer.concat([nonce, encrypted]).toString('base64')
+    },
+
+    openBytes (purpose, value) {
+      if (!isCanonical(value)) return null
+      const bytes = Buffer.from(value, 'base64')
+      const box = { nonce: bytes.subarray(0, NONCE_LENGTH), encrypted: bytes.subarray(NONCE_LENGTH) }
+      return boxOf(purpose).open(box)?.bytes ?? null
+    },
+
     digests: (text) => digestKeys.map((key) => digest(key, text)),
     setCookie: (name, value, { maxAge, sameSite }) => scope.serializeCookie(name, value, {
       path: '/', httpOnly: true, secure: settings.session.secure, sameSite, maxAge, encode: (sealed) => sealed
@@ -79,8 +112,6 @@ export async function createSealer (
 function digest (key: Buffer, text: string): Buffer {
   return createHmac('sha256', key).update(text).digest()
 }
-
-type Keys = ReadonlyMap<Purpose, Buffer[]>
 
 // One key per purpose and registration: a value that another registration sealed with the same secret does not open.
 function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
@@ -93,9 +124,9 @@ function sessionOf ([purpose, key]: [Purpose, Buffer[]]) {
   return { sessionName: `oidc.${purpose}`, key, expiry: Number.MAX_SAFE_INTEGER }
 }
 
-type Boxes = Pick<Sealer, 'seal' | 'open'>
+type Texts = Pick<Sealer, 'seal' | 'open'>
 
-function boxesOf (scopeOf: () => FastifyInstance): Boxes {
+function textsOf (scopeOf: () => FastifyInstance): Texts {
   return {
     seal (purpose, content) {
       const scope = scopeOf()
@@ -115,25 +146,25 @@ interface Envelope {
   __ts: number
 }
 
-function boxesInJavaScript (keys: Keys): Boxes {
-  const boxes = new Map([...keys].map(([purpose, keys]) => [purpose, createSecretbox(keys)]))
-  const boxOf = (purpose: Purpose): Secretbox => boxes.get(purpose) as Secretbox
+function textsInJavaScript (boxOf: (purpose: Purpose) => Secretbox): Texts {
   return {
     seal (purpose, content) {
       const envelope: Envelope = { content, __ts: now() }
-      return boxOf(purpose).seal(JSON.stringify(envelope))
+      const { nonce, encrypted } = boxOf(purpose).seal(Buffer.from(JSON.stringify(envelope)))
+      return `${encrypted.toString('base64')}.${nonce.toString('base64')}`
     },
 
     open (purpose, value) {
-      const opened = boxOf(purpose).open(value)
+      const [encrypted, nonce] = value.split('.').map((part) => Buffer.from(part, 'base64')) as [Buffer, Buffer]
+      const opened = boxOf(purpose).open({ nonce, encrypted })
       if (opened === null) return null
-      return { content: (JSON.parse(opened.text) as Envelope).content, rotated: opened.rotated }
+      return { content: (JSON.parse(opened.bytes.toString()) as Envelope).content, rotated: opened.rotated }
     }
   }
 }
 
 function isWellFormed (value: string): boolean {
-  const dot = value.length - NONCE_LENGTH - 1
+  const dot = value.length - NONCE_TEXT_LENGTH - 1
   return value[dot] === '.' && isCanonical(value.slice(0, dot)) && isCanonical(value.slice(dot + 1))
 }
 

@@ -13,7 +13,8 @@ t.setTimeout(240_000) // where other work shares the cores
 
 const MODULES = join(dirname(fileURLToPath(import.meta.resolve('fastify'))), '..')
 const NEEDED = [
-  '@fastify/cookie', '@fastify/secure-session', '@noble/ciphers', 'fastify', 'fastify-plugin', 'jose', 'openid-client'
+  '@fastify/cookie', '@fastify/secure-session', '@noble/ciphers', 'fastify', 'fastify-plugin', 'jose', 'openid-client',
+  'sodium-native'
 ]
 const ENTRY = `
   import Fastify from 'fastify'

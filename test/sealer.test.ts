@@ -52,6 +52,8 @@ t.test('K10 without the addon, values are sealed in the same format', async (t) 
       const sealed = from.seal('session', content)
       t.same(to.open('session', sealed), { content, rotated: false })
       t.equal(to.open('tokens', sealed), null, 'another purpose does not open it')
+      const bytes = Buffer.from(String(content))
+      t.same(to.openBytes('token-bytes', from.sealBytes('token-bytes', bytes)), bytes)
     }
   }
   t.equal(
@@ -73,6 +75,10 @@ t.test('K10 without the addon, an older key opens as well', async (t) => {
     t.same(after.portable.open('store', sealed), { content: 1, rotated: true })
     t.same(after.native.open('store', sealed), { content: 1, rotated: true })
     t.equal(stranger.portable.open('store', sealed), null)
+  }
+  for (const sealed of [before.native, before.portable].map((sealer) => sealer.sealBytes('store', Buffer.from('1')))) {
+    for (const sealer of [after.portable, after.native]) t.same(sealer.openBytes('store', sealed), Buffer.from('1'))
+    t.equal(stranger.portable.openBytes('store', sealed), null)
   }
 })
 

@@ -4,11 +4,13 @@ import {
   totalBytes
 } from '../http/cookies.ts'
 import { createTokenCache, freeze } from '../util/token-cache.ts'
+import { packTokens, unpackTokens } from './packed-tokens.ts'
 import { selectTokens } from './session.ts'
 import type { CookieSpace } from '../http/cookie-space.ts'
 import type { SentCookie } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
+import type { SealedTokens } from './packed-tokens.ts'
 import type { Session, SessionTokens } from './session.ts'
 
 export interface OpenedSession {
@@ -66,13 +68,6 @@ interface SealedUser {
   user: Session['user']
 }
 
-/** The tokens of a session, in cookies of their own: they are opened only when they are needed. */
-interface SealedTokens {
-  id: string
-  revision: number
-  tokens: SessionTokens
-}
-
 type Cookie = [name: string, value: string]
 
 /** What stays of a Cookie header beside a new session. */
@@ -127,8 +122,9 @@ export function createSessionCookies (
 
   function sealTokens (base: string, { session: { id }, revision }: Session, tokens: SessionTokens): string[] {
     if (tokenNames.size === 0 || inStore) return []
-    const content: SealedTokens = { id, revision, tokens: selectTokens(tokens, tokenNames) }
-    return split(sealer.seal('tokens', content), MAX_COOKIE - tokensNameOf(base).length - 2 - ATTRIBUTES_LENGTH)
+    const packed = packTokens({ id, revision, tokens: selectTokens(tokens, tokenNames) })
+    const sealed = sealer.sealBytes('token-bytes', packed)
+    return split(sealed, MAX_COOKIE - tokensNameOf(base).length - 2 - ATTRIBUTES_LENGTH)
   }
 
   function cookiesOf (base: string, session: Session, tokens: SessionTokens): Cookie[] {
@@ -195,7 +191,7 @@ export function createSessionCookies (
       const chunks = values.slice(0, values.includes(undefined) ? values.indexOf(undefined) : MAX_CHUNKS)
       // If the responses of parallel requests arrive in another order, an old chunk may remain at the end.
       for (let count = chunks.length; count > 0; count--) {
-        const sealed = sealer.open('tokens', chunks.slice(0, count).join(''))?.content as SealedTokens | undefined
+        const sealed = unsealTokens(sealer, chunks.slice(0, count).join(''))
         // The tokens may be newer than the session: a parallel request that only renewed the idle time wrote it later.
         if (sealed?.id === session.id && sealed.revision >= revision) return sealed.tokens
       }
@@ -260,6 +256,12 @@ function sealSession (sealer: Sealer, { userBytes, ...session }: Session): strin
       level: 'error'
     })
   }
+}
+
+function unsealTokens (sealer: Sealer, value: string): SealedTokens | undefined {
+  const bytes = sealer.openBytes('token-bytes', value)
+  // Version 0.1.0 sealed the tokens as JSON.
+  return bytes === null ? sealer.open('tokens', value)?.content as SealedTokens | undefined : unpackTokens(bytes)
 }
 
 function tokensNameOf (base: string): string {

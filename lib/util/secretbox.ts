@@ -1,43 +1,80 @@
 import { randomBytes } from 'node:crypto'
 import { xsalsa20poly1305 } from '@noble/ciphers/salsa.js'
 
-/** The secretbox of NaCl (XSalsa20-Poly1305), in JavaScript: the same bytes as libsodium's `crypto_secretbox_easy`. */
+/** The secretbox of NaCl (XSalsa20-Poly1305). */
 export interface Secretbox {
-  /** Encrypts with the first key. The result is the encrypted text and the nonce, as base64 with a dot between them. */
-  seal: (text: string) => string
-  /** Returns `null` unless one of the keys opens the value. */
-  open: (value: string) => OpenedBox | null
+  /** Encrypts with the first key. */
+  seal: (bytes: Uint8Array) => SealedBox
+  /** Returns `null` unless one of the keys opens the box. */
+  open: (box: SealedBox) => OpenedBox | null
+}
+
+export interface SealedBox {
+  nonce: Buffer
+  encrypted: Buffer
 }
 
 export interface OpenedBox {
-  text: string
+  bytes: Buffer
   /** Whether it was not the first key. */
   rotated: boolean
 }
 
-const NONCE_LENGTH = 24 // bytes
+/** How a box is made. Both ways give the same bytes. */
+export interface SecretboxCipher {
+  encrypt: (key: Buffer, nonce: Buffer, bytes: Uint8Array) => Buffer
+  /** Returns `null` when the key does not open it. */
+  decrypt: (key: Buffer, nonce: Buffer, encrypted: Buffer) => Buffer | null
+}
 
-export function createSecretbox (keys: readonly Buffer[]): Secretbox {
-  function decrypt (key: Buffer, nonce: Buffer, encrypted: Buffer): string | null {
+/** What is used of libsodium. */
+export interface Sodium {
+  crypto_secretbox_easy: (encrypted: Buffer, bytes: Uint8Array, nonce: Buffer, key: Buffer) => void
+  crypto_secretbox_open_easy: (bytes: Buffer, encrypted: Buffer, nonce: Buffer, key: Buffer) => boolean
+}
+
+export const NONCE_LENGTH = 24 // bytes
+const MAC_LENGTH = 16 // bytes
+
+export const inJavaScript: SecretboxCipher = {
+  encrypt: (key, nonce, bytes) => Buffer.from(xsalsa20poly1305(key, nonce).encrypt(bytes)),
+
+  decrypt (key, nonce, encrypted) {
     try {
-      return Buffer.from(xsalsa20poly1305(key, nonce).decrypt(encrypted)).toString()
+      return Buffer.from(xsalsa20poly1305(key, nonce).decrypt(encrypted))
     } catch {
       return null
     }
   }
+}
 
+export function bySodium (sodium: Sodium): SecretboxCipher {
   return {
-    seal (text) {
-      const nonce = randomBytes(NONCE_LENGTH)
-      const encrypted = xsalsa20poly1305(keys[0] as Buffer, nonce).encrypt(Buffer.from(text))
-      return `${Buffer.from(encrypted).toString('base64')}.${nonce.toString('base64')}`
+    encrypt (key, nonce, bytes) {
+      const encrypted = Buffer.allocUnsafe(bytes.length + MAC_LENGTH)
+      sodium.crypto_secretbox_easy(encrypted, bytes, nonce, key)
+      return encrypted
     },
 
-    open (value) {
-      const [encrypted, nonce] = value.split('.').map((part) => Buffer.from(part, 'base64')) as [Buffer, Buffer]
+    decrypt (key, nonce, encrypted) {
+      if (nonce.length !== NONCE_LENGTH || encrypted.length < MAC_LENGTH) return null
+      const bytes = Buffer.allocUnsafe(encrypted.length - MAC_LENGTH)
+      return sodium.crypto_secretbox_open_easy(bytes, encrypted, nonce, key) ? bytes : null
+    }
+  }
+}
+
+export function createSecretbox (keys: readonly Buffer[], { encrypt, decrypt }: SecretboxCipher): Secretbox {
+  return {
+    seal (bytes) {
+      const nonce = randomBytes(NONCE_LENGTH)
+      return { nonce, encrypted: encrypt(keys[0] as Buffer, nonce, bytes) }
+    },
+
+    open ({ nonce, encrypted }) {
       for (const [index, key] of keys.entries()) {
-        const text = decrypt(key, nonce, encrypted)
-        if (text !== null) return { text, rotated: index > 0 }
+        const bytes = decrypt(key, nonce, encrypted)
+        if (bytes !== null) return { bytes, rotated: index > 0 }
       }
       return null
     }

@@ -46,6 +46,8 @@ function createOpenSealer (): Sealer & { cookie: string, content: unknown } {
     content: undefined as unknown,
     seal (_purpose: string, content: unknown) { sealer.content = content; return 'sealed.x' },
     open: () => ({ content: sealer.content, rotated: false }),
+    sealBytes: () => '',
+    openBytes: () => null,
     digests: (text: string) => [createHash('sha256').update(text).digest()],
     setCookie (name: string, value: string) { sealer.cookie = `${name}=${value}`; return '' }
   }

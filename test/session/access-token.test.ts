@@ -2,6 +2,7 @@ import t from 'tap'
 import { decodeJwt } from 'jose'
 import { client, faults } from '../../lib/testing/index.ts'
 import { BASE_URL, buildApp, logIn, optionsFor, SESSION_KEY, startApp, stopClock } from '../support/app.ts'
+import { randomText } from '../support/enlarge.ts'
 import { createGate } from '../support/gate.ts'
 import { until } from '../support/until.ts'
 import { keyBytes } from '../support/keys.ts'
@@ -762,7 +763,7 @@ t.test('R22 refreshed tokens that are too large for cookies', async (t) => {
   )
   app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
   const browser = await logIn({ app, provider }, 'alice')
-  const clear = provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: 'x'.repeat(6000) }) })
+  const clear = provider.fault({ on: 'token', idToken: (claims) => ({ ...claims, bulk: randomText(9000) }) })
   clock.advance(TTL)
   const page = await browser.goto('/token')
   t.same(page.json(), { token: issued[0]?.['access_token'] }, 'the token is there')

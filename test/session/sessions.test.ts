@@ -1,5 +1,6 @@
 import crypto from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
+import zlib from 'node:zlib'
 import t from 'tap'
 import fc from 'fast-check'
 import Fastify from 'fastify'
@@ -7,6 +8,7 @@ import { cookieNames, readCookie } from '../../lib/http/cookies.ts'
 import { partsOf } from '../../lib/decorator.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
 import { createSealer } from '../../lib/sealer.ts'
+import { packTokens, unpackTokens } from '../../lib/session/packed-tokens.ts'
 import { createSessionCookies } from '../../lib/session/session-cookies.ts'
 import { createProviders } from '../../lib/provider/providers.ts'
 import { createEndedSessions } from '../../lib/session/ended-sessions.ts'
@@ -19,7 +21,7 @@ import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
 import type { SessionCookies } from '../../lib/session/session-cookies.ts'
 import type { Settings } from '../../lib/options/settings.ts'
-import type { Session } from '../../lib/session/session.ts'
+import type { Session, SessionTokens } from '../../lib/session/session.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
 const NAME = '__Host-oidc'
@@ -196,8 +198,11 @@ t.test('S37 V28 a sealed cookie shows no content, and no two are equal', async (
 
 t.test('S37 V28 a cookie sealed for one purpose is refused for another', async (t) => {
   const { sealer } = await parts(t)
-  const purposes = ['session', 'tokens', 'login', 'logout'] as const
+  const purposes = ['session', 'tokens', 'token-bytes', 'login', 'logout'] as const
   for (const purpose of purposes) {
+    const bytes = sealer.sealBytes(purpose, Buffer.from(purpose))
+    t.same(purposes.filter((other) => sealer.openBytes(other, bytes) !== null), [purpose])
+    t.same(purposes.filter((other) => sealer.open(other, bytes) !== null), [], 'nor as text')
     const sealed = sealer.seal(purpose, { purpose })
     t.same(
       purposes.filter((other) => sealer.open(other, sealed) !== null),
@@ -797,13 +802,15 @@ t.test('R33 keys are derived at the start, not for each request', async (t) => {
   const app = Fastify()
   t.teardown(async () => await app.close())
   const sealer = await createSealer(app, settings)
-  t.equal(derived, 11, 'one for each purpose')
+  t.equal(derived, 12, 'one for each purpose')
   for (const purpose of [
-    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user'
+    'session', 'tokens', 'login', 'logout', 'store', 'nonce', 'code', 'refresh', 'device', 'step-up', 'user',
+    'token-bytes'
   ] as const) {
     t.same(sealer.open(purpose, sealer.seal(purpose, { purpose }))?.content, { purpose })
+    t.same(sealer.openBytes(purpose, sealer.sealBytes(purpose, Buffer.from(purpose)))?.toString(), purpose)
   }
-  t.equal(derived, 11)
+  t.equal(derived, 12)
 })
 
 t.test('S82 V28 weak keys are refused', async (t) => {
@@ -855,13 +862,16 @@ function sessionOf (user: object | null = null, id = 'id'): Session {
   }
 }
 
+/** No character of base64url: such a token takes as many bytes as it has characters. */
+const OPAQUE = '~'
+
 function tokensOf (length: number): OidcTokens {
-  return { access_token: 'a', token_type: 'bearer', refresh_token: 'r'.repeat(length) }
+  return { access_token: 'a', token_type: 'bearer', refresh_token: OPAQUE.repeat(length) }
 }
 
 /** Makes the tokens need two cookies. An ID token of this size would not be kept (K10). */
 function enlargeAccessToken (answer: Record<string, unknown>): void {
-  answer['access_token'] = `${String(answer['access_token'])}${'x'.repeat(2500)}`
+  answer['access_token'] = `${String(answer['access_token'])}${OPAQUE.repeat(2500)}`
 }
 
 /** The Cookie header of a browser that took these Set-Cookie lines. */
@@ -876,7 +886,7 @@ t.test('R22 V26 tokens are cut at the limit of browsers, to the byte', async (t)
     const limit = chunksOf(cookies, 4000)[0]?.length as number
     for (let length = 2650; length < 2950; length++) {
       const tokens = tokensOf(length)
-      const size = sealer.seal('tokens', { id: 'id', revision: 0, tokens }).length
+      const size = sealer.sealBytes('token-bytes', packTokens({ id: 'id', revision: 0, tokens })).length
       if (Math.abs(size - limit) > 4) continue
       differences.add(size - limit)
       const { session, setCookies, bytes } = cookies.write(undefined, sessionOf(), tokens, 28_800)
@@ -907,15 +917,171 @@ function chunksOf (cookies: SessionCookies, length: number): string[] {
     .map((line) => line.slice(line.indexOf('=') + 1, line.indexOf(';')))
 }
 
+/** A JWT with this payload, and a signature of so many bytes. */
+function jwtOf (header: object, payload: object, signature = 256): string {
+  const parts = [header, payload].map((part) => Buffer.from(JSON.stringify(part)))
+  return [...parts, crypto.randomBytes(signature)].map((part) => part.toString('base64url')).join('.')
+}
+
+const packed = (tokens: SessionTokens): Buffer => packTokens({ id: 'id', revision: 0, tokens })
+
+t.test('K10 V26 every token comes back as it was', (t) => {
+  const header = { alg: 'RS256', typ: 'JWT', kid: crypto.randomUUID() }
+  const jwt = fc.tuple(fc.dictionary(fc.string(), fc.jsonValue()), fc.string({ maxLength: 400 }), fc.nat(64))
+    .map(([claims, bulk, signature]) => jwtOf(header, { ...claims, bulk }, signature))
+  // Some of these are the same bytes as another text: only the exact text must come back.
+  const encoded = fc.array(fc.string({ unit: fc.constantFrom(...'AQgw_-+/=.x') })).map((parts) => parts.join('.'))
+  const changed = fc.tuple(jwt, fc.string()).map((parts) => parts.join(''))
+  const token = fc.oneof(fc.string({ unit: 'binary' }), jwt, encoded, changed)
+  const tokens = fc.record({
+    access_token: token,
+    refresh_token: token,
+    id_token: token,
+    token_type: fc.constant('bearer' as const),
+    expires_at: fc.option(fc.nat(), { nil: undefined }),
+    resource: fc.array(token)
+  }, { requiredKeys: ['access_token', 'token_type'] }) as fc.Arbitrary<SessionTokens>
+  fc.assert(fc.property(tokens, (tokens) => {
+    const opened = unpackTokens(packed(tokens)).tokens
+    const expected = JSON.parse(JSON.stringify(tokens))
+    const read = { ...opened }
+    t.strictSame([read, opened.refresh_token, { ...opened }], [expected, expected.refresh_token, expected])
+  }), { numRuns: 300 })
+  t.end()
+})
+
+t.test('K10 tokens of Keycloak and Entra ID take less than three quarters of the room', async (t) => {
+  const { sealer } = await parts(t)
+  const uuid = (): string => crypto.randomUUID()
+  const random = (bytes: number): string => crypto.randomBytes(bytes).toString('base64url')
+  const times = { exp: 1_796_058_000, iat: 1_796_057_700, auth_time: 1_796_057_699 }
+  const ada = {
+    name: 'Ada Augusta King',
+    preferred_username: 'ada.king',
+    given_name: 'Ada',
+    family_name: 'King',
+    email: 'ada.king@analytical-engine.example'
+  }
+  const realm = { iss: 'https://id.example.com/realms/production', sub: uuid(), sid: uuid(), azp: 'web', acr: '1' }
+  const authority = `https://login.microsoftonline.com/${uuid()}/v2.0`
+  const tenant = { iss: authority, tid: uuid(), oid: uuid(), ver: '2.0', ...ada }
+  const signed = { alg: 'RS256', typ: 'JWT', kid: random(32) }
+  const providers: Record<string, Required<Pick<OidcTokens, 'access_token' | 'refresh_token' | 'id_token'>>> = {
+    keycloak: {
+      access_token: jwtOf(signed, {
+        ...times,
+        ...realm,
+        ...ada,
+        jti: `onrtac:${uuid()}`,
+        aud: ['realm-management', 'account'],
+        typ: 'Bearer',
+        'allowed-origins': ['https://app.example.com'],
+        realm_access: { roles: ['default-roles-production', 'offline_access', 'uma_authorization', 'editor'] },
+        resource_access: { account: { roles: ['manage-account', 'manage-account-links', 'view-profile'] } },
+        scope: 'openid email profile',
+        email_verified: true
+      }),
+      refresh_token: jwtOf({ alg: 'HS512', typ: 'JWT', kid: uuid() }, {
+        ...times, ...realm, jti: uuid(), aud: realm.iss, typ: 'Refresh', scope: 'openid basic email roles profile acr'
+      }, 64),
+      id_token: jwtOf(signed, {
+        ...times, ...realm, ...ada, jti: uuid(), aud: 'web', typ: 'ID', at_hash: random(16), nonce: random(32)
+      })
+    },
+    entra: {
+      access_token: jwtOf({ ...signed, nonce: random(32), x5t: random(20) }, {
+        ...times,
+        ...tenant,
+        aud: '00000003-0000-0000-c000-000000000000',
+        aio: random(90),
+        amr: ['pwd', 'mfa'],
+        app_displayname: 'Web',
+        appid: uuid(),
+        appidacr: '1',
+        idtyp: 'user',
+        ipaddr: '203.0.113.7',
+        rh: `1.${random(40)}.`,
+        scp: 'email openid profile User.Read',
+        signin_state: ['kmsi'],
+        sub: random(32),
+        tenant_region_scope: 'EU',
+        unique_name: ada.email,
+        upn: ada.email,
+        uti: random(16),
+        wids: [uuid(), uuid()],
+        xms_ftd: random(32),
+        xms_idrel: '1 12',
+        xms_st: { sub: random(32) }
+      }),
+      refresh_token: `1.${random(42)}.AgABAwEAAAB${random(960)}`,
+      id_token: jwtOf(signed, {
+        ...times, ...tenant, aud: uuid(), nonce: random(32), rh: `1.${random(40)}.`, sub: random(32), uti: random(16)
+      })
+    }
+  }
+  for (const [name, tokens] of Object.entries(providers)) {
+    const content = { id: random(16), revision: 0, tokens: { ...tokens, token_type: 'bearer', expires_at: times.exp } }
+    const [before, now] = [sealer.seal('tokens', content), sealer.sealBytes('token-bytes', packTokens(content))]
+    t.ok(now.length <= before.length * 0.75, `${name}: ${now.length} bytes instead of ${before.length}`)
+    t.strictSame({ ...unpackTokens(packTokens(content)).tokens }, content.tokens)
+  }
+})
+
+t.test('K10 the length of the cookies does not tell what two tokens have in common', (t) => {
+  const secret = 'a secret that only one of the tokens has '.repeat(8)
+  const [one, other] = ['x', 'y'].map((letter) => jwtOf({ alg: 'none' }, { secret, letter })) as [string, string]
+  const alone = (name: keyof SessionTokens, token: string): number => packed({ [name]: token }).length
+  const [empty, comma] = [packed({}).length, 1]
+  t.equal(
+    packed({ access_token: one, id_token: other }).length - empty,
+    alone('access_token', one) - empty + alone('id_token', other) - empty + comma
+  )
+  t.ok(alone('access_token', one) < one.length * 0.7, 'each is compressed')
+  t.end()
+})
+
+t.test('K10 what is decompressed has a limit', (t) => {
+  const payload = (length: number): string => Buffer.from(`{${'x'.repeat(length - 1)}`).toString('base64url')
+  const [largest, larger] = [packed({ access_token: payload(32_768) }), packed({ access_token: payload(32_769) })]
+  t.ok(largest.length < 500)
+  t.ok(larger.length > 32_768, 'it is not compressed')
+  for (const [packed, length] of [[largest, 32_768], [larger, 32_769]] as const) {
+    t.equal(unpackTokens(packed).tokens.access_token, payload(length))
+  }
+  const bomb = zlib.deflateRawSync(Buffer.alloc(1_000_000, '{'))
+  const json = JSON.stringify({ tokens: { access_token: [-bomb.length] } })
+  const { tokens } = unpackTokens(Buffer.concat([Buffer.from(`${json}\0`), bomb]))
+  t.throws(() => tokens.access_token, { code: 'ERR_BUFFER_TOO_LARGE' })
+  t.end()
+})
+
+t.test('V28 values of bytes and of JSON are never taken for each other, and no other text opens', async (t) => {
+  const { sealer } = await parts(t)
+  const sealed = sealer.sealBytes('session', Buffer.from('bytes'))
+  const asText = `${sealed.slice(32)}.${sealed.slice(0, 32)}`
+  t.equal(sealer.openBytes('session', sealed)?.toString(), 'bytes')
+  const text = sealer.seal('session', 1)
+  for (const value of ['', '.', 'AAAA', sealed.slice(0, 32), asText, `${sealed}=`, `${sealed.slice(0, -2)}=`, text]) {
+    t.equal(sealer.openBytes('session', value), null, JSON.stringify(value))
+  }
+  t.equal(sealer.open('session', sealed), null)
+})
+
 t.test('R22 V26 a session that shrinks takes exactly its own cookies back', async (t) => {
-  const { cookies } = await parts(t)
+  const { cookies, sealer } = await parts(t)
   const large = cookies.write(undefined, sessionOf(), tokensOf(3500), 28_800)
   t.equal(large.setCookies.length, 3)
   const neighbours = `${NAME}-login-1=x; ${NAME}x=x; ${NAME}-other=x; ${NAME}-tokens=x; oidc=x; sid=x`
   const header = `${neighbours}; ${headerOf(large.setCookies)}; ${NAME}-tokens-7=stale`
   const small = cookies.write(header, sessionOf(), tokensOf(10), 28_800)
   t.same(small.setCookies.slice(2), [removal(`${NAME}-tokens-1`), removal(`${NAME}-tokens-7`)])
-  t.same(cookies.openTokens(headerOf(small.setCookies), small.session), tokensOf(10))
+  const opened = cookies.openTokens(headerOf(small.setCookies), small.session)
+  t.same({ ...opened }, tokensOf(10))
+  const former = sealer.seal('tokens', { id: 'id', revision: 0, tokens: tokensOf(10) })
+  for (const stale of [`; ${NAME}-tokens-1=${former}`, `; ${NAME}-tokens-1=AAAA`]) {
+    t.same({ ...cookies.openTokens(headerOf(small.setCookies) + stale, small.session) }, tokensOf(10))
+  }
+  t.same(cookies.openTokens(`${TOKENS}=${former}`, small.session), tokensOf(10), 'as version 0.1.0 has sealed them')
   t.same(cookies.remove(header), [NAME, TOKENS, `${NAME}-tokens-1`, `${NAME}-tokens-7`].map(removal))
   t.same(cookies.remove(neighbours), [])
 })
@@ -972,7 +1138,7 @@ t.test('R22 V26 a login that is too large says so, and breaks nothing', async (t
     [/return less from \\"onClaims\\"/, () => { user = { text: 'u'.repeat(4000) } }],
     [/keep fewer \\"session\.tokens\\" \(access_token \d+, refresh_token 6000, id_token \d+\)/, () => {
       user = {}
-      provider.fault({ on: 'token', tokenResponse: (answer) => { answer.refresh_token = 'r'.repeat(6000) } })
+      provider.fault({ on: 'token', tokenResponse: (answer) => { answer.refresh_token = OPAQUE.repeat(6000) } })
     }]
   ]
   for (const [advice, prepare] of attempts) {
@@ -992,7 +1158,7 @@ t.test('R22 V26 a login that is too large says so, and breaks nothing', async (t
     const line = lines.find((line) => line.includes('FST_OIDC_SESSION_TOO_LARGE')) as string
     t.match(line, advice, 'the log says what to do')
     t.equal(JSON.parse(line).level, 50)
-    t.notMatch(line, /rrrr|uuuu/, 'without what was too large')
+    t.notMatch(line, /~~~~|uuuu/, 'without what was too large')
     t.notMatch(page.text(), advice, 'the page does not')
     t.equal(await statusOf(app, '/me', before), 200, 'the session from before is still there')
   }
@@ -1001,7 +1167,7 @@ t.test('R22 V26 a login that is too large says so, and breaks nothing', async (t
 t.test('R13 R22 all cookies together stay below 8000 bytes', async (t) => {
   const { app, provider } = await startApp(t)
   app.get('/token', async (request) => await app.oidc.accessToken(request))
-  provider.fault({ on: 'token', tokenResponse: (answer) => { answer.refresh_token = 'r'.repeat(2500) } })
+  provider.fault({ on: 'token', tokenResponse: (answer) => { answer.refresh_token = OPAQUE.repeat(2500) } })
   for (const length of [0, 300, 1900]) {
     const browser = client({ app, baseUrl: BASE_URL })
     const begin = async (): Promise<string> => {

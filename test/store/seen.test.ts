@@ -9,6 +9,8 @@ import type { EntryName, SealedStore } from '../../lib/store/sealed-store.ts'
 const plainSealer: Sealer = {
   seal: (_purpose, content) => JSON.stringify(content),
   open: (_purpose, value) => ({ content: JSON.parse(value), rotated: false }),
+  sealBytes: () => '',
+  openBytes: () => null,
   digests: () => [],
   setCookie: () => ''
 }
