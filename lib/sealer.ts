@@ -1,7 +1,8 @@
-import { createHmac, hkdfSync } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import cookie from '@fastify/cookie'
 import { NONCE_LENGTH, bySodium, createSecretbox, inJavaScript } from './util/secretbox.ts'
 import { now } from './util/time.ts'
+import type { KeyObject } from 'node:crypto'
 import type SecureSession from '@fastify/secure-session'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
@@ -81,7 +82,7 @@ export async function createSealer (
     if (addon === undefined) child.register(cookie)
     else child.register(addon.secureSession, [...keys].map(sessionOf))
   })
-  const digestKeys = (keys.get('login') as Buffer[]).map((key) => digest(key, 'digest'))
+  const digestKeys = (keys.get('login') as Buffer[]).map((key) => createSecretKey(digest(key, 'digest')))
   const cipher = addon === undefined ? inJavaScript : bySodium(addon.sodium)
   const boxes = new Map([...keys].map(([purpose, keys]) => [purpose, createSecretbox(keys, cipher)]))
   const boxOf = (purpose: Purpose): Secretbox => boxes.get(purpose) as Secretbox
@@ -109,7 +110,7 @@ export async function createSealer (
   }
 }
 
-function digest (key: Buffer, text: string): Buffer {
+function digest (key: Buffer | KeyObject, text: string): Buffer {
   return createHmac('sha256', key).update(text).digest()
 }
 

@@ -1,7 +1,7 @@
 import { OidcError, checkWith } from '../errors.ts'
 import { isRecord } from '../util/json.ts'
 import { isPage, readJson } from './json-response.ts'
-import { describeResponse, insteadOf } from './transport.ts'
+import { describeResponse, insteadOf, jsonInsteadOf } from './transport.ts'
 import type { Check } from '../errors.ts'
 import type { Fetch, ProviderMetadata } from '../../types/options.ts'
 
@@ -57,14 +57,14 @@ export function readResponses (metadata: ProviderMetadata, transport: Fetch): Fe
 async function readResponse (name: EndpointName, response: Response): Promise<Response> {
   const body = await readJson(response)
   const error = errorOf(name, response, body)
-  if (error !== undefined) return insteadOf(response, error)
+  if (error !== undefined) return error
   if (response.status >= 300) return await readFailure(response, body)
   if (name === 'token_endpoint') {
     check(isRecord(body), `${describeResponse(response)}, not JSON`)
-    return insteadOf(response, Response.json(readTokens(body)))
+    return jsonInsteadOf(response, readTokens(body))
   }
   return name === 'device_authorization_endpoint' && isRecord(body)
-    ? insteadOf(response, Response.json(pick(body, DEVICE_MEMBERS)))
+    ? jsonInsteadOf(response, pick(body, DEVICE_MEMBERS))
     : await withStatus(response, ENDPOINTS[name].status)
 }
 
@@ -72,12 +72,13 @@ async function readResponse (name: EndpointName, response: Response): Promise<Re
  * The error response of OAuth (RFC 6749, section 5.2) that a body is: with any status of an error, with or without a
  * challenge, or with the status of a success. openid-client does not read a body beside a challenge.
  */
-function errorOf (name: EndpointName, { status }: Response, body: unknown): Response | undefined {
+function errorOf (name: EndpointName, response: Response, body: unknown): Response | undefined {
+  const { status } = response
   if (!isRecord(body) || typeof body['error'] !== 'string' || body['error'] === '') return undefined
   const { proof } = ENDPOINTS[name]
   const isSuccess = status < 300 && proof !== undefined && body[proof] != null
   if (isSuccess) return undefined
-  return Response.json(pick(body, ['error', 'error_description']), { status: Math.max(status, 400) })
+  return jsonInsteadOf(response, pick(body, ['error', 'error_description']), Math.max(status, 400))
 }
 
 /**
@@ -94,7 +95,7 @@ async function readFailure (response: Response, body: unknown): Promise<Response
   }
   const isAboutClient = status === 401 || (status === 403 && (isRecord(body) || await isEmpty(response)))
   if (!isAboutClient) return response
-  return insteadOf(response, Response.json({ error: 'invalid_client' }, { status }), ', without an error code')
+  return jsonInsteadOf(response, { error: 'invalid_client' }, status, ', without an error code')
 }
 
 async function isEmpty (response: Response): Promise<boolean> {

@@ -105,10 +105,13 @@ function nameOf (key: unknown): string {
  */
 export function createFittingKeys (jwks: JWK[]): FittingKeys {
   const all = createLocalJWKSet({ keys: jwks })
-  const unnamed = createLocalJWKSet({ keys: jwks.filter(({ kid }) => kid === undefined) })
+  const withoutName = jwks.filter(({ kid }) => kid === undefined)
+  const unnamed = createLocalJWKSet({ keys: withoutName })
   return async ({ alg, kid }) => {
     if (kid === undefined) return await fittingIn(all, { alg })
     const named = await fittingIn(all, { alg, kid })
+    // Where none can fit, jose would make an error.
+    if (withoutName.length === 0) return named
     return [...named, ...await fittingIn(unnamed, { alg })].slice(0, MAX_FITTING)
   }
 }

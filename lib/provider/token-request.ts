@@ -54,14 +54,11 @@ export async function exchangeCode (
   const tokens = toTokens(response)
   const idToken = await readIdToken(response, discovered.settings)
   check(idToken !== undefined, 'the token response has no id_token')
-  const claims = await verifyIdToken(idToken, discovered.keySet.ofLogins, discovered.settings, {
-    issuer: discovered.metadata.issuer,
-    nonce,
-    maxAge,
-    acrValues,
-    promptsLogin,
-    accessToken: tokens.access_token
-  })
+  const expected = {
+    issuer: discovered.metadata.issuer, nonce, maxAge, acrValues, promptsLogin, accessToken: tokens.access_token
+  }
+  const claims = await ofRightFormat(idToken, async () =>
+    await verifyIdToken(idToken, discovered.keySet.ofLogins, discovered.settings, expected))
   return { tokens: { ...tokens, id_token: idToken }, claims }
 }
 
@@ -132,7 +129,8 @@ export async function sendGrant (
   const tokens = toTokens(response)
   const idToken = await readIdToken(response, discovered.settings)
   if (idToken === undefined) return { tokens, claims: undefined }
-  const claims = await verifyLaterIdToken(discovered, idToken, tokens.access_token)
+  const claims = await ofRightFormat(idToken, async () =>
+    await verifyLaterIdToken(discovered, idToken, tokens.access_token))
   return { tokens: { ...tokens, id_token: idToken }, claims }
 }
 
@@ -172,9 +170,17 @@ async function readIdToken (
   const encoded = response[ID_TOKEN]
   if (encoded === undefined) return undefined
   check(typeof encoded === 'string', 'the id_token in the token response is not a string')
-  const idToken = await decryptIfConfigured(encoded, settings, 'FST_OIDC_ID_TOKEN')
-  checkFormat(idToken)
-  return idToken
+  return await decryptIfConfigured(encoded, settings, 'FST_OIDC_ID_TOKEN')
+}
+
+/** Verifies a token. When that fails, the first reason to look for is that the text is no signed JWT. */
+async function ofRightFormat<T> (idToken: string, verify: () => Promise<T>): Promise<T> {
+  try {
+    return await verify()
+  } catch (error) {
+    checkFormat(idToken)
+    throw error
+  }
 }
 
 /** Throws unless the text is a signed JWT. It verifies nothing. */

@@ -70,6 +70,12 @@ export function insteadOf (original: Response, response: Response, remark = ''):
   return Object.assign(response, { description: describeResponse(original) + remark })
 }
 
+/** A response with this JSON value, instead of another one. In the log, it is that one. */
+export function jsonInsteadOf (original: Response, value: unknown, status = 200, remark = ''): Response {
+  const response = Object.create(jsonResponse) as JsonResponse
+  return insteadOf(original, Object.assign(response, { status, headers: JSON_HEADERS, value }) as never, remark)
+}
+
 function checkStatus (target: string, url: string, answer: Answer): void {
   const { status } = answer
   if (status >= 300 && status < 400) {
@@ -131,5 +137,26 @@ const bufferedResponse = {
   },
   async json (this: BufferedResponse) {
     return JSON.parse(utf8.decode(this.bytes)) as unknown
+  }
+}
+
+const JSON_HEADERS = new Headers({ 'content-type': 'application/json' })
+
+interface JsonResponse {
+  status: number
+  headers: Headers
+  value: unknown
+}
+
+/** A response with a JSON value that nothing has to read. */
+const jsonResponse = {
+  [Symbol.toStringTag]: 'Response',
+  body: null,
+  bodyUsed: false,
+  clone () {
+    return this
+  },
+  async json (this: JsonResponse) {
+    return this.value
   }
 }

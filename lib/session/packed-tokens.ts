@@ -14,6 +14,14 @@ export interface SealedTokens {
  */
 type Segment = number | string
 
+interface PackedToken {
+  segments: Segment[]
+  parts: Buffer[]
+}
+
+/** What was packed already: the same tokens may be tried in several selections. */
+export type PackedTokens = Map<string, PackedToken>
+
 const DOT = '.'
 /** Ends the JSON, which never contains it. */
 const NUL = Buffer.alloc(1)
@@ -28,10 +36,15 @@ const DEFLATE = { windowBits: 12, memLevel: 4 }
  * a token is compressed by itself: if two tokens were compressed together, the length of the cookies would tell
  * whether a part of one is in the other.
  */
-export function packTokens (content: SealedTokens): Buffer {
+export function packTokens (content: SealedTokens, packed: PackedTokens = new Map()): Buffer {
   const parts: Buffer[] = []
-  const tokens = Object.entries(content.tokens).map(([name, value]) =>
-    [name, isToken(name, value) ? packToken(value, parts) : value])
+  const tokens = Object.entries(content.tokens).map(([name, value]) => {
+    if (!isToken(name, value)) return [name, value]
+    const token = packed.get(value) ?? packToken(value)
+    packed.set(value, token)
+    parts.push(...token.parts)
+    return [name, token.segments]
+  })
   const json = JSON.stringify({ ...content, tokens: Object.fromEntries(tokens) })
   return Buffer.concat([Buffer.from(json), NUL, ...parts])
 }
@@ -61,8 +74,9 @@ function isPacked (name: string, value: unknown): value is Segment[] {
   return name.endsWith('_token') && Array.isArray(value)
 }
 
-function packToken (token: string, parts: Buffer[]): Segment[] {
-  return token.split(DOT).map((segment) => {
+function packToken (token: string): PackedToken {
+  const parts: Buffer[] = []
+  const segments = token.split(DOT).map((segment) => {
     const bytes = Buffer.from(segment, 'base64url')
     // There are several texts for the same bytes: only the one that comes back is not kept as it is.
     if (bytes.toString('base64url') !== segment) return segment
@@ -70,6 +84,7 @@ function packToken (token: string, parts: Buffer[]): Segment[] {
     parts.push(compressed ?? bytes)
     return compressed === undefined ? bytes.length : -compressed.length
   })
+  return { segments, parts }
 }
 
 function compress (bytes: Buffer): Buffer | undefined {

@@ -10,7 +10,7 @@ import type { CookieSpace } from '../http/cookie-space.ts'
 import type { SentCookie } from '../http/cookies.ts'
 import type { Settings } from '../options/settings.ts'
 import type { Sealer } from '../sealer.ts'
-import type { SealedTokens } from './packed-tokens.ts'
+import type { PackedTokens, SealedTokens } from './packed-tokens.ts'
 import type { Session, SessionTokens } from './session.ts'
 
 export interface OpenedSession {
@@ -70,6 +70,13 @@ interface SealedUser {
 
 type Cookie = [name: string, value: string]
 
+/** What all selections of the tokens have in common. */
+interface Sealing {
+  session: Session
+  sealed: string
+  packed: PackedTokens
+}
+
 /** What stays of a Cookie header beside a new session. */
 interface Room {
   /** How many bytes the session may have. */
@@ -120,30 +127,31 @@ export function createSessionCookies (
     return { bytes: budget - totalBytes(registrations), registrations, others }
   }
 
-  function sealTokens (base: string, { session: { id }, revision }: Session, tokens: SessionTokens): string[] {
+  function sealTokens (base: string, { session, packed }: Sealing, tokens: SessionTokens): string[] {
     if (tokenNames.size === 0 || inStore) return []
-    const packed = packTokens({ id, revision, tokens: selectTokens(tokens, tokenNames) })
-    const sealed = sealer.sealBytes('token-bytes', packed)
+    const { session: { id }, revision } = session
+    const bytes = packTokens({ id, revision, tokens: selectTokens(tokens, tokenNames) }, packed)
+    const sealed = sealer.sealBytes('token-bytes', bytes)
     return split(sealed, MAX_COOKIE - tokensNameOf(base).length - 2 - ATTRIBUTES_LENGTH)
   }
 
-  function cookiesOf (base: string, session: Session, tokens: SessionTokens): Cookie[] {
-    const sealed = sealTokens(base, session, tokens)
+  function cookiesOf (base: string, sealing: Sealing, tokens: SessionTokens): Cookie[] {
+    const sealed = sealTokens(base, sealing, tokens)
     const chunks = sealed.map((chunk, index): Cookie => [tokensNameOf(base) + index, chunk])
-    return [[base, sealSession(sealer, session)], ...chunks]
+    return [[base, sealing.sealed], ...chunks]
   }
 
   /** The cookies without the ID token, where that makes them fit. A logout works without it, a lost token does not. */
   function withoutIdToken (
     base: string,
-    session: Session,
+    sealing: Sealing,
     tokens: SessionTokens,
     { all, budget }: { all: Cookie[], budget: number }
   ): Cookie[] | undefined {
     const { id_token: idToken, ...others } = tokens
     const canDrop = idToken !== undefined && tokenNames.has('id_token') && !inStore
     if (!canDrop || responseSize(all) <= RESPONSE_BUDGET) return undefined
-    const smaller = cookiesOf(base, session, others)
+    const smaller = cookiesOf(base, sealing, others)
     const helps = requestSize(all) > budget || responseSize(smaller) <= RESPONSE_BUDGET
     return helps ? smaller : undefined
   }
@@ -203,8 +211,9 @@ export function createSessionCookies (
       const base = nameFor(header)
       const whole = roomIn(header, base)
       const room = { ...whole, bytes: whole.bytes - userBytes }
-      const all = cookiesOf(base, session, tokens)
-      const smaller = withoutIdToken(base, session, tokens, { all, budget: room.bytes })
+      const sealing: Sealing = { session, sealed: sealSession(sealer, session), packed: new Map() }
+      const all = cookiesOf(base, sealing, tokens)
+      const smaller = withoutIdToken(base, sealing, tokens, { all, budget: room.bytes })
       const cookies = smaller ?? all
       const names = cookies.map(([name]) => name)
       const kept = userBytes > 0 ? [...names, userNameOf(base)] : names
