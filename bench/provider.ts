@@ -160,6 +160,7 @@ answer({
   configure (wanted: typeof tokenSettings) {
     tokenSettings = wanted
   },
+  claims: () => user,
   refreshes: () => refreshes,
   publicKey: () => publicKey.export({ type: 'spki', format: 'pem' }),
   accessTokens: ({ issuer, count }: { issuer: string, count: number }) => accessTokens(issuer, count),

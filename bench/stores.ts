@@ -11,7 +11,8 @@ export const REDIS = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379'
 const PROCESSES = 4
 const PARALLEL = 100
 const SESSIONS_OF_ONE = 1000
-const IN_MEMORY = 100_000
+const IN_MEMORY = { sessions: 100_000, tokens: 10_000, cookies: 4096 }
+const MOST_MEGABYTES = 250
 
 export async function redisAnswers (): Promise<boolean> {
   const { hostname, port } = new URL(REDIS)
@@ -29,7 +30,7 @@ export async function reportStores (provider: Child, options: ServerOptions, has
     ...(hasRedis
       ? [await refreshRow(provider, stored), await logoutRow(provider, stored)]
       : [[`k, l  skipped: no Redis at ${new URL(REDIS).host}`]]),
-    await memoryRow(options)
+    ...await memoryRows(provider, options)
   ])
 }
 
@@ -82,11 +83,36 @@ async function logoutRow (provider: Child, options: ServerOptions): Promise<stri
   ]
 }
 
-async function memoryRow ({ issuer, key }: ServerOptions): Promise<string[]> {
+async function memoryRows (provider: Child, options: ServerOptions): Promise<string[][]> {
+  const { issuer } = options
+  const sessions = await inMemory<number>('sessions', { ...options, count: IN_MEMORY.sessions })
+  const tokens = await provider.ask<string[]>('accessTokens', { issuer, count: IN_MEMORY.tokens })
+  const verified = await inMemory<number>('tokens', { ...options, tokens })
+  const claims = await provider.ask<object>('claims')
+  const opened = await inMemory<{ bytes: number, characters: number }>('cookies', {
+    ...options, claims, count: IN_MEMORY.cookies
+  })
+  const met = sessions <= MOST_MEGABYTES * 2 ** 20 ? 'met' : 'MISSED'
+  return [
+    [`m  ${thousands(IN_MEMORY.sessions)} sessions in a memory store`, megabytes(sessions), `≤ ${MOST_MEGABYTES} ${met}`],
+    [`u  ${thousands(IN_MEMORY.tokens)} verified access tokens of ${tokens[0]?.length} bytes`, megabytes(verified), ''],
+    [`v  ${thousands(IN_MEMORY.cookies)} opened sessions with ${opened.characters} bytes of cookies`, megabytes(opened.bytes), '']
+  ]
+}
+
+async function inMemory<T> (command: string, args: unknown): Promise<T> {
   const server = startChild('servers/memory', 'any', ['--expose-gc'])
-  const bytes = await server.ask<number>('fill', { issuer, key, count: IN_MEMORY })
+  const result = await server.ask<T>(command, args)
   await server.stop()
-  return [`m  ${IN_MEMORY.toLocaleString('en')} sessions in a memory store`, `${(bytes / 2 ** 20).toFixed(0)} MB`, '']
+  return result
+}
+
+function megabytes (bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MB`
+}
+
+function thousands (count: number): string {
+  return count.toLocaleString('en')
 }
 
 async function start (options: ServerOptions): Promise<{ server: Child, port: number }> {

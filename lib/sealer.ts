@@ -1,12 +1,14 @@
 import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
 import cookie from '@fastify/cookie'
 import { NONCE_LENGTH, bySodium, createSecretbox, inJavaScript } from './util/secretbox.ts'
+import { createSmallBox } from './util/small-box.ts'
 import { now } from './util/time.ts'
 import type { KeyObject } from 'node:crypto'
 import type SecureSession from '@fastify/secure-session'
 import type { FastifyInstance } from 'fastify'
 import type { Settings } from './options/settings.ts'
 import type { Secretbox, Sodium } from './util/secretbox.ts'
+import type { SmallBox } from './util/small-box.ts'
 
 /** What a sealed value is for. Each purpose has its own key, so that no value can be used for another purpose. */
 export type Purpose =
@@ -28,6 +30,8 @@ export interface Sealer {
   sealBytes: (purpose: Purpose, bytes: Uint8Array) => string
   /** Opens a value of `sealBytes`. Returns `null` unless it made exactly this value with one of the keys. */
   openBytes: (purpose: Purpose, value: string) => Buffer | null
+  /** For values that stay in this process. */
+  small: SmallBox
   /** Keyed hashes of a text (HMAC-SHA-256), one for each key, that of the newest key first. */
   digests: (text: string) => Buffer[]
   /** A Set-Cookie value. */
@@ -91,6 +95,8 @@ export async function createSealer (
     seal: texts.seal,
     open: (purpose, value) => isWellFormed(value) ? texts.open(purpose, value) : null,
 
+    small: createSmallBox(settings.session.keys.map((key) => deriveKey(key, 'small', settings))),
+
     sealBytes (purpose, bytes) {
       const { nonce, encrypted } = boxOf(purpose).seal(bytes)
       return Buffer.concat([nonce, encrypted]).toString('base64')
@@ -115,7 +121,7 @@ function digest (key: Buffer | KeyObject, text: string): Buffer {
 }
 
 // One key per purpose and registration: a value that another registration sealed with the same secret does not open.
-function deriveKey (key: Buffer, purpose: Purpose, { session, prefix, baseUrl }: Settings): Buffer {
+function deriveKey (key: Buffer, purpose: Purpose | 'small', { session, prefix, baseUrl }: Settings): Buffer {
   const context = ['fastify-oidc 2', purpose, session.formerName, baseUrl, prefix]
   return Buffer.from(hkdfSync('sha256', key, '', context.join('\n'), 32))
 }

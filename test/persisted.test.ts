@@ -65,7 +65,7 @@ async function open (t: Test, name: string, { options, entries }: OpenOptions = 
 }
 
 async function storeOf (entries: readonly StoredEntry[]): Promise<Store> {
-  const store = createMemoryStore()
+  const store = { ...createMemoryStore(), inProcess: false }
   for (const { key, value, expiresAt, tags } of entries) await store.set(key, value, { expiresAt, tags })
   return store
 }

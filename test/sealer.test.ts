@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -9,13 +10,14 @@ import oidc from '../index.ts'
 import { parseOptions } from '../lib/options/settings.ts'
 import { createSealer } from '../lib/sealer.ts'
 import { client, startProvider } from '../lib/testing/index.ts'
+import { createSmallBox } from '../lib/util/small-box.ts'
 import { BASE_URL, SESSION_KEY, optionsFor } from './support/app.ts'
 import { compile } from './support/compile.ts'
 import { captureLog } from './support/protocol.ts'
 import { hideAddon, startProcess } from './support/processes.ts'
 import { uniqueName } from './support/services.ts'
 import { until } from './support/until.ts'
-import { testKey } from './support/keys.ts'
+import { keyBytes, testKey } from './support/keys.ts'
 import type { Test } from 'tap'
 import type { Sealer } from '../lib/sealer.ts'
 import type { Injectable } from '../lib/testing/index.ts'
@@ -96,6 +98,28 @@ t.test('K10 V15 with and without the addon, the same texts open', async (t) => {
   }), { numRuns: 2000 })
   for (const value of ['', '.', sealed.replace('.', ';'), `.${sealed.split('.')[1]}`, `AAAA.${'A'.repeat(32)}`]) {
     t.same([portable.open('session', value), native.open('session', value)], [null, null], JSON.stringify(value))
+  }
+})
+
+t.test('S37 a small value opens under its name only, and unchanged, with each key', async (t) => {
+  const content = { sub: 'alice', tokens: { access_token: randomBytes(768).toString('base64url'), text: 'é😀\u0000' } }
+  const [before, after, stranger] = [[1], [2, 1], [3]].map((seeds) => createSmallBox(seeds.map(keyBytes)))
+  const sealed = before?.seal('alice', content) as string
+  t.same(before?.open('alice', sealed), { content, rotated: false })
+  t.same(after?.open('alice', sealed), { content, rotated: true })
+  t.same([before?.open('bob', sealed), stranger?.open('alice', sealed)], [null, null])
+  t.not(before?.seal('alice', content), sealed, 'the nonce is another each time')
+  t.ok(sealed.length < JSON.stringify(content).length * 0.85, `${sealed.length} bytes`)
+  t.ok([...sealed].every((char) => char <= '\u00ff'))
+  const changed = fc.tuple(fc.nat(sealed.length), fc.nat(3), fc.constantFrom('', ...'A+/=.\u0000\u00ff')).map(([at, cut, put]) =>
+    sealed.slice(0, at) + put + sealed.slice(at + cut)
+  )
+  fc.assert(fc.property(fc.oneof(changed, fc.string()), (value) => {
+    return (before?.open('alice', value) === null) === (value !== sealed)
+  }), { numRuns: 1000 })
+  for (let end = 0; end < 40; end++) t.equal(before?.open('alice', sealed.slice(0, end)), null)
+  for (const content of [null, 0, true, '', [], undefined]) {
+    t.same(before?.open('x', before.seal('x', content)), { content, rotated: false })
   }
 })
 

@@ -60,6 +60,11 @@ export interface Store {
    * each sentence is logged once, at level `warn`.
    */
   warnings?: () => Promise<string[]>
+  /**
+   * Optional. `true` when the entries are only in the memory of this process. Then the plugin seals them in a smaller
+   * form, which other versions of the plugin do not read: values have any characters up to U+00FF. Default: `false`.
+   */
+  inProcess?: boolean
   /** Releases what the store opened itself. A client or pool that the application passed in stays open. */
   close: () => Promise<void>
 }

@@ -1,8 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
-import { addKey, keysAfter, removeKey } from '../util/sorted-keys.ts'
+import { detach } from '../util/detach.ts'
+import { createQueue, empty, join, leave } from '../util/queue.ts'
 import { now } from '../util/time.ts'
-import type { Store, StoreEntry } from '../../types/store.ts'
-import type { SortedKeys } from '../util/sorted-keys.ts'
+import { createTagIndex } from './tag-index.ts'
+import type { Queue, Queued } from '../util/queue.ts'
+import type { IndexedTag } from './tag-index.ts'
+import type { EntryOptions, Store, StoreEntry } from '../../types/store.ts'
 
 /** Options of `createMemoryStore`. */
 export interface MemoryStoreOptions {
@@ -19,63 +22,63 @@ const SHORT_LIVED = 3600 // seconds
 /** How many entries `purge` looks at before it lets waiting requests run. */
 const PURGE_BATCH = 1000
 
-interface Entry {
+interface Entry extends Queued<Entry> {
+  key: string
   value: string
   expiresAt: number
-  tags: readonly string[]
+  queue: Queue<Entry>
+  // The tags. An array would take twice the room.
+  first: IndexedTag | undefined
+  second: IndexedTag | undefined
+  third: IndexedTag | undefined
+  fourth: IndexedTag | undefined
 }
 
 /** A store for one process. Its entries are lost when the process ends. */
 export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): Store {
   const entries = new Map<string, Entry>()
-  // The keys in the order in which they were written.
-  const shortLived = new Set<string>()
-  const longLived = new Set<string>()
-  const keysByTag = new Map<string, SortedKeys>()
+  const shortLived = createQueue<Entry>()
+  const longLived = createQueue<Entry>()
+  const index = createTagIndex()
 
   function unexpired (key: string): Entry | undefined {
     const entry = entries.get(key)
     return entry !== undefined && entry.expiresAt > now() ? entry : undefined
   }
 
-  function remove (key: string): void {
-    for (const tag of entries.get(key)?.tags ?? []) {
-      const keys = keysByTag.get(tag) ?? []
-      removeKey(keys, key)
-      if (keys.length === 0) keysByTag.delete(tag)
+  function remove (entry: Entry | undefined): void {
+    if (entry === undefined) return
+    for (const tag of [entry.first, entry.second, entry.third, entry.fourth]) {
+      if (tag !== undefined) index.remove(tag, entry.key)
     }
-    entries.delete(key)
-    shortLived.delete(key)
-    longLived.delete(key)
+    entries.delete(entry.key)
+    leave(entry.queue, entry)
   }
 
-  function write (key: string, entry: Entry): void {
-    remove(key)
+  function write (name: string, value: string, { expiresAt, tags = [] }: EntryOptions): void {
+    remove(entries.get(name))
+    const queue = expiresAt - now() < SHORT_LIVED ? shortLived : longLived
+    const key = detach(name)
+    const [first, second, third, fourth] = tags.map((tag) => index.add(tag, key))
+    const place = { queue, older: undefined, newer: undefined }
+    const entry: Entry = { key, value, expiresAt, first, second, third, fourth, ...place }
     entries.set(key, entry)
-    for (const tag of entry.tags) addToTag(tag, key)
-    const keys = entry.expiresAt - now() < SHORT_LIVED ? shortLived : longLived
-    keys.add(key)
-    if (keys.size > max) remove(keys.values().next().value as string)
-  }
-
-  function addToTag (tag: string, key: string): void {
-    const keys = keysByTag.get(tag) ?? []
-    addKey(keys, key)
-    keysByTag.set(tag, keys)
+    join(queue, entry)
+    if (queue.length > max) remove(queue.oldest)
   }
 
   return {
+    inProcess: true,
+
     get: async (key) => unexpired(key)?.value ?? null,
 
     has: async (key) => unexpired(key) !== undefined,
 
-    async set (key, value, { expiresAt, tags = [] }) {
-      write(key, { value, expiresAt, tags: [...tags] })
-    },
+    set: async (key, value, options) => write(key, value, options),
 
-    async create (key, value, { expiresAt, tags = [] }) {
+    async create (key, value, options) {
       if (unexpired(key) !== undefined) return false
-      write(key, { value, expiresAt, tags: [...tags] })
+      write(key, value, options)
       return true
     },
 
@@ -88,13 +91,13 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
 
     async take (key) {
       const value = unexpired(key)?.value ?? null
-      remove(key)
+      remove(entries.get(key))
       return value
     },
 
     async list (tag, { limit = 1000, after = '' } = {}) {
       const found: StoreEntry[] = []
-      for (const key of keysAfter(keysByTag.get(tag) ?? [], after)) {
+      for (const key of index.keysAfter(tag, after)) {
         if (found.length >= limit) break
         const entry = unexpired(key)
         if (entry !== undefined) found.push({ key, value: entry.value })
@@ -104,10 +107,10 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
 
     async purge () {
       let [seen, removed] = [0, 0]
-      for (const key of entries.keys()) {
+      for (const entry of entries.values()) {
         if (++seen % PURGE_BATCH === 0) await setImmediate()
-        if (unexpired(key) !== undefined) continue
-        remove(key)
+        if (entry.expiresAt > now()) continue
+        remove(entry)
         removed++
       }
       return removed
@@ -115,9 +118,9 @@ export function createMemoryStore ({ max = 100_000 }: MemoryStoreOptions = {}): 
 
     async close () {
       entries.clear()
-      shortLived.clear()
-      longLived.clear()
-      keysByTag.clear()
+      index.clear()
+      empty(shortLived)
+      empty(longLived)
     }
   }
 }

@@ -5,6 +5,7 @@ import { withTimeout } from './with-timeout.ts'
 import { purge } from './purge.ts'
 import type { Sealer } from '../sealer.ts'
 import type { EntryOptions, Store } from '../../types/store.ts'
+import type { SmallBox } from '../util/small-box.ts'
 import type { Purge } from './purge.ts'
 
 /** Names an entry. It becomes a key or a tag with the kind in clear text and the parts hashed. */
@@ -72,14 +73,11 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
     tags: tags.map(keyOf)
   })
 
-  // The sealed content includes the key: a client of the store that can write cannot swap two entries.
-  const seal = (key: string, content: unknown): string => sealer.seal('store', { key, content })
+  const { seal, open: openContent } = store.inProcess === true ? sealer.small : textBox(sealer)
 
   function open<T> (key: string, sealed: string): Entry<T> | null {
-    const opened = sealer.open('store', sealed)
-    if (opened === null) return null
-    const inside = opened.content as { key: string, content: T }
-    return inside.key === key ? { content: inside.content, sealed, rotated: opened.rotated } : null
+    const opened = openContent(key, sealed)
+    return opened === null ? null : { content: opened.content as T, sealed, rotated: opened.rotated }
   }
 
   /** Returns `undefined` if another process wrote at the same time. */
@@ -159,5 +157,19 @@ export function createSealedStore (store: Store, sealer: Sealer, owner: readonly
     warnings: async () => await withTimeout(async () => await store.warnings?.() ?? []),
 
     close: async () => await store.close()
+  }
+}
+
+/** Both boxes bind a content to its key: a client of the store that can write cannot swap two entries. */
+function textBox (sealer: Sealer): SmallBox {
+  return {
+    seal: (key, content) => sealer.seal('store', { key, content }),
+
+    open (key, sealed) {
+      const opened = sealer.open('store', sealed)
+      if (opened === null) return null
+      const inside = opened.content as { key: string, content: unknown }
+      return inside.key === key ? { content: inside.content, rotated: opened.rotated } : null
+    }
   }
 }

@@ -1,4 +1,6 @@
+import { createQueue, empty, join, leave } from './queue.ts'
 import { elapsed, now } from './time.ts'
+import type { Queued } from './queue.ts'
 
 /** A map with a limit: it drops the oldest entries, and those that have expired. */
 export interface BoundedMap<V> {
@@ -45,38 +47,20 @@ export const REFUSED: Rule = {
   isUseless: (expiry) => isOver(expiry) && expiry.endsAt <= performance.now()
 }
 
-interface Entry<V> extends Expiry {
+interface Entry<V> extends Expiry, Queued<Entry<V>> {
   key: string
   value: V
-  older: Entry<V> | undefined
-  newer: Entry<V> | undefined
 }
 
-/**
- * The entries form a linked list in the order of their insertion. A Map alone would be slow: after many deletions at
- * its start, it takes long to find the first entry.
- */
 export function createBoundedMap<V> (limit: number, rule = ALLOWED): BoundedMap<V> {
   const entries = new Map<string, Entry<V>>()
-  let oldest: Entry<V> | undefined
-  let newest: Entry<V> | undefined
-
-  function append (entry: Entry<V>): void {
-    entries.set(entry.key, entry)
-    if (newest === undefined) oldest = entry
-    else newest.newer = entry
-    newest = entry
-  }
+  const queue = createQueue<Entry<V>>()
 
   function remove (key: string): void {
     const entry = entries.get(key)
     if (entry === undefined) return
     entries.delete(key)
-    const { older, newer } = entry
-    if (older === undefined) oldest = newer
-    else older.newer = newer
-    if (newer === undefined) newest = older
-    else newer.older = older
+    leave(queue, entry)
   }
 
   const lasts = ({ expiresAt }: Expiry): boolean => expiresAt === Infinity
@@ -84,7 +68,7 @@ export function createBoundedMap<V> (limit: number, rule = ALLOWED): BoundedMap<
 
   // If all entries live equally long, the oldest expire first: each new entry removes those that have expired.
   function dropOldest (): void {
-    while (oldest !== undefined && (entries.size > limit || isUseless(oldest))) remove(oldest.key)
+    while (queue.oldest !== undefined && (queue.length > limit || isUseless(queue.oldest))) remove(queue.oldest.key)
   }
 
   return {
@@ -95,17 +79,19 @@ export function createBoundedMap<V> (limit: number, rule = ALLOWED): BoundedMap<
     set (key, value, expiresAt = Infinity) {
       remove(key)
       const endsAt = expiresAt === Infinity ? Infinity : rule.passed() + (expiresAt * 1000 - Date.now())
-      append({ key, value, expiresAt, endsAt, older: newest, newer: undefined })
+      const entry: Entry<V> = { key, value, expiresAt, endsAt, older: undefined, newer: undefined }
+      entries.set(key, entry)
+      join(queue, entry)
       dropOldest()
     },
     delete: remove,
     clear () {
       entries.clear()
-      oldest = newest = undefined
+      empty(queue)
     },
     values () {
       const values: V[] = []
-      for (let entry = oldest; entry !== undefined; entry = entry.newer) values.push(entry.value)
+      for (let entry = queue.oldest; entry !== undefined; entry = entry.newer) values.push(entry.value)
       return values
     },
     get size () {

@@ -1,4 +1,5 @@
 import { createBoundedMap } from './bounded-map.ts'
+import { detach } from './detach.ts'
 
 /** Values that belong to tokens or sealed cookies. Only the exact token finds its value. */
 export interface TokenCache<V> {
@@ -42,11 +43,6 @@ export function createTokenCache<V> (limit: number): TokenCache<V> {
 function keyOf (token: string, qualifier: string | undefined): string {
   const end = token.slice(-KEY_LENGTH)
   return qualifier === undefined ? end : end + qualifier
-}
-
-// V8 keeps the whole header in memory for as long as a slice of it is in use: a copy does not.
-function detach (token: string): string {
-  return Buffer.from(token, 'latin1').toString('latin1')
 }
 
 /** Freezes a JSON value and everything in it, because several requests share it. */

@@ -9,6 +9,7 @@ import { parseOptions } from '../../lib/options/settings.ts'
 import { createSeen } from '../../lib/store/seen.ts'
 import { createProviders } from '../../lib/provider/providers.ts'
 import { sessionCookie } from '../../lib/testing/index.ts'
+import { createSmallBox } from '../../lib/util/small-box.ts'
 import { BASE_URL, SESSION_KEY, startApp, stopClock, silentLog } from '../support/app.ts'
 import { until } from '../support/until.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -48,6 +49,7 @@ function createOpenSealer (): Sealer & { cookie: string, content: unknown } {
     open: () => ({ content: sealer.content, rotated: false }),
     sealBytes: () => '',
     openBytes: () => null,
+    small: createSmallBox([]),
     digests: (text: string) => [createHash('sha256').update(text).digest()],
     setCookie (name: string, value: string) { sealer.cookie = `${name}=${value}`; return '' }
   }

@@ -19,14 +19,20 @@ const OTHER_KEY = testKey(9)
 const inStore = { key: SESSION_KEY, store: true, idleTimeout: 28_800 }
 const shared = modes.filter((mode) => mode.shared)
 
+interface Kept {
+  value: string
+  tags: readonly string[]
+}
+
 /** A memory store whose entries a test can look at. */
-function openStore (): { store: Store, entries: Map<string, { value: string, tags: readonly string[] }> } {
+function openStore (inProcess = true): { store: Store, entries: Map<string, Kept> } {
   const store = createMemoryStore()
-  const entries = new Map<string, { value: string, tags: readonly string[] }>()
+  const entries = new Map<string, Kept>()
   return {
     entries,
     store: {
       ...store,
+      inProcess,
       async set (key, value, options) {
         entries.set(key, { value, tags: options.tags ?? [] })
         await store.set(key, value, options)
@@ -126,40 +132,42 @@ t.test(
   }
 )
 
-t.test('S38 R25 a changed or exchanged entry of the store is refused', async (t) => {
-  const { store, entries } = openStore()
-  const { app } = await startApp(t, { store, session: inStore })
-  app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
-  const [alice, bob] = [
-    sessionCookie(app),
-    sessionCookie(app, { claims: { sub: 'bob' }, tokens: { access_token: 'of bob' } })
-  ]
-  const [aliceKey, bobKey] = [...entries.keys()] as [string, string]
-  const [aliceValue, bobValue] = [entries.get(aliceKey)?.value, entries.get(bobKey)?.value] as [string, string]
-  const later = { expiresAt: Date.now() / 1000 + 600 }
-  for (const value of [
-    bobValue,
-    '',
-    '{}',
-    'x'.repeat(200),
-    aliceValue.slice(1),
-    aliceValue.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'))
-  ]) {
-    await store.set(aliceKey, value, later)
-    const answer = await app.inject({ url: '/token', headers: { cookie: alice } })
-    t.match([answer.statusCode, answer.json()], [503, { code: 'FST_OIDC_STORE_UNAVAILABLE' }])
-  }
-  t.equal(
-    (await app.inject({ method: 'POST', url: '/auth/logout', headers: { origin: BASE_URL, cookie: alice } }))
-      .statusCode,
-    503
-  )
-  await store.set(aliceKey, aliceValue, later)
-  t.equal(await status(app, alice, '/token'), 200)
-  t.equal(await status(app, bob, '/token'), 200)
-  await store.take(bobKey)
-  t.same([await status(app, alice), await status(app, bob)], [200, 401], 'what the store has lost is logged out')
-})
+for (const inProcess of [true, false]) {
+  t.test(`S38 R25 a changed or exchanged entry of the store is refused, ${inProcess ? 'in' : 'outside of'} the process`, async (t) => {
+    const { store, entries } = openStore(inProcess)
+    const { app } = await startApp(t, { store, session: inStore })
+    app.get('/token', async (request) => ({ token: await app.oidc.accessToken(request) }))
+    const [alice, bob] = [
+      sessionCookie(app),
+      sessionCookie(app, { claims: { sub: 'bob' }, tokens: { access_token: 'of bob' } })
+    ]
+    const [aliceKey, bobKey] = [...entries.keys()] as [string, string]
+    const [aliceValue, bobValue] = [entries.get(aliceKey)?.value, entries.get(bobKey)?.value] as [string, string]
+    const later = { expiresAt: Date.now() / 1000 + 600 }
+    for (const value of [
+      bobValue,
+      '',
+      '{}',
+      'x'.repeat(200),
+      aliceValue.slice(1),
+      aliceValue.slice(0, -1) + (aliceValue.endsWith('A') ? 'B' : 'A')
+    ]) {
+      await store.set(aliceKey, value, later)
+      const answer = await app.inject({ url: '/token', headers: { cookie: alice } })
+      t.match([answer.statusCode, answer.json()], [503, { code: 'FST_OIDC_STORE_UNAVAILABLE' }])
+    }
+    t.equal(
+      (await app.inject({ method: 'POST', url: '/auth/logout', headers: { origin: BASE_URL, cookie: alice } }))
+        .statusCode,
+      503
+    )
+    await store.set(aliceKey, aliceValue, later)
+    t.equal(await status(app, alice, '/token'), 200)
+    t.equal(await status(app, bob, '/token'), 200)
+    await store.take(bobKey)
+    t.same([await status(app, alice), await status(app, bob)], [200, 401], 'what the store has lost is logged out')
+  })
+}
 
 for (const { name, options, listed } of shared) {
   t.test(`V18 S41 R28 ${name}: a session that has ended stays ended`, async (t) => {

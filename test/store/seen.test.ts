@@ -2,7 +2,9 @@ import t from 'tap'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import { createSealedStore } from '../../lib/store/sealed-store.ts'
 import { createSeen } from '../../lib/store/seen.ts'
+import { createSmallBox } from '../../lib/util/small-box.ts'
 import { stopClock } from '../support/app.ts'
+import { keyBytes } from '../support/keys.ts'
 import type { Sealer } from '../../lib/sealer.ts'
 import type { EntryName, SealedStore } from '../../lib/store/sealed-store.ts'
 
@@ -11,6 +13,7 @@ const plainSealer: Sealer = {
   open: (_purpose, value) => ({ content: JSON.parse(value), rotated: false }),
   sealBytes: () => '',
   openBytes: () => null,
+  small: createSmallBox([keyBytes(1)]),
   digests: () => [],
   setCookie: () => ''
 }

@@ -1,6 +1,9 @@
+import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import Fastify from 'fastify'
 import t from 'tap'
+import oidc from '../../index.ts'
 import { openStore } from '../../lib/store/open.ts'
 import { createMemoryStore } from '../../lib/store/memory.ts'
 import { openPool } from '../../lib/store/postgres-pool.ts'
@@ -8,9 +11,12 @@ import { createPostgresStore } from '../../lib/store/postgres.ts'
 import { purge } from '../../lib/store/purge.ts'
 import { openClient } from '../../lib/store/redis.ts'
 import { createSqliteStore, openDatabase } from '../../lib/store/sqlite.ts'
+import { sessionCookie } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
 import { absent } from '../../lib/util/absent.ts'
 import { createPace } from '../../lib/util/pace.ts'
+import { BASE_URL } from '../support/app.ts'
+import { testKey } from '../support/keys.ts'
 import { POSTGRES, skipWithoutSqlite } from '../support/services.ts'
 import { until } from '../support/until.ts'
 import type { Store } from '../../types/store.ts'
@@ -56,6 +62,46 @@ t.test('memory: pages of a long list, while entries come and go; purge lets requ
   t.equal((await store.list('tag', { limit: 5000 })).length, 2700)
   for (const key of keys) await store.take(key)
   t.same(await store.list('tag'), [])
+})
+
+t.test('memory: a tag of one entry and a tag of many are listed alike', async (t) => {
+  const store = createMemoryStore()
+  const keysOf = async (tag: string, after = '') => (await store.list(tag, { after })).map(({ key }) => key)
+  const [later, tags] = [{ expiresAt: now() + 60 }, ['a', 'b', 'c', 'd']]
+  await store.set('one', 'x', { ...later, tags })
+  for (const tag of tags) {
+    t.same([await keysOf(tag), await keysOf(tag, 'of'), await keysOf(tag, 'one'), await keysOf(tag, 'p')], [['one'], ['one'], [], []])
+  }
+  await store.set('an', 'x', { ...later, tags: ['d', 'c', 'c'] })
+  await store.set('two', 'x', { ...later, tags: ['a'] })
+  t.same(await Promise.all(tags.map(async (tag) => await keysOf(tag))), [['one', 'two'], ['one'], ['an', 'one'], ['an', 'one']])
+  await store.take('one')
+  t.same(await Promise.all(tags.map(async (tag) => await keysOf(tag))), [['two'], [], ['an'], ['an']])
+  await store.close()
+  t.same([await store.get('two'), await keysOf('a')], [null, []])
+  await store.set('two', 'y', { ...later, tags: ['a'] })
+  t.same(await store.list('a'), [{ key: 'two', value: 'y' }])
+})
+
+t.test('R32 memory: a session with tokens of Keycloak\'s size takes 2,200 bytes', async (t) => {
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  const memory = createMemoryStore()
+  let bytes = 0
+  const store: Store = {
+    ...memory,
+    async set (key, value, options) {
+      bytes = value.length
+      await memory.set(key, value, options)
+    }
+  }
+  await app.register(oidc, {
+    issuer: 'https://id.example.com', clientId: 'web', baseUrl: BASE_URL, store, session: { key: testKey(1), store: true }
+  })
+  const random = (length: number): string => randomBytes(length * 3 / 4).toString('base64url')
+  const tokens = { access_token: random(1024), refresh_token: random(256), id_token: random(1300) }
+  sessionCookie(app, { claims: { sub: randomUUID() }, tokens })
+  t.ok(bytes > 1900 && bytes <= 2200, `${bytes} bytes`)
 })
 
 t.test(
