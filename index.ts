@@ -3,7 +3,6 @@ import { compose } from './lib/compose.ts'
 import { createOidc, decorate } from './lib/decorator.ts'
 import { OidcError, reasonOf, refuse } from './lib/errors.ts'
 import { watchRoutes } from './lib/guard/guarded-routes.ts'
-import { documentRoutes } from './lib/guard/openapi.ts'
 import { parseOptions } from './lib/options/settings.ts'
 import { isFetchChanged } from './lib/provider/global-fetch.ts'
 import { registerRoutes } from './lib/routes/index.ts'
@@ -60,7 +59,11 @@ function watch (app: FastifyInstance, parts: Parts): void {
   const guardedRoutes = watchRoutes(app, { settings, parseRefresh })
   const { cookieName } = settings.session
   const discoveryUrl = choices.length === 1 ? choices[0]?.settings.discoveryUrl : undefined
-  documentRoutes(app, guardedRoutes, { cookieName, hasBearer: bearer !== undefined, discoveryUrl })
+  app.addHook('onReady', async () => {
+    if (!app.hasDecorator('swagger')) return
+    const { documentRoutes } = await import('./lib/guard/openapi.ts')
+    documentRoutes(app, guardedRoutes, { cookieName, hasBearer: bearer !== undefined, discoveryUrl })
+  })
 }
 
 // So that the first token need not wait for its key. If the store is not available yet, the keys are loaded later.

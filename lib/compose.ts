@@ -1,11 +1,4 @@
-import { createAuthorizationCodes } from './broker/authorization-codes.ts'
-import { createBroker } from './broker/broker.ts'
 import { createDeviceCodes } from './broker/device-codes.ts'
-import { createGrantTypes } from './broker/grant-types/index.ts'
-import { createNativeLogins } from './broker/native-login.ts'
-import { createPassThrough } from './broker/pass-through.ts'
-import { createTrustedIssuers } from './broker/trusted-issuers.ts'
-import { createBearer } from './guard/bearer.ts'
 import { createChallenge } from './guard/challenge.ts'
 import { createDeny } from './guard/deny.ts'
 import { createGuards } from './guard/guards.ts'
@@ -28,7 +21,6 @@ import { createEndSessions } from './logout/end-sessions.ts'
 import { createLogout } from './logout/logout.ts'
 import { createConnections } from './provider/connections.ts'
 import { createProviders } from './provider/providers.ts'
-import { createTransport } from './provider/transport.ts'
 import { createSealer } from './sealer.ts'
 import { createAccessToken } from './session/access-token.ts'
 import { createEndedSessions, marksInStore, sessionsInStore } from './session/ended-sessions.ts'
@@ -44,19 +36,21 @@ import { openSealedStore } from './store/open-sealed-store.ts'
 import { createSeen } from './store/seen.ts'
 import { createTelemetry } from './telemetry.ts'
 import type { FastifyInstance } from 'fastify'
-import type { BrokerParts } from './broker/broker.ts'
-import type { BrokerSettings } from './options/broker.ts'
+import type { GrantTypesParts } from './broker/grant-types/index.ts'
+import type { BearerParts } from './guard/bearer.ts'
+import type { DpopParts } from './guard/dpop.ts'
 import type { Settings } from './options/settings.ts'
-import type { Connections } from './provider/connections.ts'
 import type { SharedMarks } from './session/ended-sessions.ts'
 import type { SessionRecords } from './session/session-records.ts'
 import type { SealedStore } from './store/sealed-store.ts'
-import type { Telemetry } from './telemetry.ts'
 
 /** The parts of one registration of the plugin. */
 export type Parts = Awaited<ReturnType<typeof compose>>
 
-/** Builds the parts from the bottom up. Each part gets only the parts that it names. */
+/**
+ * Builds the parts from the bottom up. Each part gets only the parts that it names. What not every application has is
+ * loaded where it is configured.
+ */
 export async function compose (app: FastifyInstance, settings: Settings) {
   const { log } = app
   const { defaultReturnTo, onError, onLogout, onClaims, session: { maxAge } } = settings
@@ -96,19 +90,21 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const guardedLogins = createGuardedLogins({ session: settings.session, sealer })
   const acceptLogin = createAcceptLogin({ onClaims, userClaims, urls })
 
-  const { broker, codes, peers } = store === undefined || settings.broker === undefined
+  const { broker, codes, peers, nativeLogins } = store === undefined || settings.broker === undefined
     ? NO_BROKER
-    : composeBroker(settings, settings.broker, {
-      log,
-      store,
-      sealer,
-      connections,
-      requestsTo: telemetry.requestsTo,
-      providers,
-      endedSessions,
-      refreshes: createRefreshes({ log, telemetry, store, kept: nothingKept }),
-      userClaims
-    })
+    : (await import('./broker/compose-broker.ts')).composeBroker(settings, settings.broker, {
+        log,
+        store,
+        sealer,
+        connections,
+        telemetry,
+        errorResponses,
+        pages,
+        providers,
+        endedSessions,
+        refreshes: createRefreshes({ log, telemetry, store, kept: nothingKept }),
+        userClaims
+      })
 
   const stopWatching = telemetry.watchKeys({
     providers: () => providers.all().map(({ name, keysAge }) => [name, keysAge()]),
@@ -116,16 +112,14 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   })
   app.addHook('onClose', async () => stopWatching())
 
-  const bearer = settings.bearer === undefined
-    ? undefined
-    : createBearer(settings.bearer, {
-      urls,
-      sealer,
-      providers,
-      own: broker === undefined ? [] : [broker.tokenIssuer],
-      peers,
-      usedProofs: createSeen(store)
-    })
+  const bearer = await composeBearer(settings.bearer, {
+    urls,
+    sealer,
+    used: createSeen(store),
+    providers,
+    own: broker === undefined ? [] : [broker.tokenIssuer],
+    peers
+  })
   const challenge = createChallenge({ bearer, urls })
   const loginProvider = createLoginProvider({ providers, sessions })
   const denyFor = createDeny({
@@ -147,13 +141,12 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   const updateUser = createUpdateUser({ guards, sessions })
 
   const deviceCodes = createDeviceCodes(sealer)
-  const passThrough = createPassThrough({ providers, urls, telemetry })
-  const grantTypes = createGrantTypes({
+  const grantTypes = await composeGrantTypes(settings.tokenRoutes, {
+    urls,
     broker,
     codes,
     bearer,
     deviceCodes,
-    passThrough,
     providers,
     endedSessions,
     acceptLogin,
@@ -161,12 +154,6 @@ export async function compose (app: FastifyInstance, settings: Settings) {
     defaultReturnTo,
     maxAge
   })
-  const nativeClients = broker?.settings.nativeClients
-  const nativeLogins = broker === undefined || codes === undefined || nativeClients === undefined
-    ? undefined
-    : createNativeLogins({
-      issuer: broker.settings.issuer, clients: nativeClients, codes, telemetry, errorResponses, pages
-    })
 
   const logout = createLogout({
     routes: settings.routes,
@@ -222,24 +209,25 @@ export async function compose (app: FastifyInstance, settings: Settings) {
   }
 }
 
-const NO_BROKER = { broker: undefined, codes: undefined, peers: [] }
+const NO_BROKER = { broker: undefined, codes: undefined, peers: [], nativeLogins: undefined }
 
-function composeBroker (
-  settings: Settings,
-  brokerSettings: BrokerSettings,
-  { connections, requestsTo, ...parts }: BrokerParts & Pick<Telemetry, 'requestsTo'> & { connections: Connections }
+/** DPoP is loaded where it is accepted. */
+async function composeBearer (
+  settings: Settings['bearer'],
+  { urls, sealer, used, ...parts }: DpopParts & Omit<BearerParts, 'proofs'>
 ) {
-  const { log, store, sealer } = parts
-  const broker = createBroker(settings, brokerSettings, parts)
-  return {
-    broker,
-    codes: createAuthorizationCodes({ store, sealer, broker }),
-    peers: createTrustedIssuers(brokerSettings, {
-      transport: createTransport(settings.transport, connections, () => 'jwks uri', requestsTo?.()),
-      store,
-      log
-    })
-  }
+  if (settings === undefined) return undefined
+  const { createBearer } = await import('./guard/bearer.ts')
+  const proofs = settings.dpop
+    ? (await import('./guard/dpop.ts')).createDpopProofs(settings, { urls, sealer, used })
+    : undefined
+  return createBearer(settings, { ...parts, proofs })
+}
+
+/** Those of the endpoints for programs, if there is one. */
+async function composeGrantTypes ({ token, device }: Settings['tokenRoutes'], parts: GrantTypesParts) {
+  if (token === null && device === null) return []
+  return (await import('./broker/grant-types/index.ts')).createGrantTypes(parts)
 }
 
 function sharedMarks (

@@ -1,5 +1,4 @@
 import { createHmac, createSecretKey, hkdfSync } from 'node:crypto'
-import cookie from '@fastify/cookie'
 import { NONCE_LENGTH, bySodium, createSecretbox, inJavaScript } from './util/secretbox.ts'
 import { createSmallBox } from './util/small-box.ts'
 import { now } from './util/time.ts'
@@ -83,11 +82,11 @@ export async function createSealer (
   // Fastify loads this scope at once, or after `app.after` when the application becomes ready.
   await app.register(async (child) => {
     scope = child
-    if (addon === undefined) child.register(cookie)
+    if (addon === undefined) child.register(import('@fastify/cookie'))
     else child.register(addon.secureSession, [...keys].map(sessionOf))
   })
   const digestKeys = (keys.get('login') as Buffer[]).map((key) => createSecretKey(digest(key, 'digest')))
-  const cipher = addon === undefined ? inJavaScript : bySodium(addon.sodium)
+  const cipher = addon === undefined ? await inJavaScript() : bySodium(addon.sodium)
   const boxes = new Map([...keys].map(([purpose, keys]) => [purpose, createSecretbox(keys, cipher)]))
   const boxOf = (purpose: Purpose): Secretbox => boxes.get(purpose) as Secretbox
   const texts = addon === undefined ? textsInJavaScript(boxOf) : textsOf(() => scope)

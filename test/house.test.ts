@@ -63,3 +63,25 @@ t.test('only the routes, the decorator and the entry point know all parts', asyn
     t.ok(mayKnow || !targets.includes('lib/compose.ts'), `${file} names what it needs instead of lib/compose.ts`)
   }
 })
+
+/** What not every application needs. */
+const CONFIGURED = [
+  'lib/broker/broker.ts', 'lib/broker/grant-types/index.ts', 'lib/routes/token.ts', 'lib/guard/bearer.ts',
+  'lib/guard/dpop.ts', 'lib/guard/openapi.ts', 'lib/store/memory.ts', 'lib/store/sqlite.ts', 'lib/store/postgres.ts',
+  'lib/store/redis.ts', 'lib/pages/languages/de.ts', 'lib/testing/index.ts', 'lib/doctor/cli.ts'
+]
+
+t.test('the plugin loads what an application has configured, and no more', async (t) => {
+  const loaded = new Set(['index.ts'])
+  const packages = new Set<string>()
+  for (const file of loaded) { // and what is added meanwhile
+    const text = readFileSync(join(root, file), 'utf8')
+    for (const [, target = ''] of text.matchAll(/^(?:import|export) (?!type )[^']*from '([^']+)'/gm)) {
+      if (target.startsWith('.')) loaded.add(normalize(join(dirname(file), target)))
+      else if (!target.startsWith('node:')) packages.add(target)
+    }
+  }
+  t.ok(loaded.has('lib/session/sessions.ts'), 'what each application needs')
+  for (const file of CONFIGURED) t.ok(imports.has(file) && !loaded.has(file), file)
+  t.same([...packages].sort(), ['fastify-plugin', 'jose', 'openid-client'])
+})

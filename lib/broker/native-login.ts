@@ -35,6 +35,8 @@ export interface NativeLogins {
    * nothing is sent to its redirect URI then.
    */
   parse: (params: Params) => NativeLogin
+  /** The parameters of such a login, for the links of the page with the choice of providers. */
+  paramsOf: (params: Params) => Array<[string, string]>
   /** Whether a pending login may go on: the application may have restarted with other options. */
   isAllowed: (native: NativeLogin) => boolean
   finish: (provider: Provider, login: FinishedLogin, reply: FastifyReply) => Promise<void>
@@ -67,6 +69,7 @@ export function createNativeLogins (parts: NativeLoginsParts): NativeLogins {
 
   return {
     parse: (params) => parseNativeLogin(params, clients),
+    paramsOf,
     isAllowed: ({ redirectUri }) => isAllowedRedirect(redirectUri, clients.redirectUris),
 
     async finish ({ name, id }, { native, loginAt, resource, claims, sources, description, tokens }, reply) {
@@ -107,8 +110,7 @@ const PARAMS = [
   'prompt', 'offline_access'
 ]
 
-/** The parameters of a native login, for the links of the page with the choice of providers. */
-export function nativeParams (params: Params): Array<[string, string]> {
+function paramsOf (params: Params): Array<[string, string]> {
   const given = PARAMS.filter((name) => params.has(name))
   return given.map((name) => [name, params.get(name) as string])
 }

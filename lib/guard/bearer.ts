@@ -4,7 +4,6 @@ import { clientOf } from '../provider/token-subject.ts'
 import { now } from '../util/time.ts'
 import { createTokenCache } from '../util/token-cache.ts'
 import { plainTokenOf, presentsToken, tokenOf } from './authorization-header.ts'
-import { createDpopProofs } from './dpop.ts'
 import { createOpaqueTokens } from './opaque-tokens.ts'
 import { createSenderConstraint } from './sender-constraint.ts'
 import { createTokenIssuers } from './token-issuers.ts'
@@ -12,21 +11,19 @@ import { MAX_LIFETIME, providerNameOf, toKeptToken } from './verified-token.ts'
 import type { FastifyRequest } from 'fastify'
 import type { JWTPayload } from 'jose'
 import type { Check } from '../errors.ts'
-import type { Urls } from '../http/urls.ts'
 import type { BearerSettings } from '../options/bearer.ts'
 import type { Provider } from '../provider/provider.ts'
 import type { TokenIssuer } from '../provider/token-issuer.ts'
-import type { Sealer } from '../sealer.ts'
-import type { Seen } from '../store/seen.ts'
 import type { Constraints } from './constraints.ts'
+import type { DpopProofs } from './dpop.ts'
 import type { ProviderNames, TokenIssuersParts, TokenOrigin } from './token-issuers.ts'
 import type { KeptToken, TokenClaims, VerifiedToken } from './verified-token.ts'
 
 /** The access tokens of requests. */
 export interface Bearer {
   readonly settings: BearerSettings
-  /** A DPoP nonce for the next proof. */
-  dpopNonce: () => string
+  /** A DPoP nonce for the next proof, where DPoP is accepted. */
+  dpopNonce: () => string | undefined
   /** Whether the request has an access token, valid or not. */
   isPresented: (request: FastifyRequest) => boolean
   /** The token of a request, if it was verified before and nothing must be checked again. */
@@ -46,10 +43,8 @@ export interface Bearer {
 }
 
 export interface BearerParts extends TokenIssuersParts {
-  urls: Pick<Urls, 'publicUrl'>
-  sealer: Sealer
-  /** Which DPoP proofs were used. */
-  usedProofs: Seen
+  /** Where DPoP is accepted. */
+  proofs: DpopProofs | undefined
 }
 
 /** A verified JWT, with what its issuer was found by. */
@@ -62,12 +57,8 @@ const MAX_KEPT = 10_000
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
-export function createBearer (
-  settings: BearerSettings,
-  { urls, sealer, usedProofs, ...parts }: BearerParts
-): Bearer {
+export function createBearer (settings: BearerSettings, { proofs, ...parts }: BearerParts): Bearer {
   const { providers } = parts
-  const proofs = createDpopProofs(settings, { urls, sealer, used: usedProofs })
   const checkSender = createSenderConstraint(settings, proofs)
   const issuers = createTokenIssuers(settings.ofProviders, parts)
   const opaqueTokens = createOpaqueTokens(settings, providers)
@@ -127,7 +118,7 @@ export function createBearer (
 
   return {
     settings,
-    dpopNonce: proofs.nonce,
+    dpopNonce: () => proofs?.nonce(),
     isPresented: presentsToken,
 
     known (request) {

@@ -1,5 +1,5 @@
+import { DPOP_ALGORITHMS } from '../options/bearer.ts'
 import { acceptsTokens } from './constraints.ts'
-import { DPOP_ALGORITHMS } from './dpop.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { OidcError, OidcErrorCode } from '../errors.ts'
 import type { Urls } from '../http/urls.ts'

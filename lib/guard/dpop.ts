@@ -1,6 +1,7 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { OidcError, asOidcError, checkWith } from '../errors.ts'
 import { headerValues } from '../http/headers.ts'
+import { DPOP_ALGORITHMS } from '../options/bearer.ts'
 import { sha256 } from '../util/crypto.ts'
 import { hasBegun, now } from '../util/time.ts'
 import type { FastifyRequest } from 'fastify'
@@ -38,7 +39,6 @@ const NONCE_LIFETIME = 300
 const MAX_JTI = 200
 /** In characters. */
 const MAX_PROOF = 8192
-export const DPOP_ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
 const REQUIRED_CLAIMS = ['iat', 'jti', 'htm', 'htu', 'ath']
 
 const check: Check = checkWith('FST_OIDC_DPOP')

@@ -1,6 +1,6 @@
 import { acceptsTokens } from './constraints.ts'
 import { ruleOfRoute } from './route-rules.ts'
-import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
+import type { FastifySchema, RouteOptions } from 'fastify'
 import type { Constraints } from './constraints.ts'
 import type { GuardedRoutes } from './guarded-routes.ts'
 
@@ -28,9 +28,9 @@ export interface OpenApiParts {
   discoveryUrl: string | undefined
 }
 
-/** Marks the guarded routes of a scope, and completes the document when it is made. */
+/** Marks the guarded routes of a scope that has @fastify/swagger, and completes the document when it is made. */
 export function documentRoutes (
-  app: FastifyInstance,
+  app: object,
   guardedRoutes: GuardedRoutes,
   { cookieName, hasBearer, discoveryUrl }: OpenApiParts
 ): void {
@@ -66,13 +66,10 @@ export function documentRoutes (
     })
   }
 
-  app.addHook('onReady', async () => {
-    const owner = swaggerOwnerOf(app)
-    if (owner === null) return
-    for (const route of guardedRoutes.all()) mark(route)
-    const { swagger } = owner
-    owner.swagger = (options) => complete(swagger(options), securitySchemes)
-  })
+  for (const route of guardedRoutes.all()) mark(route)
+  const owner = swaggerOwnerOf(app)
+  const { swagger } = owner
+  owner.swagger = (options) => complete(swagger(options), securitySchemes)
 }
 
 interface WithSwagger {
@@ -80,9 +77,9 @@ interface WithSwagger {
 }
 
 /** The instance on which @fastify/swagger is registered: this one, or one that it inherits from. */
-function swaggerOwnerOf (instance: object | null): WithSwagger | null {
-  if (instance === null || Object.hasOwn(instance, 'swagger')) return instance as WithSwagger | null
-  return swaggerOwnerOf(Object.getPrototypeOf(instance) as object | null)
+function swaggerOwnerOf (instance: object): WithSwagger {
+  if (Object.hasOwn(instance, 'swagger')) return instance as WithSwagger
+  return swaggerOwnerOf(Object.getPrototypeOf(instance) as object)
 }
 
 /** A document in YAML is already a text, and stays as it is, with the marks. */

@@ -19,11 +19,14 @@ export type SenderConstraint = (
 
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
-export function createSenderConstraint (settings: BearerSettings, proofs: DpopProofs): SenderConstraint {
+export function createSenderConstraint (
+  settings: Pick<BearerSettings, 'dpopRequired' | 'clientCertificate'>,
+  proofs: DpopProofs | undefined
+): SenderConstraint {
   // For its own request a proof counts again: a second guard, which may run at the same time, sees no replay.
   const proven = new WeakMap<FastifyRequest, { token: string, jkt: Promise<string> }>()
 
-  async function provenKey (request: FastifyRequest, token: string): Promise<string> {
+  async function provenKey (proofs: DpopProofs, request: FastifyRequest, token: string): Promise<string> {
     const known = proven.get(request)
     if (known?.token === token) return await known.jkt
     const jkt = proofs.verify(request, token)
@@ -44,10 +47,11 @@ export function createSenderConstraint (settings: BearerSettings, proofs: DpopPr
     check(isChecked || Object.keys(unknown).length === 0, 'it is bound in a way that is not known here')
     check(isBoundToKey || scheme !== 'dpop', 'it is not bound to a key')
     check(!isBoundToKey || scheme === 'dpop', 'it is bound to a key, and needs a proof')
-    check(!isBoundToKey || settings.dpop, 'it is bound to a key, which is not accepted here')
     check(isBoundToKey || !settings.dpopRequired, 'it is not bound to a key')
     checkCertificate(request, certificate)
-    if (isBoundToKey) check((await provenKey(request, token)) === jkt, 'it is bound to another key')
+    if (!isBoundToKey) return
+    check(proofs !== undefined, 'it is bound to a key, which is not accepted here')
+    check((await provenKey(proofs, request, token)) === jkt, 'it is bound to another key')
   }
 }
 

@@ -1,4 +1,4 @@
-import { maxHeaderSize } from 'node:http'
+import { http } from '../util/node-http.ts'
 import { COOKIE_BUDGET, LOGIN_BUDGET, cookiesNamed, totalBytes } from './cookies.ts'
 import type { CookieNames } from './cookie-names.ts'
 import type { SentCookie } from './cookies.ts'
@@ -38,7 +38,7 @@ const OTHER_HEADERS = 4096
  * Adds a registration. `maxHeader` is the limit of its server for the head of a request, in bytes: beyond it, Node.js
  * answers 431 to every request until cookies expire.
  */
-export function joinCookieSpace (host: string, names: CookieNames, maxHeader = maxHeaderSize): CookieSpace {
+export function joinCookieSpace (host: string, names: CookieNames, maxHeader = http.maxHeaderSize): CookieSpace {
   const registrations = hosts.get(host) ?? []
   hosts.set(host, registrations)
   registrations.push(names)

@@ -1,7 +1,7 @@
-import { STATUS_CODES } from 'node:http'
 import { OidcError, RETRY_AFTER } from '../errors.ts'
 import { errorPage } from '../pages/pages.ts'
 import { createLimit } from '../util/limit.ts'
+import { http } from '../util/node-http.ts'
 import { isFramed, wantsPage } from './fetch-metadata.ts'
 import { runReplyHook } from './run-hook.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -99,7 +99,7 @@ export function createErrorResponses ({
     { statusCode, code, message }: OidcError,
     { providers, stepUp, demands }: NextLogin
   ): Record<string, unknown> {
-    const error = { statusCode, code, error: STATUS_CODES[statusCode], message }
+    const error = { statusCode, code, error: http.STATUS_CODES[statusCode], message }
     if (statusCode !== 401) return error
     const login = urls.login({ providers, stepUp })
     return { ...error, ...demands, ...(login !== null && { login }) }

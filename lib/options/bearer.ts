@@ -39,6 +39,8 @@ const OPTIONS = [
   'audience', 'algorithms', 'strictType', 'introspection', 'introspectionMaxAge', 'introspectionAudience',
   'clients', 'dpop', 'dpopNonce', 'clientCertificate', 'resource', 'scopes'
 ]
+/** Those of DPoP proofs. */
+export const DPOP_ALGORITHMS = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
 const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']
 
 /** Throws FST_OIDC_OPTION. */

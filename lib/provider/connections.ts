@@ -1,6 +1,6 @@
-import http from 'node:http'
 import https from 'node:https'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { http } from '../util/node-http.ts'
 import { elapsed } from '../util/time.ts'
 import type { Agent, IncomingMessage, RequestOptions } from 'node:http'
 import type { Duplex } from 'node:stream'

@@ -1,8 +1,8 @@
 import { proxyEnv } from './connections.ts'
 import type { Dispatcher, Fetch } from '../../types/options.ts'
 
-/** What `fetch` is before the application replaces it. Bun, Deno and tools that were loaded earlier have another. */
-const initial = isOfNode(globalThis.fetch) ? globalThis.fetch : undefined
+/** What `fetch` is before the application replaces it. */
+const INITIAL = fetchOfNode()
 
 /** The global `fetch`, as it is when it is called. */
 export const globalFetch: Fetch = (url, init) => fetch(url, init)
@@ -11,8 +11,13 @@ export const globalFetch: Fetch = (url, init) => fetch(url, init)
  * Whether requests must go through the global `fetch`: it is another than that of Node.js (of a tool that mocks or
  * observes requests, of Bun or of Deno), or it has a dispatcher of the application and the plugin has none.
  */
-export function isFetchChanged (dispatcher: Dispatcher | undefined): boolean {
+export function isFetchChanged (dispatcher: Dispatcher | undefined, initial = INITIAL): boolean {
   return globalThis.fetch !== initial || (dispatcher === undefined && isDispatcherSet())
+}
+
+/** The global `fetch`, if it is that of Node.js. Bun, Deno and tools that were loaded earlier have another. */
+export function fetchOfNode (): Fetch | null {
+  return isOfNode(globalThis.fetch) ? globalThis.fetch : null
 }
 
 // Its beginning is the same in all versions of Node.js, and different in all wrappers. A version in which it is not

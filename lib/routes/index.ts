@@ -1,22 +1,16 @@
 import { isForeign } from '../http/error-response.ts'
 import { markOwnRoutes } from '../http/own-routes.ts'
-import { authorizationServerPaths, resourceMetadataPaths } from '../http/urls.ts'
-import { authorizationServerEndpoint } from './authorization-server.ts'
+import { resourceMetadataPaths } from '../http/urls.ts'
 import { backchannelLogoutEndpoint } from './backchannel-logout.ts'
 import { callbackEndpoint } from './callback.ts'
-import { deviceEndpoint } from './device.ts'
 import { serve, servePublic, withoutQuery } from './endpoint.ts'
 import { frontchannelLogoutEndpoint } from './frontchannel-logout.ts'
 import { initiateLoginEndpoint } from './initiate-login.ts'
-import { introspectionEndpoint } from './introspection.ts'
-import { jwksEndpoint } from './jwks.ts'
 import { loggedOutEndpoint } from './logged-out.ts'
 import { loginEndpoint, providerLoginEndpoint } from './login.ts'
 import { logoutEndpoint } from './logout.ts'
 import { protectedResourceEndpoint } from './protected-resource.ts'
-import { revocationEndpoint } from './revocation.ts'
 import { sessionEndpoint } from './session.ts'
-import { tokenEndpoint } from './token.ts'
 import { userinfoEndpoint } from './userinfo.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Parts } from '../compose.ts'
@@ -30,12 +24,14 @@ const BODY_LIMIT = 65_536
 export async function registerRoutes (app: FastifyInstance, parts: Parts): Promise<void> {
   const { logSerializers, ...routeLog } = parts.settings.routeLog
   const log = { ...routeLog, logSerializers: { ...logSerializers, req: logRequest as never } }
+  const { token, device } = parts.settings.tokenRoutes
+  const programs = token === null && device === null ? undefined : await import('./programs.ts')
   for (const prefix of parts.urls.mounts) {
     await app.register(async (scope) => {
       setUpScope(scope, parts)
       serveProviders(scope, parts)
       serveUsers(scope, parts)
-      servePrograms(scope, parts)
+      programs?.servePrograms(scope, parts, app.prefix)
       serveMetadata(scope, parts, app.prefix)
     }, { prefix, ...log })
   }
@@ -96,28 +92,11 @@ function serveUsers (scope: FastifyInstance, parts: Parts): void {
   if (userinfo !== null) serve(scope, userinfo, userinfoEndpoint(parts))
 }
 
-// The endpoints that programs call, without cookies.
-function servePrograms (scope: FastifyInstance, parts: Parts): void {
-  const { broker, settings: { tokenRoutes: { token, device, revoke, introspect, jwks } } } = parts
-  if (token !== null) serve(scope, token, tokenEndpoint(parts))
-  if (device !== null) serve(scope, device, deviceEndpoint(parts))
-  if (broker === undefined) return
-  const hasResourceServers = broker.settings.resourceServers.size > 0
-  if (revoke !== null) serve(scope, revoke, revocationEndpoint(parts, broker))
-  if (introspect !== null && hasResourceServers) serve(scope, introspect, introspectionEndpoint(parts, broker))
-  if (jwks !== null) servePublic(scope, jwks, jwksEndpoint(broker))
-}
-
 function serveMetadata (scope: FastifyInstance, parts: Parts, prefix: string): void {
-  const { settings, broker, bearer } = parts
-  if (broker !== undefined) {
-    const paths = authorizationServerPaths(settings, broker.settings.issuer, prefix)
-    for (const path of paths) servePublic(scope, path, authorizationServerEndpoint(parts, broker))
-  }
-  if (bearer !== undefined) {
-    const paths = resourceMetadataPaths(settings, prefix)
-    for (const path of paths) servePublic(scope, path, protectedResourceEndpoint(parts, bearer.settings))
-  }
+  const { settings, bearer } = parts
+  if (bearer === undefined) return
+  const paths = resourceMetadataPaths(settings, prefix)
+  for (const path of paths) servePublic(scope, path, protectedResourceEndpoint(parts, bearer.settings))
 }
 
 function nameInPath ({ params }: FastifyRequest): string {

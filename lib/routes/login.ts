@@ -1,4 +1,3 @@
-import { nativeParams } from '../broker/native-login.ts'
 import { OidcError } from '../errors.ts'
 import { isFramed, isPrefetch, isScript } from '../http/fetch-metadata.ts'
 import { queryParams } from '../http/params.ts'
@@ -116,7 +115,7 @@ function createChoice ({ providers, urls, settings, nativeLogins, pages }: Login
   /** The parameters that the links to the providers repeat. */
   function queryOf (params: BrowserParams): string {
     const returnTo = urls.returnTo(params.get('return_to'))
-    const native = nativeLogins === undefined ? [] : nativeParams(params)
+    const native = nativeLogins?.paramsOf(params) ?? []
     const others = allowedParams(params, [...loginParams, 'step_up'])
     return new URLSearchParams([['return_to', returnTo], ...others, ...native]).toString()
   }

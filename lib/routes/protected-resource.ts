@@ -1,4 +1,4 @@
-import { DPOP_ALGORITHMS } from '../guard/dpop.ts'
+import { DPOP_ALGORITHMS } from '../options/bearer.ts'
 import { publicDocument } from './public-document.ts'
 import type { Parts } from '../compose.ts'
 import type { BearerSettings } from '../options/bearer.ts'

@@ -1,17 +1,22 @@
 import { check } from '../options/check.ts'
-import { createMemoryStore } from './memory.ts'
-import { createPostgresStore } from './postgres.ts'
-import { createRedisStore } from './redis.ts'
-import { createSqliteStore } from './sqlite.ts'
 import type { Store } from '../../types/store.ts'
 
+/** Each loads its file only when it is needed. */
 const OPENERS: Record<string, (url: string) => Promise<Store>> = {
-  memory: async () => createMemoryStore(),
-  sqlite: async (url) => await createSqliteStore({ path: url.slice('sqlite:'.length) }),
-  postgres: async (url) => await createPostgresStore({ url }),
-  postgresql: async (url) => await createPostgresStore({ url }),
-  redis: async (url) => await createRedisStore({ url }),
-  rediss: async (url) => await createRedisStore({ url })
+  memory: async () => (await import('./memory.ts')).createMemoryStore(),
+  sqlite: async (url) => await (await import('./sqlite.ts')).createSqliteStore({ path: url.slice('sqlite:'.length) }),
+  postgres: openPostgres,
+  postgresql: openPostgres,
+  redis: openRedis,
+  rediss: openRedis
+}
+
+async function openPostgres (url: string): Promise<Store> {
+  return await (await import('./postgres.ts')).createPostgresStore({ url })
+}
+
+async function openRedis (url: string): Promise<Store> {
+  return await (await import('./redis.ts')).createRedisStore({ url })
 }
 
 /** Opens the store at an address. Returns a Store unchanged. Throws FST_OIDC_OPTION. */

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { xsalsa20poly1305 } from '@noble/ciphers/salsa.js'
 
 /** The secretbox of NaCl (XSalsa20-Poly1305). */
 export interface Secretbox {
@@ -36,14 +35,18 @@ export interface Sodium {
 export const NONCE_LENGTH = 24 // bytes
 const MAC_LENGTH = 16 // bytes
 
-export const inJavaScript: SecretboxCipher = {
-  encrypt: (key, nonce, bytes) => Buffer.from(xsalsa20poly1305(key, nonce).encrypt(bytes)),
+/** For platforms without the addon: only they load the library. */
+export async function inJavaScript (): Promise<SecretboxCipher> {
+  const { xsalsa20poly1305 } = await import('@noble/ciphers/salsa.js')
+  return {
+    encrypt: (key, nonce, bytes) => Buffer.from(xsalsa20poly1305(key, nonce).encrypt(bytes)),
 
-  decrypt (key, nonce, encrypted) {
-    try {
-      return Buffer.from(xsalsa20poly1305(key, nonce).decrypt(encrypted))
-    } catch {
-      return null
+    decrypt (key, nonce, encrypted) {
+      try {
+        return Buffer.from(xsalsa20poly1305(key, nonce).decrypt(encrypted))
+      } catch {
+        return null
+      }
     }
   }
 }

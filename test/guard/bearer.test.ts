@@ -7,7 +7,6 @@ import t from 'tap'
 import { partsOf } from '../../lib/decorator.ts'
 import { createBearer } from '../../lib/guard/bearer.ts'
 import { parseOptions } from '../../lib/options/settings.ts'
-import { createSeen } from '../../lib/store/seen.ts'
 import { sessionCookie, startProvider, testCertificate } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { API, METADATA, call, challenges, identity, start, tokenOf, tokenWith } from '../support/bearer.ts'
@@ -18,7 +17,6 @@ import type { BearerOptions } from '../../index.ts'
 import type { Broker } from '../../lib/broker/broker.ts'
 import type { BearerSettings } from '../../lib/options/bearer.ts'
 import type { Providers } from '../../lib/provider/providers.ts'
-import type { Sealer } from '../../lib/sealer.ts'
 
 const PLAIN = `Bearer resource_metadata="${METADATA}"`
 
@@ -350,10 +348,8 @@ t.test('V19 a token is verified again when the keys change during its verificati
   const bearer = createBearer(settings, {
     own: [],
     peers: [],
-    urls: { publicUrl: (path) => BASE_URL + path },
     providers,
-    sealer: {} as Sealer,
-    usedProofs: createSeen(undefined)
+    proofs: undefined
   })
   const payload = Buffer.from(JSON.stringify({ iss: 'https://op.example.com' })).toString('base64url')
   const authorization = `Bearer e30.${payload}.${'s'.repeat(43)}`

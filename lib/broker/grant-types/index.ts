@@ -1,4 +1,5 @@
 import { demand } from '../../provider/oauth-error.ts'
+import { createPassThrough } from '../pass-through.ts'
 import { requireParam } from '../request-params.ts'
 import { createAuthorizationCode, passAuthorizationCode } from './authorization-code.ts'
 import { createDeviceCode } from './device-code.ts'
@@ -6,20 +7,20 @@ import { createRefreshToken, passRefreshToken } from './refresh-token.ts'
 import { createTokenExchange } from './token-exchange.ts'
 import type { Params } from '../../http/params.ts'
 import type { AuthorizationCodes } from '../authorization-codes.ts'
-import type { PassThrough } from '../pass-through.ts'
+import type { PassThroughParts } from '../pass-through.ts'
 import type { DeviceCodeParts } from './device-code.ts'
 import type { GrantType } from './grant-type.ts'
 import type { TokenExchangeParts } from './token-exchange.ts'
 
-export interface GrantTypesParts extends DeviceCodeParts, TokenExchangeParts {
+export interface GrantTypesParts extends DeviceCodeParts, TokenExchangeParts, PassThroughParts {
   /** With a broker. */
   codes: AuthorizationCodes | undefined
-  passThrough: PassThrough
 }
 
 /** The grant types of the token endpoint. */
 export function createGrantTypes (parts: GrantTypesParts): readonly GrantType[] {
-  const { broker, codes, providers, passThrough } = parts
+  const { broker, codes, providers } = parts
+  const passThrough = createPassThrough(parts)
   const own = broker === undefined || codes === undefined
     ? [passAuthorizationCode(passThrough), passRefreshToken(passThrough)]
     : [createAuthorizationCode({ broker, codes, providers }), createRefreshToken(broker)]
