@@ -54,7 +54,7 @@ function reexport ({ source, names }) {
 function removeDeclarations () {
   const read = new Set(entries.map(({ types }) => join(types)))
   for (const path of read) { // and what is added meanwhile
-    for (const [, target] of readFileSync(path, 'utf8').matchAll(/(?:from |import\()'(\.[^']+)\.[jt]s'/g)) {
+    for (const [, target] of readFileSync(path, 'utf8').matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
       read.add(join(dirname(path), `${target}.d.ts`))
     }
   }

@@ -7,44 +7,52 @@ import type { Settings } from './settings.ts'
 
 const run = promisify(execFile)
 
+/** The plugin loads @fastify/secure-session when it is registered. */
 const imports = {
-  plugin: [new URL('../index.js', import.meta.url).href],
-  libraries: ['openid-client', 'jose', '@fastify/secure-session']
+  plugin: [new URL('../index.js', import.meta.url).href, '@fastify/cookie', '@fastify/secure-session'],
+  libraries: ['fastify-plugin', '@fastify/cookie', '@fastify/secure-session', 'openid-client', 'jose']
 }
 
 interface Memory { rss: number, heapUsed: number }
 
+/** Values of new processes, one per round: milliseconds, and bytes after a garbage collection. */
+export interface Imported { time: number[], rss: number[] }
+
 export interface Start {
-  /** Time to import the package, and its libraries alone, in a new process; in milliseconds, one value per round. */
-  imports: Record<keyof typeof imports, number[]>
+  /** The import of the package, and of its libraries alone. */
+  imports: Record<keyof typeof imports, Imported>
   /** Memory of a server that listens and has not served a request, after a garbage collection, in bytes. */
   memory: Record<'bare' | 'plugin', Record<keyof Memory, Figure>>
 }
 
 export async function measureStart (options: ServerOptions, settings: Settings): Promise<Start> {
-  const libraries: number[] = []
-  const plugin: number[] = []
+  const imported = { libraries: { time: [], rss: [] } as Imported, plugin: { time: [], rss: [] } as Imported }
   const memory = { bare: [] as Memory[], plugin: [] as Memory[] }
   for (let round = 0; round < settings.startRounds; round += 1) {
-    libraries.push(await importTime(imports.libraries))
-    plugin.push(await importTime(imports.plugin))
+    for (const name of ['libraries', 'plugin'] as const) {
+      const { time, rss } = await importIn(imports[name])
+      imported[name].time.push(time)
+      imported[name].rss.push(rss)
+    }
     memory.bare.push(await memoryOf('bare', options))
     memory.plugin.push(await memoryOf('plugin', options))
   }
-  return {
-    imports: { libraries, plugin },
-    memory: { bare: summarise(memory.bare), plugin: summarise(memory.plugin) }
-  }
+  return { imports: imported, memory: { bare: summarise(memory.bare), plugin: summarise(memory.plugin) } }
 }
 
-async function importTime (specifiers: string[]): Promise<number> {
+/** In a new process that has loaded Fastify, as every application has. */
+async function importIn (specifiers: string[]): Promise<{ time: number, rss: number }> {
   const program = `
+    await import('fastify')
     const start = performance.now()
     for (const specifier of ${JSON.stringify(specifiers)}) await import(specifier)
-    console.log(performance.now() - start)`
-  const [command, args] = onCore('server', [process.execPath, '--input-type=module', '--eval', program])
+    const time = performance.now() - start
+    gc()
+    console.log(JSON.stringify({ time, rss: process.memoryUsage().rss }))`
+  const argv = [process.execPath, '--expose-gc', '--input-type=module', '--eval', program]
+  const [command, args] = onCore('server', argv)
   const { stdout } = await run(command, args, { cwd: import.meta.dirname })
-  return Number(stdout)
+  return JSON.parse(stdout) as { time: number, rss: number }
 }
 
 async function memoryOf (file: string, options: ServerOptions): Promise<Memory> {

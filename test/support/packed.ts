@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path'
 import ts from 'typescript'
 import type { Test } from 'tap'
 
-const ROOT = join(import.meta.dirname, import.meta.filename.endsWith('.js') ? '../../..' : '../..')
+const BUILT = import.meta.filename.endsWith('.js')
+const ROOT = join(import.meta.dirname, BUILT ? '../../..' : '../..')
 
 /**
  * A folder outside of the sources, in whose node_modules the package is as `npm pack` makes it, beside the packages
@@ -24,8 +25,15 @@ export function installPackage (t: Test): string {
   mkdirSync(target)
   cpSync(join(ROOT, 'package.json'), join(target, 'package.json'))
   cpSync(join(ROOT, 'commonjs'), join(target, 'commonjs'), { recursive: true })
-  build(join(target, 'dist'))
+  if (BUILT) copyBuild(join(target, 'dist'))
+  else build(join(target, 'dist'))
   return folder
+}
+
+function copyBuild (outDir: string): void {
+  for (const path of ['index.js', 'index.d.ts', 'lib', 'types']) {
+    cpSync(join(ROOT, 'dist', path), join(outDir, path), { recursive: true })
+  }
 }
 
 function build (outDir: string): void {
