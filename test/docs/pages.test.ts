@@ -6,6 +6,7 @@ import { MESSAGES } from '../../lib/errors.ts'
 import { createTexts } from '../../lib/pages/texts.ts'
 import { client, sessionCookie, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, optionsFor } from '../support/app.ts'
+import { declarations } from '../support/packed.ts'
 import {
   buildAppBlock, CONTEXT_TYPES, isCode, memberNames, moduleOf, openPage, pagePaths
 } from '../support/pages.ts'
@@ -30,15 +31,9 @@ function messagesOf (diagnostics: readonly ts.Diagnostic[]): string[] {
 }
 
 /** The files of the package that an application's compiler reads: package.json and the declarations. */
-function declarations (): Map<string, string> {
-  const manifest = readFileSync('package.json', 'utf8')
-  const { exports } = JSON.parse(manifest) as { exports: Record<string, string | { types: string }> }
-  const entries = Object.values(exports).flatMap((entry) => typeof entry === 'string' ? [] : [entry.types])
-  const sources = entries.map((path) => path.replace('./dist/', '').replace('.d.ts', '.ts'))
-  const files = new Map([['package.json', manifest]])
-  ts.createProgram(sources, { ...options, noCheck: true, sourceMap: false, emitDeclarationOnly: true })
-    .emit(undefined, (path, text) => files.set(path.replace(`${process.cwd()}/`, ''), text))
-  return files
+function packageFiles (): Map<string, string> {
+  const built = [...declarations()].map(([path, text]) => [`dist/${path}`, text] as const)
+  return new Map([['package.json', readFileSync('package.json', 'utf8')], ...built])
 }
 
 /** What testdir makes of paths: a directory for each part. */
@@ -63,7 +58,7 @@ t.test('the blocks of code and the declarations of the package compile strictly'
     'app.ts': buildAppBlock(),
     // Without a name: 'fastify-oidc' is the package that is installed here, not the one around it.
     'package.json': '{ "type": "module" }',
-    node_modules: { 'fastify-oidc': treeOf(declarations()) }
+    node_modules: { 'fastify-oidc': treeOf(packageFiles()) }
   })
   const program = ts.createProgram([...files.keys()].map((name) => join(dir, name)), {
     ...options, rootDir: dir, noEmit: true, declaration: false, sourceMap: false

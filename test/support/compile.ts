@@ -6,6 +6,17 @@ import type { Test } from 'tap'
 const ROOT = join(import.meta.dirname, '../..')
 const SOURCES = ['index.ts', 'lib', 'test/support/process.ts']
 
+/** A module without its types, whose relative imports name JavaScript files. Types are not checked. */
+export function toJavaScript (code: string): string {
+  const compilerOptions = {
+    module: ts.ModuleKind.ESNext,
+    target: ts.ScriptTarget.ES2022,
+    verbatimModuleSyntax: true,
+    rewriteRelativeImportExtensions: true
+  }
+  return ts.transpileModule(code, { compilerOptions }).outputText
+}
+
 /**
  * Compiles the sources, without checking types, and returns the folder of the result. A child process that loads
  * TypeScript itself takes seconds to start. The tests of the built package have compiled files already.
@@ -14,17 +25,9 @@ export function compile (t: Test): string {
   if (import.meta.filename.endsWith('.js')) return ROOT
   const folder = t.testdir()
   for (const path of SOURCES.flatMap(filesIn).filter((path) => /(?<!\.d)\.ts$/.test(path))) {
-    const { outputText } = ts.transpileModule(readFileSync(join(ROOT, path), 'utf8'), {
-      compilerOptions: {
-        module: ts.ModuleKind.ESNext,
-        target: ts.ScriptTarget.ES2022,
-        verbatimModuleSyntax: true,
-        rewriteRelativeImportExtensions: true
-      }
-    })
     const target = join(folder, path.replace(/ts$/, 'js'))
     mkdirSync(dirname(target), { recursive: true })
-    writeFileSync(target, outputText)
+    writeFileSync(target, toJavaScript(readFileSync(join(ROOT, path), 'utf8')))
   }
   return folder
 }

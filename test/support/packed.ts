@@ -2,7 +2,7 @@ import {
   cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import ts from 'typescript'
 import type { Test } from 'tap'
 
@@ -25,18 +25,22 @@ export function installPackage (t: Test): string {
   mkdirSync(target)
   cpSync(join(ROOT, 'package.json'), join(target, 'package.json'))
   cpSync(join(ROOT, 'commonjs'), join(target, 'commonjs'), { recursive: true })
-  if (BUILT) copyBuild(join(target, 'dist'))
-  else build(join(target, 'dist'))
+  writeFiles(join(target, 'dist'), Object.fromEntries(builtFiles()))
   return folder
 }
 
-function copyBuild (outDir: string): void {
-  for (const path of ['index.js', 'index.d.ts', 'lib', 'types']) {
-    cpSync(join(ROOT, 'dist', path), join(outDir, path), { recursive: true })
-  }
+/** What `npm run build` writes of the package, by the paths in `dist/`. The tests of the build find it there. */
+export function builtFiles (): Map<string, string> {
+  return BUILT ? found(join(ROOT, 'dist')) : compiled()
 }
 
-function build (outDir: string): void {
+function found (dist: string): Map<string, string> {
+  const paths = readdirSync(dist, { recursive: true, encoding: 'utf8' })
+    .filter((path) => /^(?:index|lib|types)\b.*\.(?:d\.ts|js)$/.test(path))
+  return new Map(paths.map((path) => [path, readFileSync(join(dist, path), 'utf8')]))
+}
+
+function compiled (): Map<string, string> {
   const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, ROOT)
   const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
@@ -44,7 +48,15 @@ function build (outDir: string): void {
   }
   const entries = Object.values(exports).flatMap((entry) => typeof entry === 'string' ? [] : [entry.types])
   const sources = entries.map((path) => join(ROOT, path.replace('./dist/', '').replace('.d.ts', '.ts')))
-  ts.createProgram(sources, { ...options, outDir, noCheck: true, sourceMap: false }).emit()
+  const files = new Map<string, string>()
+  ts.createProgram(sources, { ...options, noCheck: true, sourceMap: false })
+    .emit(undefined, (path, text) => files.set(relative(join(ROOT, 'dist'), path), text))
+  return files
+}
+
+/** The declarations of the package, by the paths in `dist/`. */
+export function declarations (): Map<string, string> {
+  return new Map([...builtFiles()].filter(([path]) => path.endsWith('.d.ts')))
 }
 
 /** Writes files, by their paths in the folder. */

@@ -13,6 +13,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
+import { toJavaScript } from './compile.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { Context } from './page-context.ts'
@@ -22,7 +23,7 @@ const NAMES: ReadonlyArray<keyof Context> = ['options', 'key', 'users', 'audit',
 /** The module `./context.ts` beside a block: the types where it is compiled, the values of a test where it runs. */
 export const CONTEXT_TYPES = readFileSync('test/support/page-context.ts', 'utf8')
   .replace('../../index.ts', 'fastify-oidc')
-const CONTEXT_VALUES = 'export const context = (globalThis as any).pageContext\n'
+const CONTEXT_VALUES = 'export const context = globalThis.pageContext\n'
 
 export interface Block {
   language: string
@@ -92,20 +93,20 @@ export function openPage (path: string): Page {
     const code = change(moduleOf(block)).replace('port: 3000', 'port: 0').replace('logger: true', 'logger: false')
     // Node.js loads a path once: each run has its own.
     const name = `run${runs++}`
-    const dir = t.testdir({ [name]: { 'block.ts': withOwnPaths(code), 'context.ts': CONTEXT_VALUES } })
+    const dir = t.testdir({ [name]: { 'block.js': runnable(code), 'context.js': CONTEXT_VALUES } })
     Object.assign(globalThis, { pageContext: context })
-    const { app } = await import(pathToFileURL(`${dir}/${name}/block.ts`).href) as { app: FastifyInstance }
+    const { app } = await import(pathToFileURL(`${dir}/${name}/block.js`).href) as { app: FastifyInstance }
     t.teardown(async () => await app.close())
     tested.add(block)
     return app
   }
 
   function runTests (t: Test, names: string[]): { status: number | null, stdout: string } {
-    const files = names.map((name, index) => [`block${index}.ts`, withOwnPaths(moduleOf(blockWith(name)))] as const)
-    const app = withOwnPaths(buildAppBlock())
+    const files = names.map((name, index) => [`block${index}.js`, runnable(moduleOf(blockWith(name)))] as const)
+    const app = runnable(buildAppBlock())
     const main = files.map(([file]) => `import './${file}'\n`).join('')
-    const dir = t.testdir({ ...Object.fromEntries(files), 'app.ts': app, 'main.ts': main })
-    const args = [...process.execArgv, '--test-reporter=tap', `${dir}/main.ts`]
+    const dir = t.testdir({ ...Object.fromEntries(files), 'app.js': app, 'main.js': main })
+    const args = [...process.execArgv, '--test-reporter=tap', `${dir}/main.js`]
     const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8' })
     for (const name of names) tested.add(blockWith(name))
     return { status, stdout }
@@ -143,6 +144,11 @@ ${register}`
 function importOf (name: string, module: string, code: string): string {
   const own = code.includes(`import ${name} `) || code.includes(`import ${name},`)
   return own ? '' : `import ${name} from '${module}'\n`
+}
+
+/** Not every version of Node.js runs TypeScript. */
+function runnable (code: string): string {
+  return toJavaScript(withOwnPaths(code))
 }
 
 /** The sources of the package in place of the installed package: from source or built, as the test itself. */
