@@ -15,13 +15,17 @@ import type { StoreKind } from './soak/stores.ts'
 const settings = readSettings(process.argv.slice(2))
 
 // Else the servers that it has started would go on.
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+process.on('SIGINT', () => process.exit(1))
+/** `kill` ends the load early: the report then tells of what there was. */
+const ending = new AbortController()
+process.on('SIGTERM', () => ending.abort())
 
 const stores = await reachable(chosen(settings.stores))
 const maxRequests = settings.maxRequests / stores.length
 
 for (const [name, kind] of stores) {
-  const outcome = await run(kind, { ...settings, maxRequests })
+  if (ending.signal.aborted) break
+  const outcome = await run(kind, { ...settings, maxRequests }, ending.signal)
   console.log(`--- store: ${name}\n\n${report(outcome)}\n`)
   if (outcome.ledger.isBroken()) process.exitCode = 1
 }

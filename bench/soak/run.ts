@@ -8,6 +8,7 @@ import { planFaults } from './faults.ts'
 import { createForgedLogins } from './forged.ts'
 import { simulateAttackers } from './hostile.ts'
 import { createLedger } from './ledger.ts'
+import { watchPace } from './pace.ts'
 import { gatherPanel } from './panel.ts'
 import { startProcesses } from './processes.ts'
 import { simulatePrograms } from './programs.ts'
@@ -39,7 +40,9 @@ export interface Outcome {
   processes: ProcessReport[][]
 }
 
-type Traffic = Omit<World, 'isOver'>
+interface Traffic extends Omit<World, 'isOver'> {
+  ending: AbortSignal
+}
 
 /** How many of each kind act at the same time. */
 const ACTORS = { users: 24, attackers: 3, anonymous: 2, apiClients: 2, programs: 3, tenants: 2, panel: 4 }
@@ -47,8 +50,8 @@ const KEY_ROTATIONS = 100
 /** For the start and the end, where other work shares the cores, in seconds. */
 const GRACE = 300
 
-/** Runs the application with one store, under traffic and faults. */
-export async function run (kind: StoreKind, settings: Settings): Promise<Outcome> {
+/** Runs the application with one store, under traffic and faults, until the time is over or `ending` says so. */
+export async function run (kind: StoreKind, settings: Settings, ending: AbortSignal): Promise<Outcome> {
   const watchdog = setTimeout(() => {
     console.error('the soak did not end in time')
     process.exit(1)
@@ -63,7 +66,7 @@ export async function run (kind: StoreKind, settings: Settings): Promise<Outcome
   const processes = await startProcesses(kind.processes, options, (...response) =>
     inspect({ issuers, timeline, ledger }, ...response))
   const entrances = entrancesOf(kind, processes, timeline, ledger)
-  const traffic = { kind, issuers, provider, entrances, timeline, ledger }
+  const traffic = { kind, issuers, provider, entrances, timeline, ledger, ending }
   const outcome = await load(traffic, settings, store, processes, options)
   await Promise.all([processes.stop(), provider.stop()])
   await store.stop()
@@ -83,7 +86,7 @@ async function load (
   processes: Processes,
   options: ApplicationOptions
 ): Promise<Outcome> {
-  const { ledger, provider } = traffic
+  const { ledger, provider, ending } = traffic
   const forged = await createForgedLogins(options)
   const panel = await gatherPanel({ ...traffic, isOver: () => false })
   const breaking = createBreaking(planFaults(provider, processes, traffic.kind, store), panel, settings.calm)
@@ -91,7 +94,7 @@ async function load (
   /** All kinds of traffic for so many seconds, until every request has ended. */
   async function act (seconds: number, requests: number, ...more: Array<typeof breaking.run>): Promise<void> {
     const until = Date.now() + seconds * 1000
-    const isOver = (): boolean => Date.now() >= until || ledger.get('requests') >= requests
+    const isOver = (): boolean => ending.aborted || Date.now() >= until || ledger.get('requests') >= requests
     const world: World = { ...traffic, isOver }
     const all = [...startActors(world, forged), ...times(ACTORS.panel, async () => await panel.browse(world))]
     await Promise.all([...all, ...more.map(async (run) => await run(world))])
@@ -122,6 +125,7 @@ async function load (
 
 function startActors (world: World, forged: ForgedLogins): Array<Promise<void>> {
   return [
+    watchPace(world),
     ...times(ACTORS.users, async () => await simulateUsers(world)),
     ...times(ACTORS.attackers, async () => await simulateAttackers(world, forged)),
     ...times(ACTORS.anonymous, async () => await simulateAnonymous(world)),

@@ -3,21 +3,24 @@ import type { Fault, Need } from './faults.ts'
 /** Which faults there were, and when. */
 export interface Timeline {
   /** Notes that a fault begins. The returned function notes that it and its effects are over. */
-  begin: (fault: Fault) => () => void
+  begin: (fault: Noted) => () => void
   /** Whether there was a fault that excuses one of these, at any time since then. */
   excuses: (since: number, ...needs: Need[]) => boolean
   /** Describes the last fault and its time in a few words. */
   describe: () => string
 }
 
+/** What the timeline knows of a fault. */
+type Noted = Pick<Fault, 'name' | 'excuses' | 'lingers'>
+
 interface Period {
-  fault: Fault
+  fault: Noted
   /** In milliseconds since the epoch. */
   from: number
   to: number
 }
 
-const MAX_PERIODS = 100
+const MAX_PERIODS = 200
 
 export function createTimeline (): Timeline {
   const periods: Period[] = []
