@@ -10,10 +10,9 @@ const CODES = Object.keys(MESSAGES) as OidcErrorCode[]
 const builtIn = createTexts({})
 
 t.test('each language has its file and every text, and only those', async (t) => {
-  const extension = import.meta.filename.slice(-3)
-  const files = readdirSync(join(import.meta.dirname, '../../lib/pages/languages'))
-    .filter((name) => name.endsWith(extension) && !name.endsWith('.d.ts'))
-  t.same(files.sort(), LANGUAGES.map((language) => language + extension).sort())
+  const root = import.meta.filename.endsWith('.js') ? '../../..' : '../..'
+  const files = readdirSync(join(import.meta.dirname, root, 'lib/pages/languages'))
+  t.same(files.sort(), LANGUAGES.map((language) => `${language}.ts`).sort())
   const english = await builtIn('en')
   for (const language of LANGUAGES) {
     const texts = await builtIn(language)
