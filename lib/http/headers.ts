@@ -20,11 +20,19 @@ export function forbidCaching (reply: FastifyReply): void {
   removeSharedCaching(reply)
 }
 
+// It runs several times for a response, so it copies no headers. Fastify and Node.js keep the names in lower case.
 function removeSharedCaching (reply: FastifyReply): void {
-  for (const name of Object.keys(reply.getHeaders()).filter((name) => FOR_SHARED_CACHES.test(name.toLowerCase()))) {
-    reply.removeHeader(name)
-    reply.raw.removeHeader(name)
-  }
+  const { raw } = reply
+  for (const name in ownHeaders(reply)) if (FOR_SHARED_CACHES.test(name)) reply.removeHeader(name)
+  for (const name of raw.getHeaderNames()) if (FOR_SHARED_CACHES.test(name)) raw.removeHeader(name)
+}
+
+let kHeaders: symbol | undefined
+
+/** The headers that Fastify keeps for a reply, without the copy that `reply.getHeaders()` makes each time. */
+function ownHeaders (reply: FastifyReply): object {
+  kHeaders ??= Object.getOwnPropertySymbols(reply).find(({ description }) => description === 'fastify.reply.headers')
+  return (reply as unknown as Record<symbol, object | undefined>)[kHeaders as symbol] ?? reply.getHeaders()
 }
 
 /**
@@ -62,12 +70,13 @@ export function keepUncached (reply: FastifyReply): void {
 }
 
 function unshared (cacheControl: unknown): string {
+  if (cacheControl === undefined) return 'no-store'
   const value = String(cacheControl)
   return /(?:^|,)\s*private\s*(?:,|$)/i.test(value) ? value : 'no-store'
 }
 
 function withName (vary: unknown, name: string): string {
-  if (vary === undefined) return name
+  if (vary === undefined || vary === name) return name
   const names = String(vary).split(',').map((value) => value.trim().toLowerCase())
   return names.includes(name.toLowerCase()) || names.includes('*') ? String(vary) : `${String(vary)}, ${name}`
 }

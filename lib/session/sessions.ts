@@ -211,7 +211,8 @@ export function createSessions (settings: SessionSettings, parts: SessionParts):
   }
 
   function preventCachingOf (request: FastifyRequest, reply: FastifyReply): boolean {
-    const setsCookies = [reply.getHeader('set-cookie')].flat().map(String).some((line) =>
+    const lines = reply.getHeader('set-cookie')
+    const setsCookies = lines !== undefined && [lines].flat().map(String).some((line) =>
       line.startsWith(cookieName) || line.startsWith(formerName))
     const isOfSession = setsCookies || request[key]?.asked === true
     // A response to an access token belongs to its user as well. A shared cache keeps it only when
