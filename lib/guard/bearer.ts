@@ -38,8 +38,8 @@ export interface Bearer {
    * Throws FST_OIDC_TOKEN, and FST_OIDC_FORBIDDEN when it is of neither a user nor a client.
    */
   verifySubject: (token: string, request: FastifyRequest) => Promise<VerifiedToken<Provider>>
-  /** Makes all tokens be verified again, after a logout. */
-  forget: () => void
+  /** Makes tokens be verified again after a logout: JWTs, and opaque ones of this user, or all without a `sub`. */
+  forget: (sub: string | undefined) => void
 }
 
 export interface BearerParts extends TokenIssuersParts {
@@ -148,9 +148,9 @@ export function createBearer (settings: BearerSettings, { proofs, ...parts }: Be
       return found
     },
 
-    forget () {
+    forget (sub) {
       kept.clear()
-      opaqueTokens.clear()
+      opaqueTokens.forget(sub)
     }
   }
 }

@@ -17,8 +17,16 @@ import type { TokenClaims } from './verified-token.ts'
 export interface OpaqueTokens {
   /** Throws FST_OIDC_TOKEN, and an OidcError when the provider cannot be asked. */
   verify: (token: string, request: FastifyRequest, names: ProviderNames) => Promise<TokenClaims>
-  /** Forgets all answers of providers. */
-  clear: () => void
+  /** Forgets the answers about a user who has logged out; without a `sub`, all answers. */
+  forget: (sub: string | undefined) => void
+}
+
+/** What a provider says of a token. */
+interface Answer {
+  key: string
+  payload: Promise<JWTPayload>
+  /** `undefined` until the provider has named a user. */
+  sub?: string | undefined
 }
 
 const MAX_ANSWERS = 10_000
@@ -37,7 +45,7 @@ const MAX_REST = 60
 const check: Check = checkWith('FST_OIDC_TOKEN')
 
 export function createOpaqueTokens (settings: BearerSettings, providers: Providers): OpaqueTokens {
-  const answers = createBoundedMap<Promise<JWTPayload>>(MAX_ANSWERS)
+  const answers = createBoundedMap<Answer>(MAX_ANSWERS)
   const active = createBoundedMap<true>(MAX_ACTIVE)
   const limit = createLimit(UNKNOWN)
   const inTurn = createTurns({ ...TURNS, refuse: flooded })
@@ -67,9 +75,13 @@ export function createOpaqueTokens (settings: BearerSettings, providers: Provide
     if (seconds > 0 && seconds <= MAX_REST) throw resting(seconds)
   }
 
-  function learnFrom (key: string, provider: Provider, answer: Promise<JWTPayload>): void {
-    answer.then(
-      ({ exp = Infinity }) => active.set(key, true, Math.min(exp, now() + ACTIVE_FOR)),
+  function learnFrom (answer: Answer, provider: Provider): void {
+    const { key, payload } = answer
+    payload.then(
+      ({ sub, exp = Infinity }) => {
+        answer.sub = sub
+        active.set(key, true, Math.min(exp, now() + ACTIVE_FOR))
+      },
       ({ statusCode, kind, retryAfter = 0 }: OidcError) => {
         if (statusCode >= 500) answers.delete(key)
         else active.delete(key)
@@ -79,21 +91,28 @@ export function createOpaqueTokens (settings: BearerSettings, providers: Provide
   }
 
   /** Keeps the answer for a while, unless the provider is not available. */
-  function introspect (key: string, provider: Provider, token: string): Promise<JWTPayload> {
-    const answer = ask(key, provider, token)
+  function introspect (key: string, provider: Provider, token: string): Answer {
+    const answer: Answer = { key, payload: ask(key, provider, token) }
     answers.set(key, answer, now() + settings.introspectionMaxAge)
-    learnFrom(key, provider, answer)
+    learnFrom(answer, provider)
     return answer
   }
 
   return {
-    clear: answers.clear,
+    // Those about other users stay: else each logout would have all tokens introspected again, and a provider that
+    // answers 429 would keep all of them out.
+    forget (sub) {
+      for (const { key, sub: user = sub } of answers.values()) {
+        if (sub === undefined || user === sub) answers.delete(key)
+      }
+    },
 
     async verify (token, request, names) {
       const provider = await providerFor(request, names)
       check(provider !== null, 'it is not a JWT')
       const key = sha256(`${provider.id} ${token}`, 'base64')
-      const payload = await (answers.get(key) ?? introspect(key, provider, token))
+      const { payload: given } = answers.get(key) ?? introspect(key, provider, token)
+      const payload = await given
       check(typeof payload.exp !== 'number' || payload.exp > now(), 'it has expired')
       return { provider, keys: undefined, payload, isIntrospected: true }
     }

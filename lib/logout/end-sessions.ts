@@ -107,7 +107,7 @@ export function createEndSessions (parts: EndSessionsParts): EndSessions {
 
   return async (filter, reason, log, until = Infinity) => {
     // Access tokens that were verified before the logout are verified again.
-    bearer?.forget()
+    bearer?.forget(filter.sub)
     const at = await timeOf(filter, until)
     if (filter.id === undefined) await endUntil(filter, at)
     else if (records === undefined) await endUnlisted(filter.id, filter)

@@ -270,6 +270,23 @@ t.test('R3 a provider that answers an introspection with 429 is left alone, and 
   t.same(await ask('fourth'), [200, undefined, 5], 'R10 a clock that is set back')
 })
 
+t.test('R9 after a logout the tokens of its user are introspected again, and those of others are not', async (t) => {
+  const { app, provider, send } = await start(t, { introspection: true, introspectionMaxAge: 300 })
+  provider.options.accessTokenAudience = API
+  const tokenOf = async (sub: string): Promise<string> =>
+    (await (await logIn({ app, provider }, sub)).fetch('/token')).text()
+  const [alice, bob] = [await tokenOf('alice'), await tokenOf('bob')]
+  const statuses = async (): Promise<number[]> =>
+    [(await send(`Bearer ${alice}`)).statusCode, (await send(`Bearer ${bob}`)).statusCode]
+  t.same([await statuses(), provider.count('introspection')], [[200, 200], 2])
+  provider.fault({ on: 'introspection', status: 429 })
+  const url = `${BASE_URL}/auth/backchannel-logout`
+  t.equal((await provider.sendLogoutToken(url, { app, sub: 'alice' })).status, 200)
+  t.same(await statuses(), [503, 200], 'a provider that answers 429 keeps no other user out')
+  t.equal((await provider.sendLogoutToken(url, { app, sid: 'of a user that is not named' })).status, 200)
+  t.same(await statuses(), [503, 503])
+})
+
 interface Introspecting {
   verify: (token: string) => Promise<unknown>
   asked: () => number
@@ -278,7 +295,7 @@ interface Introspecting {
   endAll: () => void
 }
 
-function startIntrospecting (): Introspecting {
+function startIntrospecting (introspectionMaxAge = 10): Introspecting {
   let [asked, running, mostAtOnce, isActive] = [0, 0, 0, true]
   const provider = {
     id: 'provider',
@@ -294,7 +311,7 @@ function startIntrospecting (): Introspecting {
     }
   }
   const tokens = createOpaqueTokens(
-    { introspection: 'default', introspectionMaxAge: 10 } as BearerSettings,
+    { introspection: 'default', introspectionMaxAge } as BearerSettings,
     { find: async () => provider } as unknown as Providers
   )
   return {
@@ -399,4 +416,20 @@ t.test('V38 S80 an access token that fits into no header is in no log line', asy
   }
   t.match(lines(), 'is an invalid header value')
   t.notMatch(lines(), 'SECRET-TOKEN')
+})
+
+t.test('R32 at most ten thousand answers are kept', async (t) => {
+  const clock = stopClock(t)
+  const { verify, asked } = startIntrospecting(300)
+  for (let count = 0; count < 10_000; count++) {
+    if (count % 400 === 0) clock.advance(4)
+    await verify(`token-${count}`)
+  }
+  await verify('token-0')
+  t.equal(asked(), 10_000)
+  await verify('one more')
+  await verify('token-1')
+  t.equal(asked(), 10_001)
+  await verify('token-0')
+  t.equal(asked(), 10_002, 'past the limit the oldest is asked for again')
 })
