@@ -15,6 +15,8 @@ interface Reply { id: number, result?: unknown, error?: string }
 
 interface Waiting { resolve: (result: unknown) => void, reject: (error: Error) => void }
 
+// Express does less in production. Fastify does the same, and the plugin refuses a provider without TLS there.
+const OF_PEERS = { ...process.env, NODE_ENV: 'production' }
 const cores = { server: '0', driver: '1' }
 
 /** Whether each side can be pinned to its own core. */
@@ -27,15 +29,27 @@ export function onCore (core: Core, argv: string[]): [string, string[]] {
   return [command as string, args]
 }
 
-/** Starts a file of this directory, named without its extension, as a child process that answers commands. */
+/**
+ * Starts a file of this directory, named without its extension, as a child process that answers commands. Those in
+ * `peers` are not compiled.
+ */
 export function startChild (file: string, core: Core, nodeOptions: string[] = []): Child {
-  const path = fileURLToPath(new URL(`./${file}.js`, import.meta.url))
+  const path = fileURLToPath(new URL(isPeer(file) ? `../../bench/${file}.mjs` : `./${file}.js`, import.meta.url))
   const [command, args] = onCore(core, [process.execPath, ...nodeOptions, path])
-  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: isPeer(file) ? OF_PEERS : process.env })
   const waiting = new Map<number, Waiting>()
   child.on('message', (reply: Reply) => settle(waiting, reply))
   child.on('exit', () => rejectAll(waiting, new Error(`${file} exited too early`)))
   return { ask: asker(child, waiting), stop: () => stop(child), kill: () => kill(child) }
+}
+
+/** Starts a server under test: a file of `servers`, or of `peers`. */
+export function startServer (name: string, core: Core = 'server', nodeOptions?: string[]): Child {
+  return startChild(isPeer(name) ? name : `servers/${name}`, core, nodeOptions)
+}
+
+function isPeer (name: string): boolean {
+  return name.startsWith('peers/')
 }
 
 function asker (child: ChildProcess, waiting: Map<number, Waiting>): Child['ask'] {

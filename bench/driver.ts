@@ -11,9 +11,15 @@ interface LoadCommand extends Pick<Case, 'path' | 'sessions'> {
   kind: Kind
 }
 
-const sessions: Record<Kind, string[]> = { cookies: [], store: [], tokens: [] }
+const sessions = new Map<Kind, string[]>()
 const series = new Map<string, Requests>()
 let load: Load
+
+function sessionsOf (kind: Kind): string[] {
+  const known = sessions.get(kind) ?? []
+  sessions.set(kind, known)
+  return known
+}
 
 // A load continues where the last one stopped. If it started again, its first sessions would still be cached.
 function requestsOf (path: string, count: number, kind: Kind): Requests {
@@ -22,7 +28,7 @@ function requestsOf (path: string, count: number, kind: Kind): Requests {
     series.get(key) ??
     takeTurns(
       path,
-      sessions[kind]
+      sessionsOf(kind)
         .slice(0, count)
         .map((value) => (kind === 'tokens' ? `Authorization: Bearer ${value}` : `Cookie: ${value}`))
     )
@@ -32,12 +38,12 @@ function requestsOf (path: string, count: number, kind: Kind): Requests {
 
 answer({
   async createSessions ({ kind, ...options }: LoginOptions & { kind: Kind }) {
-    sessions[kind].push(...await logins(options))
+    sessionsOf(kind).push(...await logins(options))
   },
   keepTokens (tokens: string[]) {
-    sessions.tokens.push(...tokens)
+    sessionsOf('tokens').push(...tokens)
   },
-  sessions: (kind: Kind) => ({ distinct: new Set(sessions[kind]).size, bytes: sessions[kind][0]?.length }),
+  sessions: (kind: Kind) => ({ distinct: new Set(sessionsOf(kind)).size, bytes: sessionsOf(kind)[0]?.length }),
   async login (options: LoginOptions) {
     await logins(options)
   },

@@ -1,106 +1,79 @@
-import { randomBytes } from 'node:crypto'
-import { availableParallelism, cpus } from 'node:os'
-import { pinned, startChild } from './child.ts'
-import { measureLogins } from './login-cost.ts'
-import { report, type Letter } from './report.ts'
-import { measureRequests, type Case, type Kind, type Result } from './requests.ts'
-import type { ServerOptions } from './servers/serve.ts'
-import { settings as read } from './settings.ts'
+import { spawnSync } from 'node:child_process'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { allRows, chosenRows, type Row } from './cases.ts'
+import { measureLogins, type RelyingParty } from './login-cost.ts'
+import { comparison, loginRows, requestRows, startRows, type Pair } from './report.ts'
+import { measureRequests, type Result } from './requests.ts'
+import { wanted } from './settings.ts'
 import { measureStart } from './start.ts'
+import { openStage } from './stage.ts'
 import { REDIS, redisAnswers, reportStores } from './stores.ts'
+import { table } from './table.ts'
 
-const settings = read(process.argv)
-const { steadySessions, crowd, sessions, tokens } = settings
-const hasRedis = await redisAnswers()
+/**
+ * `npm run bench -- [--quick] [--rows c,d,i,j] [--compare ../other-checkout]`. Rows are measured in turn, round by
+ * round; each ratio is that of one round, and has the quartiles of all rounds beside it.
+ */
 
-const stored = { server: 'plugin', path: '/me', sessions: steadySessions, kind: 'store' } as const
-const cases: { [Each in Letter]?: Case } = {
-  a: { server: 'bare', path: '/', sessions: 0 },
-  b: { server: 'bare', path: '/', sessions: steadySessions },
-  c: { server: 'plugin', path: '/', sessions: steadySessions },
-  d: { server: 'plugin', path: '/me', sessions: steadySessions },
-  e: { server: 'plugin', path: '/me', sessions },
-  t: { server: 'plugin', path: '/me', sessions: crowd },
-  n: { server: 'bare', path: '/', sessions: steadySessions, kind: 'tokens' },
-  o: { server: 'plugin', path: '/me', sessions: steadySessions, kind: 'tokens' },
-  p: { server: 'plugin', path: '/me', sessions: tokens, kind: 'tokens' },
-  q: { server: 'by-jose', path: '/me', sessions: tokens, kind: 'tokens' },
-  r: { server: 'by-fastify-jwt', path: '/me', sessions: steadySessions, kind: 'tokens' },
-  s: { server: 'by-fastify-jwt-jwks', path: '/me', sessions: steadySessions, kind: 'tokens' },
-  ...(hasRedis && {
-    h: { server: 'bare', path: '/', sessions: steadySessions, kind: 'store' },
-    i: { ...stored, options: { store: REDIS } },
-    j: { ...stored, options: { store: REDIS, recheckAfter: 1 } }
-  })
+const { settings, rows: letters, compare } = wanted(process.argv.slice(2))
+const store = await redisAnswers() ? REDIS : undefined
+const isWanted = (...names: string[]): boolean => letters === undefined || names.some((name) => letters.includes(name))
+const rows = allRows(settings, store)
+
+const stage = await openStage(settings, REDIS)
+const output = compare === undefined ? await measure() : await compareWith(compare)
+console.log(`${stage.conditions()}\n\n${output}`)
+await stage.close()
+
+async function measure (): Promise<string> {
+  const { driver, provider, options } = stage
+  const tables: string[][][] = []
+  const chosen = chosenRows(rows, letters)
+  if (chosen.length > 0) tables.push(requestRows(chosen, await resultsOf(chosen)))
+  if (isWanted('f')) {
+    const parties: RelyingParty[] = [{ server: 'by-hand' }, { server: 'plugin' }]
+    const [byHand, plugin] = await measureLogins(driver, parties, options, settings) as [number[], number[]]
+    tables.push(loginRows(byHand, plugin))
+  }
+  if (isWanted('g')) tables.push(startRows(await measureStart(options, settings)))
+  if (isWanted('k', 'l', 'm', 'u', 'v')) tables.push(await reportStores(provider, options, store !== undefined, isWanted))
+  return tables.map(table).join('\n\n')
 }
 
-const began = Date.now()
-const driver = startChild('driver', 'driver')
-const provider = startChild('provider', 'driver')
-const options: ServerOptions = {
-  issuer: await provider.ask<string>('listen'),
-  key: randomBytes(32).toString('base64'),
-  publicKey: await provider.ask<string>('publicKey')
-}
-
-const cookies = await createSessions()
-if (hasRedis) await loginsOnAnyCore(steadySessions, 'store', { ...options, store: REDIS })
-for (let made = 0; made < tokens; made += 1000) {
-  await driver.ask('keepTokens', await provider.ask('accessTokens', { issuer: options.issuer, count: 1000 }))
-}
-const requests = await measureRequests(driver, Object.values(cases), options, settings)
-const logins = await measureLogins(driver, options, settings)
-const start = await measureStart(options, settings)
-const stores = await reportStores(provider, options, hasRedis)
-await Promise.all([driver.stop(), provider.stop()])
-
-console.log(machine())
-console.log(conditions(requests))
-console.log()
-console.log(report({ requests: byLetter(requests), logins, start }))
-console.log()
-console.log(stores)
-
-/** Logs in through the plugin, on both cores. The sessions are measured later. */
-async function createSessions (): Promise<{ bytes: number }> {
-  await Promise.all([
-    loginsOnAnyCore(sessions / 2, 'cookies', options),
-    loginsOnAnyCore(sessions / 2, 'cookies', options)
+/** The plugin of this checkout and that of another one, one after the other in each round, with the same sessions. */
+async function compareWith (folder: string): Promise<string> {
+  const plugin = buildOther(folder)
+  const compared = letters ?? ['c', 'd', 'i', 'j']
+  const chosen = rows.filter(({ letter, case: { server } }) => server === 'plugin' && compared.includes(letter))
+  const both = chosen.flatMap((row): Row[] => [
+    row, { ...row, case: { ...row.case, options: { ...row.case.options, plugin } } }
   ])
-  const created = await driver.ask<{ distinct: number; bytes: number }>('sessions', 'cookies')
-  if (created.distinct !== sessions) throw new Error(`${sessions} logins created ${created.distinct} sessions`)
-  return created
-}
-
-async function loginsOnAnyCore (count: number, kind: Kind, options: ServerOptions): Promise<void> {
-  const server = startChild('servers/plugin', 'any')
-  const port = await server.ask('listen', options)
-  await driver.ask('createSessions', {
-    issuer: options.issuer,
-    port,
-    kind,
-    count,
-    concurrency: settings.loginConcurrency
+  const results = both.length > 0 ? await resultsOf(both) : []
+  const pairs = chosen.map(({ title }, at): Pair => {
+    const [own, other] = results.slice(2 * at, 2 * at + 2) as [Result, Result]
+    return { title, rate: [own.rate, other.rate], cpu: [own.cpu, other.cpu] }
   })
-  await server.stop()
+  if (compared.includes('f')) {
+    const parties: RelyingParty[] = [{ server: 'plugin' }, { server: 'plugin', options: { plugin } }]
+    const cpu = await measureLogins(stage.driver, parties, stage.options, settings) as [number[], number[]]
+    pairs.push({ title: 'f  plugin, login', cpu })
+  }
+  return table(comparison(pairs))
 }
 
-function byLetter (results: Result[]): Parameters<typeof report>[0]['requests'] {
-  const letters = Object.keys(cases)
-  return Object.fromEntries(results.map((result, at) => [letters[at], result])) as Parameters<
-    typeof report
-  >[0]['requests']
+async function resultsOf (chosen: Row[]): Promise<Result[]> {
+  const cases = chosen.map((row) => row.case)
+  await stage.prepare(cases)
+  const results = await measureRequests(stage.driver, cases, stage.options, settings)
+  stage.note(results)
+  return results
 }
 
-function machine (): string {
-  return `Node ${process.version}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${pinned ? 'server and driver on one core each' : 'not pinned to cores'}`
-}
-
-function conditions (results: Result[]): string {
-  const leastIdle = Math.min(...results.flatMap(({ idleShare }) => idleShare))
-  const seconds = Math.round((Date.now() - began) / 1000)
-  return (
-    `medians of ${settings.sets * settings.rounds} rounds of ${settings.window} ms; ${settings.connections} connections; ` +
-    `${sessions} sessions with ${cookies.bytes} bytes of cookies; driver idle at least ${Math.round(leastIdle * 100)} %; ${seconds} s in total`
-  )
+/** Builds the other checkout, with its own compiler. Returns the URL of its plugin. */
+function buildOther (folder: string): string {
+  const cwd = resolve(folder)
+  const { status } = spawnSync('npm', ['run', '--silent', 'build'], { cwd, stdio: 'inherit' })
+  if (status !== 0) throw new Error(`${cwd} does not build`)
+  return pathToFileURL(join(cwd, 'dist/index.js')).href
 }

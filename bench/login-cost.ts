@@ -1,10 +1,16 @@
 import type { Usage } from './answer.ts'
-import { startChild, type Child } from './child.ts'
-import { rotate } from './figures.ts'
+import { startServer, type Child } from './child.ts'
+import { order } from './figures.ts'
 import type { ServerOptions } from './servers/serve.ts'
 import type { Settings } from './settings.ts'
 
-export type RelyingParty = 'plugin' | 'by-hand'
+/** An application that logs users in. */
+export interface RelyingParty {
+  server: string
+  /** Where a login begins. Default: `/auth/login`. */
+  login?: string
+  options?: Partial<ServerOptions>
+}
 
 interface Running {
   server: Child
@@ -14,28 +20,33 @@ interface Running {
 }
 
 /**
- * Measures the CPU time of a complete login in the process of the relying party. A login runs so much code that the
- * compiler needs thousands of logins to optimise it. So both processes run through all rounds.
+ * Measures the CPU time of a complete login in the process of each relying party. A login runs so much code that the
+ * compiler needs thousands of logins to optimise it. So the processes run through all rounds.
  */
 export async function measureLogins (
   driver: Child,
+  parties: RelyingParty[],
   options: ServerOptions,
   settings: Settings
-): Promise<Record<RelyingParty, number[]>> {
-  const byHand = await start('by-hand', driver, options, settings)
-  const plugin = await start('plugin', driver, options, settings)
+): Promise<number[][]> {
+  const running: Running[] = []
+  for (const party of parties) running.push(await start(party, driver, options, settings))
   for (let round = 0; round < settings.loginRounds; round += 1) {
-    for (const running of rotate([byHand, plugin], round)) await measure(running, settings.logins)
+    for (const each of order(running, round)) await measure(each, settings.logins)
   }
-  await Promise.all([byHand.server.stop(), plugin.server.stop()])
-  return { 'by-hand': byHand.samples, plugin: plugin.samples }
+  await Promise.all(running.map(({ server }) => server.stop()))
+  return running.map(({ samples }) => samples)
 }
 
-async function start (file: RelyingParty, driver: Child, options: ServerOptions, settings: Settings): Promise<Running> {
-  const { loginWarmUp, loginConcurrency: concurrency } = settings
-  const server = startChild(`servers/${file}`, 'server')
-  const port = await server.ask('listen', options)
-  const logIn = (count: number) => driver.ask('login', { issuer: options.issuer, port, count, concurrency })
+async function start (
+  { server: file, login, options: own }: RelyingParty,
+  driver: Child,
+  options: ServerOptions,
+  { loginWarmUp, loginConcurrency: concurrency }: Settings
+): Promise<Running> {
+  const server = startServer(file)
+  const port = await server.ask('listen', { ...options, ...own })
+  const logIn = (count: number) => driver.ask('login', { port, login, count, concurrency })
   await logIn(loginWarmUp)
   return { server, logIn, samples: [] }
 }

@@ -47,6 +47,7 @@ function metadata (issuer: string) {
     jwks_uri: `${issuer}/jwks`,
     response_types_supported: ['code'],
     subject_types_supported: ['public'],
+    scopes_supported: ['openid', 'profile', 'email'],
     id_token_signing_alg_values_supported: ['RS256'],
     code_challenge_methods_supported: ['S256'],
     token_endpoint_auth_methods_supported: ['client_secret_basic'],
@@ -139,7 +140,7 @@ function signed (claims: object, start = header): string {
 }
 
 async function serve (request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const issuer = `http://${request.headers.host}`
+  const issuer = `${request.headers['x-forwarded-proto'] ?? 'http'}://${request.headers.host}`
   const documents: Record<string, () => object | Promise<object>> = {
     '/.well-known/openid-configuration': () => metadata(issuer),
     '/jwks': () => ({ keys: [jwk] }),
@@ -151,6 +152,8 @@ async function serve (request: IncomingMessage, response: ServerResponse): Promi
 }
 
 const server = createServer((request, response) => serve(request, response))
+// Some clients fail when a connection is closed while they send a request: here none is.
+server.keepAliveTimeout = 3_600_000
 
 answer({
   /** Returns the issuer, once the server listens. */

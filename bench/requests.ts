@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Usage } from './answer.ts'
-import { startChild, type Child } from './child.ts'
-import { rotate } from './figures.ts'
+import { startServer, type Child } from './child.ts'
+import { order } from './figures.ts'
 import type { ServerOptions } from './servers/serve.ts'
 import type { Settings } from './settings.ts'
 
 export interface Case {
-  server: 'bare' | 'plugin' | 'by-jose' | 'by-fastify-jwt' | 'by-fastify-jwt-jwks'
+  /** `plugin` for a file of `servers`, `peers/hono` for one of `peers`. */
+  server: string
   path: string
   /** How many different sessions are sent in turn. 0: no Cookie header. */
   sessions: number
@@ -15,8 +16,8 @@ export interface Case {
   options?: Partial<ServerOptions>
 }
 
-/** Sessions in cookies, sessions in the store, access tokens. */
-export type Kind = 'cookies' | 'store' | 'tokens'
+/** Sessions in cookies, sessions in the store, access tokens, sessions of a peer. */
+export type Kind = 'cookies' | 'store' | 'tokens' | `peers/${string}`
 
 interface Sample {
   /** Requests per second. */
@@ -68,7 +69,7 @@ async function measureSet (
   const running: Running[] = []
   for (const each of cases) running.push(await start(driver, each, options, settings))
   for (let round = 0; round < settings.rounds; round += 1) {
-    for (const each of rotate(running, round)) await measure(driver, each, settings)
+    for (const each of order(running, round)) await measure(driver, each, settings)
   }
   await Promise.all(running.map(({ server }) => server.stop()))
   return running.map(({ samples }) => samples)
@@ -80,7 +81,7 @@ async function start (
   options: ServerOptions,
   settings: Settings
 ): Promise<Running> {
-  const server = startChild(`servers/${file}`, 'server')
+  const server = startServer(file)
   const port = await server.ask('listen', { ...options, ...own })
   const load = () => driver.ask('start', { port, path, sessions, kind, connections: settings.connections })
   await load()

@@ -1,5 +1,7 @@
+import { parseArgs } from 'node:util'
+
 export interface Settings {
-  /** Sets of fresh server processes for (a) to (e), and rounds with each set. */
+  /** Sets of fresh server processes for the requests, and rounds with each set. */
   sets: number
   rounds: number
   /** In milliseconds: the first load of a new server, the load before each window, and the window. */
@@ -57,6 +59,43 @@ const quick: Settings = {
   startRounds: 1
 }
 
-export function settings (argv: string[]): Settings {
-  return argv.includes('--quick') ? quick : full
+/** Only shows that everything runs. */
+const smoke: Settings = {
+  ...quick,
+  rounds: 2,
+  warmUp: 30,
+  settle: 10,
+  window: 30,
+  connections: 2,
+  sessions: 4,
+  tokens: 4,
+  crowd: 4,
+  steadySessions: 1,
+  loginWarmUp: 2,
+  logins: 2,
+  loginRounds: 2,
+  loginConcurrency: 2
+}
+
+export interface Wanted {
+  settings: Settings
+  /** The letters of the rows. Without them, all. */
+  rows: string[] | undefined
+  /** The folder of another checkout. */
+  compare: string | undefined
+}
+
+/** `--quick` or `--smoke`, `--rows c,d,i,j`, `--compare ../other`. */
+export function wanted (args: string[]): Wanted {
+  const { values } = parseArgs({
+    args,
+    options: {
+      quick: { type: 'boolean' },
+      smoke: { type: 'boolean' },
+      rows: { type: 'string' },
+      compare: { type: 'string' }
+    }
+  })
+  const settings = values.smoke === true ? smoke : values.quick === true ? quick : full
+  return { settings, rows: values.rows?.split(','), compare: values.compare }
 }

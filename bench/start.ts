@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { onCore, startChild } from './child.ts'
+import { onCore, startServer } from './child.ts'
 import { figure, type Figure } from './figures.ts'
 import type { ServerOptions } from './servers/serve.ts'
 import type { Settings } from './settings.ts'
@@ -56,7 +56,7 @@ async function importIn (specifiers: string[]): Promise<{ time: number, rss: num
 }
 
 async function memoryOf (file: string, options: ServerOptions): Promise<Memory> {
-  const server = startChild(`servers/${file}`, 'server', ['--expose-gc'])
+  const server = startServer(file, 'server', ['--expose-gc'])
   await server.ask('listen', options)
   const memory = await server.ask<Memory>('memory')
   await server.stop()

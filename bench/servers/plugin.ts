@@ -1,7 +1,9 @@
-import oidc from '../../index.ts'
 import { handler, serve } from './serve.ts'
 
-serve(async (app, { issuer, key, store, recheckAfter = 0 }) => {
+const OWN = new URL('../../index.js', import.meta.url).href
+
+serve(async (app, { issuer, key, store, recheckAfter = 0, plugin = OWN }) => {
+  const { default: oidc } = await import(plugin) as typeof import('../../index.ts')
   await app.register(oidc, {
     issuer,
     clientId: 'bench',

@@ -9,6 +9,8 @@ export interface ServerOptions {
   /** The address of the store for sessions. Default: sessions are in cookies. */
   store?: string
   recheckAfter?: number
+  /** The URL of the plugin's entry. Default: that of this checkout. */
+  plugin?: string
   /** The public key of the provider, PEM. */
   publicKey?: string
 }

@@ -18,13 +18,13 @@ export function toJavaScript (code: string): string {
 }
 
 /**
- * Compiles the sources, without checking types, and returns the folder of the result. A child process that loads
- * TypeScript itself takes seconds to start. The tests of the built package have compiled files already.
+ * Compiles the sources and `more`, without checking types, and returns the folder of the result. A child process that
+ * loads TypeScript itself takes seconds to start. The tests of the built package have compiled files already.
  */
-export function compile (t: Test): string {
+export function compile (t: Test, more: string[] = []): string {
   if (import.meta.filename.endsWith('.js')) return ROOT
   const folder = t.testdir()
-  for (const path of SOURCES.flatMap(filesIn).filter((path) => /(?<!\.d)\.ts$/.test(path))) {
+  for (const path of [...SOURCES, ...more].flatMap(filesIn).filter((path) => /(?<!\.d)\.ts$/.test(path))) {
     const target = join(folder, path.replace(/ts$/, 'js'))
     mkdirSync(dirname(target), { recursive: true })
     writeFileSync(target, toJavaScript(readFileSync(join(ROOT, path), 'utf8')))
