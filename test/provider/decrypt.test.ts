@@ -3,6 +3,7 @@ import { CompactEncrypt, SignJWT } from 'jose'
 import t from 'tap'
 import { client, startProvider } from '../../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor } from '../support/app.ts'
+import { rsaKey } from '../support/keys.ts'
 import { SESSION_COOKIE } from '../support/protocol.ts'
 import { startOidcProvider } from '../support/oidc-provider.ts'
 import type { JWK } from 'jose'
@@ -10,8 +11,8 @@ import type { Test } from 'tap'
 import type { Encryption, OidcOptions } from '../../index.ts'
 import type { Page, Provider } from '../../lib/testing/index.ts'
 
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
-const other = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const rsa = rsaKey(0)
+const other = rsaKey(1)
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const AGREED: Required<Encryption> = { alg: 'RSA-OAEP-256', enc: 'A256GCM' }
 
@@ -291,7 +292,7 @@ t.test('S34 UserInfo that is signed, or encrypted as well, of a certified provid
 
 t.test('S34 UserInfo that is not signed or encrypted as configured makes no login', async (t) => {
   const provider = await startedProvider(t)
-  const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const key = rsaKey(2)
   provider.fault({
     on: 'jwks',
     jwks: (document) => {
@@ -383,7 +384,7 @@ t.test('S34 UserInfo that is not signed or encrypted as configured makes no logi
 
 t.test('S34 the claims of the ID token replace those of signed UserInfo', async (t) => {
   const provider = await startedProvider(t)
-  const key = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const key = rsaKey(2)
   provider.fault({
     on: 'jwks',
     jwks: (document) => {

@@ -8,6 +8,7 @@ import { BASE_URL, optionsFor, providerSettings, silentLog, stopClock } from '..
 import {
   anotherApp, assertLoggedIn, assertRefused, attempt, authorizationParams, loginRoute, untilCallback
 } from '../support/protocol.ts'
+import { rsaKey } from '../support/keys.ts'
 import { until } from '../support/until.ts'
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
@@ -756,7 +757,7 @@ t.test('S25 C53 every algorithm works when it is the configured one, and only th
   }
 })
 
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const rsa = rsaKey(0)
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve })
 const ed = generateKeyPairSync('ed25519')
 const pairs: Record<string, { publicKey: KeyObject; privateKey: KeyObject }> = {

@@ -4,7 +4,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Alg } from './options.ts'
 import type { RotateOptions } from './types.ts'
 
-type KeyPair = { privateKey: KeyObject, publicKey: KeyObject }
+export type KeyPair = { privateKey: KeyObject, publicKey: KeyObject }
 export type KeyAlg = Exclude<Alg, 'HS256'>
 
 export interface SigningKey extends KeyPair {
@@ -25,6 +25,9 @@ export interface KeyRing {
 const rsaPool: KeyPair[] = []
 const rsaRest = 3
 let made = 0
+
+/** Adds keys that exist already. A process that starts few providers need not create any then. */
+export const provideRsaKeys = (pairs: KeyPair[]): void => { rsaPool.push(...pairs) }
 
 const takeRsa = (ring: KeyRing): KeyPair => {
   const pair = rsaPool.length >= rsaRest ? rsaPool.shift()! : generateKeyPairSync('rsa', { modulusLength: 2048 })
