@@ -1,6 +1,5 @@
-// Completes what the compiler has made in dist/: the files of the package, and what tests and examples need beside
-// them.
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+// Makes the files of the package of what the compiler has made in dist/.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { build } from 'esbuild'
 
@@ -29,7 +28,6 @@ for (const { source, names } of modules) {
   writeFileSync(path, `export { ${list} } from '${relative(dirname(path), 'dist/stdin.js')}'\n`)
 }
 removeDeclarations()
-cpSync('example', 'dist/example', { recursive: true, filter: (path) => !path.endsWith('.ts') })
 
 /**
  * The modules of lib/ that tests and benchmarks import. They must be the copies that are in the package, because some
