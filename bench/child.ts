@@ -1,4 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The server under test has its own core, and the driver has the other. `any`: the system chooses. */
@@ -7,8 +8,9 @@ export type Core = 'server' | 'driver' | 'any'
 export interface Child {
   ask<T>(command: string, args?: unknown): Promise<T>
   stop(): Promise<void>
-  /** Ends it at once, as `kill -9` does. */
+  /** Ends it at once, as `kill -9` does. What was asked is then not answered. */
   kill(): Promise<void>
+  pid: number
 }
 
 interface Reply { id: number, result?: unknown, error?: string }
@@ -34,13 +36,14 @@ export function onCore (core: Core, argv: string[]): [string, string[]] {
  * `peers` are not compiled.
  */
 export function startChild (file: string, core: Core, nodeOptions: string[] = []): Child {
-  const path = fileURLToPath(new URL(isPeer(file) ? `../../bench/${file}.mjs` : `./${file}.js`, import.meta.url))
+  const name = isPeer(file) ? `../../bench/${file}.mjs` : `./${file}${extname(import.meta.url)}`
+  const path = fileURLToPath(new URL(name, import.meta.url))
   const [command, args] = onCore(core, [process.execPath, ...nodeOptions, path])
   const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: isPeer(file) ? OF_PEERS : process.env })
   const waiting = new Map<number, Waiting>()
   child.on('message', (reply: Reply) => settle(waiting, reply))
   child.on('exit', () => rejectAll(waiting, new Error(`${file} exited too early`)))
-  return { ask: asker(child, waiting), stop: () => stop(child), kill: () => kill(child) }
+  return { ask: asker(child, waiting), stop: () => stop(child), kill: () => kill(child), pid: child.pid as number }
 }
 
 /** Starts a server under test: a file of `servers`, or of `peers`. */

@@ -1,10 +1,13 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { client, startProvider } from '../lib/testing/index.ts'
 import { BASE_URL, SESSION_KEY, optionsFor } from './support/app.ts'
-import { compile } from './support/compile.ts'
+import { FAULTS, compile } from './support/compile.ts'
 import { startProcess } from './support/processes.ts'
-import { POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, uniqueName } from './support/services.ts'
+import { POSTGRES, REDIS, skipWithoutPostgres, skipWithoutRedis, skipWithoutSqlite, uniqueName } from './support/services.ts'
 import { until } from './support/until.ts'
 import type { Test } from 'tap'
 import type { OidcOptions } from '../index.ts'
@@ -15,10 +18,12 @@ import type { Process } from './support/processes.ts'
 
 t.setTimeout(120_000) // where other work shares the cores
 
+const DOCS = `${import.meta.filename.endsWith('.js') ? '../' : ''}../docs/operations.md`
 const TIMEOUT = 20 // seconds; long, so that no request fails where other work shares the cores
 const LEASE = TIMEOUT * 6 + 5 // seconds that a process has for a refresh before another takes over
 
-const SCRIPT = join(compile(t), 'test/support/process.js')
+const COMPILED = compile(t, FAULTS)
+const SCRIPT = join(COMPILED, 'test/support/process.js')
 
 // All tests use the same four processes: a start costs more than a test.
 const processes: Process[] = []
@@ -192,6 +197,30 @@ t.test('R27 four processes with a hundred requests each refresh once', { skip: s
   })))
   t.equal(provider.count('token'), 1)
   t.same([new Set(answers).size, answers[0]?.slice(0, 3)], [1, '200'])
+})
+
+/** The cells of the tables in a text. */
+function rowsOf (text: string): string[][] {
+  const lines = text.split('\n').filter((line) => line.startsWith('|') && !/^\|[ -]+\|[ |-]+$/.test(line))
+  return lines.map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()))
+}
+
+t.test('R18 the command that causes faults prints the table of docs/operations.md', { skip: skipWithoutSqlite }, async (t) => {
+  const run = async (...args: string[]): Promise<{ stdout: string }> =>
+    await promisify(execFile)(process.execPath, [join(COMPILED, 'bench/faults.js'), ...args])
+  const { stdout } = await run('--seconds', '0.3', '--only', 'sqlite-locked,jwks-hang')
+  const page = readFileSync(join(import.meta.dirname, DOCS), 'utf8')
+  const [header, ...rows] = rowsOf(stdout)
+  const [documentedHeader, ...documented] = rowsOf(/(?<=\n## Faults\n)[^]*?(?=\n## )/.exec(page)?.[0] ?? '')
+  t.same(header, documentedHeader)
+  t.equal(rows.length, 2)
+  for (const [title, meanwhile, checked, recovered] of rows) {
+    t.ok(documented.some(([documented]) => documented === title), title as string)
+    t.match(meanwhile, /^(?:\w[\w ]* (?:\d{3}|done) \(\d+\).*; )+slowest \d+\.\d s$/)
+    t.match(checked, /^own page or 503: \d+; ended stays ended: \d+$/)
+    t.match(recovered, /^(?:\d+\.\d s|no request failed)$/)
+  }
+  await t.rejects(run('--only', 'none'), { code: 1, stderr: /there is no fault none/ })
 })
 
 // The last test: the fourth process does not survive it. All modes share the one kill.

@@ -301,7 +301,7 @@ t.test('PgBouncer in transaction mode', { skip: skipWithoutPgBouncer }, async (t
   const role = uniqueName()
   await server.query(`CREATE ROLE ${role} LOGIN; GRANT ALL ON SCHEMA public TO ${role}`)
   t.teardown(async () => await server.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`))
-  const url = await startPgBouncer(t, role)
+  const { url } = await startPgBouncer(t, role)
   for (const name of storeContract(async () => createMemoryStore()).map(({ name }) => name)) {
     const table = uniqueName()
     const tests = storeContract(async () => await createPostgresStore({ url, table }))

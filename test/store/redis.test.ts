@@ -9,7 +9,7 @@ import { storeContract } from '../../lib/testing/index.ts'
 import { now } from '../../lib/util/time.ts'
 import { checkIndex } from '../support/bounded-index.ts'
 import {
-  skipWithoutRedisServer, startCluster, startPair, startRedis, startSentinel, startWay
+  changePlaces, limitMemory, skipWithoutRedisServer, startCluster, startPair, startRedis, startSentinel, startWay
 } from '../support/redis-servers.ts'
 import { uniqueName } from '../support/services.ts'
 import { until } from '../support/until.ts'
@@ -57,8 +57,7 @@ t.test('R18 a server that has become a replica: the store finds the new master b
   const store = await storeWith(t, { url: way.url })
   await until(async () => await succeeds(store.set('session', 'value', later)))
   await replicated(second, 'session')
-  await second.client.replicaof('NO', 'ONE')
-  await first.client.replicaof('127.0.0.1', second.port)
+  await changePlaces(first, second)
   way.turn(second)
   const errors: string[] = []
   const tryToWrite = async (): Promise<unknown> => await store.set('session', 'newer', later).catch((error: Error) => {
@@ -100,7 +99,7 @@ async function testFailover (t: Test, master: RedisServer, replica: RedisServer)
   const store = await createRedisStore({ client })
   await until(async () => await succeeds(store.set('before', 'value', later)))
   await replicated(replica, 'before')
-  master.stop()
+  master.freeze()
   const began = performance.now()
   await until(async () => await succeeds(store.set('after', 'value', later)))
   t.comment(`after the master had stopped, recovered in ${(performance.now() - began).toFixed(0)} ms`)
@@ -408,12 +407,9 @@ async function useAll (store: Store): Promise<void> {
 }
 
 async function testFull (t: Test, store: Store, nodes: Redis[]): Promise<void> {
-  const limit = async (bytes: string): Promise<void> => {
-    await Promise.all(nodes.map(async (node) => await node.config('SET', 'maxmemory', bytes)))
-  }
   await store.set('session', 'one', { ...later, tags: ['first', 'second'] })
-  await limit('1')
-  t.teardown(async () => await limit('0'))
+  await limitMemory(nodes, '1')
+  t.teardown(async () => await limitMemory(nodes, '0'))
   const full = { message: /OOM|maxmemory/ }
   await t.rejects(store.set('session', 'two', { ...later, tags: ['third'] }), full)
   await t.rejects(store.set('session', 'two', later), full)
@@ -425,7 +421,7 @@ async function testFull (t: Test, store: Store, nodes: Redis[]): Promise<void> {
   t.same(lists, [['session'], ['session'], []])
   t.equal(await store.take('session'), 'one')
   t.equal(await countIndexed(...nodes), 0)
-  await limit('0')
+  await limitMemory(nodes, '0')
   t.equal(await store.create('other', 'x', { ...later, tags: ['first'] }), true)
 }
 

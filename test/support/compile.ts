@@ -5,6 +5,8 @@ import type { Test } from 'tap'
 
 const ROOT = join(import.meta.dirname, '../..')
 const SOURCES = ['index.ts', 'lib', 'test/support/process.ts']
+/** What the command `faults` needs. */
+export const FAULTS = ['bench', 'test/support']
 
 /** A module without its types, whose relative imports name JavaScript files. Types are not checked. */
 export function toJavaScript (code: string): string {

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 
 /**
  * Finds a free port. It is below the range from which systems choose the port for port 0 (RFC 6335, section 6: from
@@ -17,4 +17,12 @@ export async function freePort (): Promise<number> {
   server.close()
   await once(server, 'close')
   return port
+}
+
+/** Whether a server listens on this port. */
+export async function isListening (port: number): Promise<boolean> {
+  const socket = connect({ host: '127.0.0.1', port })
+  const reached = await once(socket, 'connect').then(() => true, () => false)
+  socket.destroy()
+  return reached
 }

@@ -59,7 +59,7 @@ export async function startProcess (t: Teardown, script: string, execArgv: strin
 }
 
 /** Sends requests to the application that listens on this port. */
-function remoteApp (port: number): Injectable {
+export function remoteApp (port: number): Injectable {
   const send = httpWire(undefined)
   const inject = async ({
     method = 'GET',

@@ -1,79 +1,82 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Cluster, Redis } from 'ioredis'
 import { freePort } from './free-port.ts'
+import { startServer, temporaryFolder } from './own-server.ts'
 import { until } from './until.ts'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Test } from 'tap'
+import type { Teardown } from './app.ts'
+import type { OwnServer } from './own-server.ts'
 
 /** Why tests that start servers of their own are skipped, or `false`. */
 export const skipWithoutRedisServer: string | false = process.env['OIDC_TEST_ALL'] !== '1' &&
   spawnSync('redis-server', ['--version']).error !== undefined && 'no redis-server'
 
-/** A server of the test, which ends with it. */
-export interface RedisServer {
+export interface RedisServer extends OwnServer {
   port: number
   url: string
   client: Redis
-  /** As a host that is dead: connections stay, and nothing answers. */
-  stop: () => void
 }
 
 const HOST = '127.0.0.1'
 
 /** Starts a server that keeps nothing on disk, unless `options` say so. */
-export async function startRedis (t: Test, options: Record<string, string> = {}): Promise<RedisServer> {
+export async function startRedis (t: Teardown, options: Record<string, string> = {}): Promise<RedisServer> {
   const port = await freePort()
-  await run(t, [], { save: '', appendonly: 'no', 'repl-diskless-sync-delay': '0', ...options }, port)
-  const client = new Redis(port, HOST, { retryStrategy: () => 20, maxRetriesPerRequest: null })
-  client.on('error', () => {}) // it is not there yet
-  t.teardown(() => client.disconnect())
+  const all = { save: '', appendonly: 'no', 'repl-diskless-sync-delay': '0', ...options }
+  const server = await run(t, [], { port: String(port), dir: temporaryFolder(t, 'redis'), ...all })
+  const client = connectTo(t, port)
   await client.ping()
-  return { port, url: `redis://${HOST}:${port}`, client, stop: () => processes.get(port)?.kill('SIGSTOP') }
+  return { ...server, port, url: `redis://${HOST}:${port}`, client }
 }
 
-const processes = new Map<number, ReturnType<typeof spawn>>()
+async function run (t: Teardown, args: string[], options: Record<string, string>): Promise<OwnServer> {
+  const flags = Object.entries({ bind: HOST, ...options }).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')])
+  return await startServer(t, ['redis-server', ...args, ...flags])
+}
 
-async function run (t: Test, files: string[], options: Record<string, string>, port: number): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'oidc-redis-'))
-  const flags = Object.entries({ port: String(port), bind: HOST, dir: folder, ...options })
-  const child = spawn('redis-server', [...files, ...flags.flatMap(([name, value]) => [`--${name}`, ...value.split(' ')])], {
-    stdio: 'ignore'
-  })
-  await once(child, 'spawn')
-  processes.set(port, child)
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-    rmSync(folder, { recursive: true })
-  })
+/** A client of the test, which waits until the server is there. */
+function connectTo (t: Teardown, port: number): Redis {
+  const client = new Redis(port, HOST, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  return client
 }
 
 /** A master with a replica. */
-export async function startPair (t: Test): Promise<[RedisServer, RedisServer]> {
+export async function startPair (t: Teardown): Promise<[RedisServer, RedisServer]> {
   const master = await startRedis(t)
   const replica = await startRedis(t, { replicaof: `${HOST} ${master.port}` })
   await until(async () => /state=online/.test(await master.client.info('replication')))
   return [master, replica]
 }
 
+/** Lets the replica and its master change places, as a failover does. */
+export async function changePlaces (master: RedisServer, replica: RedisServer): Promise<void> {
+  await replica.client.replicaof('NO', 'ONE')
+  await master.client.replicaof(HOST, replica.port)
+}
+
+/** How much memory the server may use, in bytes. With `1`, it is full; with `0`, there is no limit. */
+export async function limitMemory (clients: readonly Redis[], bytes: '0' | '1'): Promise<void> {
+  await Promise.all(clients.map(async (client) => await client.config('SET', 'maxmemory', bytes)))
+}
+
 /** A Sentinel that watches a master with one replica, under the name `main`. Returns its port. */
-export async function startSentinel (t: Test, master: RedisServer): Promise<number> {
+export async function startSentinel (t: Teardown, master: RedisServer): Promise<number> {
   const port = await freePort()
-  const file = join(t.testdir({}), 'sentinel.conf')
+  const folder = temporaryFolder(t, 'sentinel')
+  const file = join(folder, 'sentinel.conf')
   writeFileSync(file, [
     `sentinel monitor main ${HOST} ${master.port} 1`,
     'sentinel down-after-milliseconds main 500',
     'sentinel failover-timeout main 5000'
   ].join('\n'))
-  await run(t, [file, '--sentinel'], {}, port)
-  const client = new Redis(port, HOST, { retryStrategy: () => 20, maxRetriesPerRequest: null })
-  client.on('error', () => {})
-  t.teardown(() => client.disconnect())
+  await run(t, [file, '--sentinel'], { port: String(port), dir: folder })
+  const client = connectTo(t, port)
   await until(async () => /role-reported,slave/.test(String(await client.call('SENTINEL', 'REPLICAS', 'main'))))
   return port
 }
@@ -86,7 +89,7 @@ export interface RunningCluster {
 const SLOTS = [[0, 5460], [5461, 10922], [10923, 16383]] as const
 
 /** A cluster of three masters. */
-export async function startCluster (t: Test): Promise<RunningCluster> {
+export async function startCluster (t: Teardown): Promise<RunningCluster> {
   const buses = [await freePort(), await freePort(), await freePort()]
   const masters = await Promise.all(buses.map(async (bus) => await startRedis(t, {
     'cluster-enabled': 'yes', 'cluster-port': String(bus), 'cluster-config-file': 'nodes.conf'
@@ -119,7 +122,7 @@ export interface Way {
   turn: (server: RedisServer) => void
 }
 
-export async function startWay (t: Test, server: RedisServer): Promise<Way> {
+export async function startWay (t: Teardown, server: RedisServer): Promise<Way> {
   const ends = new Set<Socket>()
   let { port } = server
   const proxy = createServer((socket) => {
