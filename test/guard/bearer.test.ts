@@ -11,6 +11,7 @@ import { sessionCookie, startProvider, testCertificate } from '../../lib/testing
 import { BASE_URL, SESSION_KEY, buildApp, optionsFor, startApp, stopClock } from '../support/app.ts'
 import { API, METADATA, call, challenges, identity, start, tokenOf, tokenWith } from '../support/bearer.ts'
 import { clientsOf } from '../support/broker.ts'
+import { keyBytes } from '../support/keys.ts'
 import { until } from '../support/until.ts'
 import type { FastifyRequest } from 'fastify'
 import type { BearerOptions } from '../../index.ts'
@@ -317,20 +318,19 @@ t.test('R9 a forged token does not clear the cache of verified tokens', async (t
   t.equal((await call(app, '/me', token)).status, 200)
 })
 
-t.test('V19 a token is verified again when the keys change during its verification', async (t) => {
-  let keys: object = {}
-  let meanwhile = (): void => {}
+/** A guard's view of a provider that accepts every token, and counts. */
+function startVerifying () {
+  const state = { keys: {}, meanwhile: (): void => {}, verified: 0 }
   const provider = {
     name: 'default',
     settings: { issuer: 'https://op.example.com', clientId: 'web', clockTolerance: 0 },
-    keys: () => keys,
+    keys: () => state.keys,
     async verifyAccessToken () {
-      verified += 1
-      meanwhile()
+      state.verified += 1
+      state.meanwhile()
       return { sub: 'alice', client_id: 'web', exp: Math.floor(Date.now() / 1000) + 600 }
     }
   }
-  let verified = 0
   const providers = {
     all: () => [provider],
     find: async () => provider,
@@ -352,21 +352,44 @@ t.test('V19 a token is verified again when the keys change during its verificati
     proofs: undefined
   })
   const payload = Buffer.from(JSON.stringify({ iss: 'https://op.example.com' })).toString('base64url')
-  const authorization = `Bearer e30.${payload}.${'s'.repeat(43)}`
-  const request = {
-    headers: { authorization },
-    raw: { rawHeaders: ['Authorization', authorization] }
-  } as unknown as FastifyRequest
-  const verifications = async (): Promise<number> => {
+
+  /** Returns how often a token was verified so far. */
+  async function verifications (signature = 's'.repeat(43)): Promise<number> {
+    const authorization = `Bearer e30.${payload}.${signature}`
+    const request = {
+      headers: { authorization },
+      raw: { rawHeaders: ['Authorization', authorization] }
+    } as unknown as FastifyRequest
     await bearer.verify(request, { providers: undefined })
-    return verified
+    return state.verified
   }
+
+  return { state, verifications }
+}
+
+t.test('V19 a token is verified again when the keys change during its verification', async (t) => {
+  const { state, verifications } = startVerifying()
   t.equal(await verifications(), 1)
-  meanwhile = () => { keys = {} }
+  state.meanwhile = () => { state.keys = {} }
   t.equal(await verifications(), 2)
-  meanwhile = () => {}
+  state.meanwhile = () => {}
   t.equal(await verifications(), 3, 'the token is verified again with the new keys')
   t.equal(await verifications(), 3)
+})
+
+t.test('R32 at most 10,000 verified tokens are kept', async (t) => {
+  const { verifications } = startVerifying()
+  const { random } = Math
+  t.teardown(() => { Math.random = random })
+  Math.random = () => 0 // all come into a full cache
+  const twice = async (number: number): Promise<number> => {
+    await verifications(keyBytes(number).toString('base64url'))
+    return await verifications(keyBytes(number).toString('base64url'))
+  }
+  for (let number = 0; number < 10_000; number++) await twice(number)
+  t.equal(await twice(0), 20_000, 'those that came twice are kept')
+  t.same([await twice(10_000), await twice(1)], [20_002, 20_002])
+  t.ok(await twice(0) > 20_002, 'past the limit the oldest is verified again')
 })
 
 t.test('V19 a cached token is refused after its signing key was removed', async (t) => {

@@ -239,6 +239,19 @@ t.test('R32 a bounded number of sessions from the future is remembered', async (
   t.equal(logged, 13, 'the oldest was forgotten')
 })
 
+t.test('R32 at most 100,000 sessions are known to be live without asking the store', async (t) => {
+  const never = async (): Promise<boolean> => false
+  const ended = createEndedSessions({ maxAge: HOUR, recheckAfter: HOUR }, {
+    isEnded: never, isMarked: never, end: never, mark: never, timeOf: async () => 0
+  })
+  const session = (id: string): Session =>
+    ({ session: { id, provider: 'default', loginTime: 0 }, claims: { sub: 'alice' }, loginAt: 0 }) as unknown as Session
+  for (let count = 0; count < 100_000; count++) await ended.isEnded(session(String(count)))
+  t.equal(ended.isEndedHere(session('0')), false)
+  await ended.isEnded(session('one more'))
+  t.same([ended.isEndedHere(session('0')), ended.isEndedHere(session('1'))], [undefined, false], 'the oldest is forgotten')
+})
+
 t.test('R10 the marks of logouts do not stay for ever after a clock was years ahead', async (t) => {
   const clock = stopClock(t)
   const expiries: number[] = []

@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { Provider as OpenIdProvider } from '../../lib/provider/provider.ts'
+import type { SealedStore } from '../../lib/store/sealed-store.ts'
 import type { Provider, ProviderOptions } from '../../lib/testing/index.ts'
 import type { OidcOptions, Store } from '../../index.ts'
 
@@ -476,6 +477,23 @@ t.test('R32 K11 at most 10,000 results are kept without a store, and the oldest 
   t.same([await isKept(0), await isKept(9999)], [true, true])
   await kept.keep(provider, tokens(10_000), fresh(10_000))
   t.same([await isKept(0), await isKept(1), await isKept(10_000)], [false, true, true])
+})
+
+t.test('R32 at most 10,000 names of tokens that the browser has are remembered', async (t) => {
+  let asked = 0
+  const get = async (): Promise<null> => {
+    asked += 1
+    return null
+  }
+  const kept = createKeptTokens({ get } as unknown as SealedStore)
+  for (let number = 0; number < 10_000; number++) await kept.received(`name ${number}`)
+  await kept.received('name 0')
+  t.equal(asked, 10_000)
+  await kept.received('one more')
+  await kept.received('name 1')
+  t.equal(asked, 10_001)
+  await kept.received('name 0')
+  t.equal(asked, 10_002, 'past the limit the oldest is looked for again')
 })
 
 t.test('R19 K11 a provider whose refresh tokens turn in a circle makes no endless work', async (t) => {

@@ -21,6 +21,7 @@ import type { Test } from 'tap'
 import type { OidcOptions, OidcTokens, SessionOptions } from '../../index.ts'
 import type { SessionCookies } from '../../lib/session/session-cookies.ts'
 import type { Settings } from '../../lib/options/settings.ts'
+import type { Opened } from '../../lib/sealer.ts'
 import type { Session, SessionTokens } from '../../lib/session/session.ts'
 import type { TestBrowser } from '../../lib/testing/index.ts'
 
@@ -832,6 +833,29 @@ t.test('S82 V28 weak keys are refused', async (t) => {
       JSON.stringify(session)
     )
   }
+})
+
+t.test('R32 at most 4,096 users of updateUser are kept', async (t) => {
+  const { settings, sealer } = await parts(t)
+  const { random } = Math
+  t.teardown(() => { Math.random = random })
+  Math.random = () => 0 // all come into a full cache
+  let opened = 0
+  const open = (purpose: string): Opened => {
+    if (purpose === 'session') return { content: sessionOf(), rotated: false }
+    opened += 1
+    return { content: { id: 'id', user: {} }, rotated: false }
+  }
+  const cookies = createSessionCookies(settings, { ...sealer, open }, alone(settings))
+  const openTwice = (number: number): number => {
+    const user = keyBytes(number).toString('base64url')
+    for (let count = 0; count < 2; count++) cookies.open(`${NAME}=${user}; ${NAME}-user-0=${user}`)
+    return opened
+  }
+  for (let number = 0; number < 4096; number++) openTwice(number)
+  t.equal(openTwice(0), 8192, 'those that came twice are kept')
+  t.same([openTwice(4096), openTwice(1)], [8194, 8194])
+  t.ok(openTwice(0) > 8194, 'past the limit the oldest is opened again')
 })
 
 /** The parts that make session cookies, without a provider. */
