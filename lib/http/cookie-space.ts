@@ -34,6 +34,9 @@ const hosts = new Map<string, CookieNames[]>()
 /** What is left for the address and the other headers of a request, in bytes. */
 const OTHER_HEADERS = 4096
 
+/** By how many bytes tokens with the same claims and other times may differ when they are compressed. */
+const COMPRESSION_VARIES = 128
+
 /**
  * Adds a registration. `maxHeader` is the limit of its server for the head of a request, in bytes: beyond it, Node.js
  * answers 431 to every request until cookies expire.
@@ -57,9 +60,10 @@ export function joinCookieSpace (host: string, names: CookieNames, maxHeader = h
       const own = all.filter(isOwn)
       const others = all.filter((cookie) => !isOwn(cookie))
       const room = limit - LOGIN_BUDGET - totalBytes(others)
-      // What is there already may be replaced: that makes the header no larger.
+      // What is there already may be replaced: that makes the header no larger, except by a few bytes.
       const present = totalBytes(own.filter(({ name }) => !isReserved(name)))
-      const budget = Math.min(COOKIE_BUDGET - LOGIN_BUDGET, Math.max(room, present))
+      const replaced = present === 0 ? 0 : present + COMPRESSION_VARIES
+      const budget = Math.min(COOKIE_BUDGET - LOGIN_BUDGET, Math.max(room, replaced))
       return { own, others, budget, isFull: totalBytes(all) >= limit }
     },
 

