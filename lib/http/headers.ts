@@ -20,19 +20,13 @@ export function forbidCaching (reply: FastifyReply): void {
   removeSharedCaching(reply)
 }
 
-// It runs several times for a response, so it copies no headers. Fastify and Node.js keep the names in lower case.
+// It runs several times for a response. Fastify and Node.js keep the names in lower case.
 function removeSharedCaching (reply: FastifyReply): void {
-  const { raw } = reply
-  for (const name in ownHeaders(reply)) if (FOR_SHARED_CACHES.test(name)) reply.removeHeader(name)
-  for (const name of raw.getHeaderNames()) if (FOR_SHARED_CACHES.test(name)) raw.removeHeader(name)
-}
-
-let kHeaders: symbol | undefined
-
-/** The headers that Fastify keeps for a reply, without the copy that `reply.getHeaders()` makes each time. */
-function ownHeaders (reply: FastifyReply): object {
-  kHeaders ??= Object.getOwnPropertySymbols(reply).find(({ description }) => description === 'fastify.reply.headers')
-  return (reply as unknown as Record<symbol, object | undefined>)[kHeaders as symbol] ?? reply.getHeaders()
+  for (const name in reply.getHeaders()) {
+    if (!FOR_SHARED_CACHES.test(name)) continue
+    reply.removeHeader(name)
+    reply.raw.removeHeader(name)
+  }
 }
 
 /**
