@@ -217,3 +217,18 @@ t.test('conditions of a route are described where its guard is optional', async 
   t.equal(paths['/maybe']?.['get']?.security, undefined)
   t.same(paths['/me']?.['get']?.security, [{ oidcSession: [] }])
 })
+
+t.test('S83 the guards of a scope are in the document of the application around it', async (t) => {
+  const { provider } = await startApp(t)
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(swagger, { openapi: { info: { title: 'API', version: '1' } } })
+  await app.register(async (scope) => {
+    await scope.register(oidc, optionsFor(provider))
+    scope.get('/mail', { preHandler: scope.oidc.required() }, async () => ({}))
+  })
+  await app.ready()
+  const { components, paths } = app.swagger() as unknown as Document
+  t.same(Object.keys(components.securitySchemes ?? {}), ['oidcSession'])
+  t.same(paths['/mail']?.['get']?.security, [{ oidcSession: [] }])
+})
