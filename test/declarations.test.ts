@@ -58,7 +58,7 @@ function problemsOf (files: Map<string, string>, entries: string[]): string[] {
 
 t.test('K10 the types compile without the optional packages, with skipLibCheck off', async (t) => {
   const files = declarations()
-  t.ok(files.size > 50)
+  t.ok(files.size > 30, `${files.size} files`)
   const all = new Map([...files, ['consumer.ts', CONSUMER], ['needs-pg.ts', NEEDS_PG]])
   const problems = problemsOf(all, ['consumer.ts', 'needs-pg.ts'])
   const isOfPg = (problem: string): boolean => problem.startsWith('/built/needs-pg.ts: ')
