@@ -216,7 +216,7 @@ t.test('R18 the command that causes faults prints the table of docs/operations.m
   t.equal(rows.length, 2)
   for (const [title, meanwhile, checked, recovered] of rows) {
     t.ok(documented.some(([documented]) => documented === title), title as string)
-    t.match(meanwhile, /^(?:\w[\w ]* (?:\d{3}|done) \(\d+\).*; )+slowest \d+\.\d s$/)
+    t.match(meanwhile, /^(?:\w[\w ]* (?:\d{3}|done)[\w ]* \(\d+\).*; )+slowest \d+\.\d s$/)
     t.match(checked, /^own page or 503: \d+; ended stays ended: \d+$/)
     t.match(recovered, /^(?:\d+\.\d s|no request failed)$/)
   }
