@@ -328,7 +328,7 @@ async function startApp (
 
 async function newPage (context: BrowserContext): Promise<Page> {
   const page = await context.newPage()
-  page.setDefaultTimeout(30_000)
+  page.setDefaultTimeout(60_000)
   return page
 }
 
